@@ -1,0 +1,154 @@
+"""The settings: what is read, what is refused, and that the docs name every one of them."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from aerogramme import config as module
+from aerogramme.config import Config, TcpAddress, UnixAddress, parse_address, parse_size
+from aerogramme.errors import BadConfiguration
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def table(text: str) -> Config:
+    return Config.from_table(tomllib.loads(text), Path("/etc/aerogramme"))
+
+
+def test_a_data_folder_is_enough(tmp_path):
+    config = Config.for_data(tmp_path / "mail")
+    assert config.data == tmp_path / "mail"
+    assert config.users_file == tmp_path / "mail" / "users.toml"
+    assert config.accounts_dir == tmp_path / "mail" / "accounts"
+    assert config.imap_listen == (TcpAddress("127.0.0.1", 1143),)
+    assert config.lmtp_listen == (TcpAddress("127.0.0.1", 1024),)
+
+
+def test_listeners_given_beside_a_data_folder(tmp_path):
+    config = Config.for_data(tmp_path, imap=["[::1]:143"], lmtp=["/run/a.sock", "127.0.0.1:24"])
+    assert config.imap_listen == (TcpAddress("::1", 143),)
+    assert config.lmtp_listen == (UnixAddress(Path("/run/a.sock")), TcpAddress("127.0.0.1", 24))
+
+
+def test_every_setting():
+    config = table(
+        """
+        data = "store"
+        hostname = "mail.example.org"
+        log_level = "debug"
+        [imap]
+        listen = []
+        [lmtp]
+        listen = "/run/lmtp.sock"
+        socket_mode = 0o600
+        [users]
+        file = "../users.toml"
+        detail_separator = "-"
+        [accounts]
+        linger = 0
+        [limits]
+        message_size = "25 MB"
+        recipients = 100
+        imap_connections = 2
+        imap_connections_per_user = 3
+        lmtp_connections = 4
+        """
+    )
+    assert config == Config(
+        data=Path("/etc/aerogramme/store"),
+        hostname="mail.example.org",
+        log_level="debug",
+        imap_listen=(),
+        lmtp_listen=(UnixAddress(Path("/run/lmtp.sock")),),
+        lmtp_socket_mode=0o600,
+        users_file=Path("/etc/aerogramme/../users.toml"),
+        detail_separator="-",
+        linger=0.0,
+        max_message_size=25_000_000,
+        max_recipients=100,
+        max_imap_connections=2,
+        max_imap_connections_per_user=3,
+        max_lmtp_connections=4,
+    )
+
+
+def test_each_field_has_a_setting_and_each_setting_a_field():
+    assert {key.field for key in module._KEYS.values()} == {f.name for f in dataclasses.fields(Config)}
+
+
+@pytest.mark.parametrize("name", sorted(module._KEYS))
+def test_the_docs_explain_every_setting(name):
+    assert f"`{name}`" in DOCS.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("", "data", "/var/lib/aerogramme"),
+        ("data = '/d'\ndaat = 1", "unknown setting daat", "data"),
+        ("data = '/d'\n[lmpt]\nlisten = []", "unknown setting lmpt", "the settings are"),
+        ("data = '/d'\n[imap]\nlisen = []", "unknown setting imap.lisen", "imap.listen"),
+        ("data = '/d'\n[imap]\nsocket_mode = 0", "unknown setting imap.socket_mode", "lmtp.socket_mode"),
+        ("data = '/d'\nlimits = 1", "limits is a table", ""),
+        ("data = 1", "data: a text", ""),
+        ("data = ''", "data: a text", ""),
+        ("data = '/d'\nhostname = 'a b'", "hostname: not a host name", ""),
+        ("data = '/d'\nlog_level = 'loud'", "log_level: one of debug", ""),
+        ("data = '/d'\nlog_level = []", "log_level: one of debug", ""),
+        ("data = '/d'\n[imap]\nlisten = 143", "imap.listen: a list", ""),
+        ("data = '/d'\n[imap]\nlisten = ['localhost']", "imap.listen: not HOST:PORT", ""),
+        ("data = '/d'\n[imap]\nlisten = ['h:65536']", "imap.listen: not HOST:PORT", ""),
+        ("data = '/d'\n[lmtp]\nsocket_mode = 0o1000", "lmtp.socket_mode: a whole number", ""),
+        ("data = '/d'\n[limits]\nrecipients = true", "limits.recipients: a whole number", ""),
+        ("data = '/d'\n[limits]\nmessage_size = '5 MB or so'", "limits.message_size: not a size", ""),
+        ("data = '/d'\n[limits]\nmessage_size = 0", "limits.message_size: a size is", ""),
+        ("data = '/d'\n[accounts]\nlinger = -1", "accounts.linger: a number of seconds", ""),
+        ("data = '/d'\n[accounts]\nlinger = nan", "accounts.linger: a number of seconds", ""),
+        ("data = '/d'\n[users]\ndetail_separator = '@'", "users.detail_separator: one of", ""),
+    ],
+)
+def test_what_is_wrong_is_named(text, what, hint):
+    with pytest.raises(BadConfiguration) as caught:
+        table(text)
+    assert what in str(caught.value)
+    assert hint in caught.value.hint
+
+
+def test_a_file_is_named_in_its_errors(tmp_path):
+    path = tmp_path / "aerogramme.toml"
+    with pytest.raises(BadConfiguration, match="cannot read"):
+        Config.load(path)
+    path.write_bytes(b"data = '\xff'")
+    with pytest.raises(BadConfiguration, match=r"aerogramme\.toml is not UTF-8"):
+        Config.load(path)
+    path.write_text("data = ")
+    with pytest.raises(BadConfiguration, match=r"aerogramme\.toml: "):
+        Config.load(path)
+    path.write_text("datum = 1")
+    with pytest.raises(BadConfiguration, match=r"aerogramme\.toml: unknown setting") as caught:
+        Config.load(path)
+    assert caught.value.hint
+    path.write_text("data = 'd'")
+    assert Config.load(path).data == tmp_path / "d"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("localhost:24", "localhost", 24), ("*:24", "", 24), (":24", "", 24), ("[::]:0", "::", 0)],
+)
+def test_addresses(text, host, port):
+    address = parse_address(text, Path("/"))
+    assert address == TcpAddress(host, port)
+    assert parse_address(str(address), Path("/")) == address
+
+
+def test_a_path_that_no_socket_can_have():
+    with pytest.raises(ValueError, match="107 bytes"):
+        parse_address("/" + "x" * 107, Path("/"))
+
+
+def test_sizes():
+    assert parse_size("1 KiB") == parse_size("1024B") == parse_size(1024) == 1024
+    assert parse_size("50 MiB") == module.DEFAULT_MESSAGE_SIZE
