@@ -1,0 +1,1 @@
+"""Mailboxes and their messages as IMAP and LMTP see them: accounts, views, search, incoming letters, audit."""

@@ -1,0 +1,32 @@
+"""The flags a message can have: how they are spelled, and which ones a client may set."""
+
+from collections.abc import Iterable
+
+from aerogramme.errors import Refused
+
+# RFC 3501 §2.3.2. \Recent is not among them: it belongs to a session and is never stored.
+SYSTEM_FLAGS = ("\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen")
+_SYSTEM = {flag.casefold(): flag for flag in SYSTEM_FLAGS}
+
+MAX_KEYWORD = 200  # characters; the longest in use ($MailFlagBit0 and the like) have under 40
+MAX_FLAGS = 100  # on one message: what a STORE may ask for; Dovecot's Maildir has 26, Cyrus 128 for a mailbox
+
+
+def normal_flags(flags: Iterable[str]) -> tuple[str, ...]:
+    """The flags to store: system flags in their spelling, keywords as they came, each once.
+
+    Unknown flags with a backslash and \\Recent are dropped: other servers' mail comes with them, and an import must
+    not fail for that. Raises Refused when there are too many, or one is too long.
+    """
+    found: dict[str, str] = {}
+    for flag in flags:
+        folded = flag.casefold()
+        if not flag.startswith("\\"):
+            if not flag or len(flag) > MAX_KEYWORD:
+                raise Refused(f"A keyword has 1 to {MAX_KEYWORD} characters")
+            found.setdefault(folded, flag)
+        elif folded in _SYSTEM:
+            found[folded] = _SYSTEM[folded]
+    if len(found) > MAX_FLAGS:
+        raise Refused(f"A message cannot have more than {MAX_FLAGS} flags")
+    return tuple(found.values())
