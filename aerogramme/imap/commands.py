@@ -138,8 +138,8 @@ class List(Command):
     """LIST: RFC 3501 §6.3.8, RFC 5258 §3, RFC 6154 §2, RFC 5819.
 
     `select` and `returns` hold option names in upper case: SUBSCRIBED, REMOTE, RECURSIVEMATCH, SPECIAL-USE
-    and SUBSCRIBED, CHILDREN, SPECIAL-USE. `status` is what RETURN (STATUS (...)) asks for. `extended`: the client
-    used any syntax of RFC 5258, so an empty pattern is no request for the delimiter, and CHILDINFO is
+    and SUBSCRIBED, CHILDREN, SPECIAL-USE. `status` is what RETURN (STATUS (...)) asks for. `extended`: the
+    client used any syntax of RFC 5258, so an empty pattern is no request for the delimiter, and CHILDINFO is
     understood.
     """
 
@@ -174,7 +174,7 @@ class Status(Command):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """What an APPEND says of a message before its octets. `date`: INTERNALDATE in unix seconds, None is now."""
+    """What an APPEND says of a message before its octets. `date`: INTERNALDATE, unix seconds; None: now."""
 
     flags: tuple[str, ...]
     date: int | None
@@ -228,7 +228,7 @@ class Search(Command):
 
 
 class Att(Enum):
-    """The FETCH items without arguments (RFC 3501 §6.4.5; MODSEQ: RFC 7162 §3.1.4.1); the value is the name."""
+    """The FETCH items without arguments (RFC 3501 §6.4.5; MODSEQ: RFC 7162 §3.1.4.1); the value: the name."""
 
     UID = b"UID"
     FLAGS = b"FLAGS"
@@ -244,8 +244,8 @@ class Att(Enum):
 class Section:
     """BODY[...], BODY.PEEK[...], RFC822, RFC822.HEADER and RFC822.TEXT: octets of the message.
 
-    `path` are MIME part numbers; `what` is what of that part; `fields` are the names of HEADER.FIELDS in lower
-    case. `partial` is (first octet, greatest number of octets). `peek`: \\Seen is not set. `label` is how the
+    `path` are MIME part numbers; `what` is what of that part; `fields` are the names of HEADER.FIELDS, in
+    lower case. `partial` is (first octet, greatest number of octets). `peek`: \\Seen is not set. `label` is how the
     answer names it, complete: b"BODY[1.2.MIME]<0>".
     """
 
