@@ -4,12 +4,12 @@
     rows      small, in partitions, written once; a partition can be read from where one was, and watched
 
 Nothing is overwritten and nothing depends on compare-and-swap. Every call may be repeated. A call that raised
-`Unavailable`, or was cancelled, may have happened, in part or whole, and may happen later; a call that returned
-is durable and seen by every later read, from any process.
+`Unavailable`, or was cancelled, may have happened, in part or whole, and may happen later; a call that
+returned is durable and seen by every later read, from any process.
 
 Names, partitions and keys are printable ASCII, never empty, and sort as bytes. A name or key is written once:
 whoever writes it again writes the same bytes. Rows are small (an entry, a key: up to about 64 KiB); what is
-larger is an object. A store that is not serialized may show a row twice or late: rows are told apart by their keys.
+larger is an object. A store that is not serialized may show a row twice or late: rows are told apart by key.
 """
 
 import re
@@ -76,8 +76,8 @@ class Store(Protocol):
         self, partition: str, cursor: Cursor | None = None, after: str = ""
     ) -> tuple[list[Row], Cursor]:
         """With no cursor: all rows with a key greater than `after`. With a cursor: all that became visible
-        since, whatever their keys (and `after` is not looked at). Sorted by key. The cursor returned is for the
-        next read.
+        since, whatever their keys (and `after` is not looked at). Sorted by key. The cursor returned
+        is for the next read.
 
         A read that finds nothing new may return without letting other tasks run.
         """
