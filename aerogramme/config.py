@@ -63,7 +63,7 @@ class Config:
     detail_separator: str = "+"
     linger: float = 60.0
     max_message_size: int = DEFAULT_MESSAGE_SIZE
-    max_recipients: int = 1000
+    max_recipients: int = 100
     max_imap_connections: int = 1000
     max_imap_connections_per_user: int = 50
     max_lmtp_connections: int = 100

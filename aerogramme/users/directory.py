@@ -1,0 +1,121 @@
+"""Who may receive or log in, and where their account is: the interface that every driver of users has.
+
+Addresses are compared without regard to case, to the Unicode form of the local part, and to the form of the
+domain (A-labels and U-labels are one domain). RFC 5321 §2.4 lets the receiving host decide how local parts
+compare, and nobody who writes to Alice@example.org means somebody else than alice@example.org.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import idna
+
+
+@dataclass(frozen=True)
+class User:
+    """One user: the address (which is the login name), and the account (32 hex digits) of the mail."""
+
+    address: str
+    account: str
+    aliases: tuple[str, ...] = ()
+    """Further addresses. The one without a domain that makes sense is "postmaster" (RFC 5321 §4.5.1)."""
+    catch_all: tuple[str, ...] = ()
+    """Domains whose addresses all come here unless they are somebody's."""
+    detail: bool = True
+    """Whether user+detail is delivered to the mailbox `detail`; otherwise it goes to INBOX."""
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """What an address leads to. `detail` is spelled as in the address (NFC), or None."""
+
+    user: User
+    detail: str | None = None
+
+
+class Directory(Protocol):
+    """No method waits: a driver that asks elsewhere answers from what it has learned before."""
+
+    def by_address(self, address: str) -> Recipient | None:
+        """Where mail to an address (local part unquoted) goes; None if it is nobody's."""
+
+    def by_login(self, name: str) -> User | None:
+        """The user who logs in with this name: the address or an alias; no detail, no catch-all."""
+
+    def users(self) -> Sequence[User]:
+        """All users, in the order in which they are kept."""
+
+
+def canonical_local(local: str) -> str:
+    """The form in which local parts are compared. NFC again at the end: casefolding may undo it."""
+    if local.isascii():
+        return local.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
+
+
+def canonical_domain(domain: str) -> str:
+    """The form in which domains are compared: lower case A-labels. Raises ValueError if it is none."""
+    if domain.isascii():
+        return domain.lower()
+    try:
+        # RFC 5895 and UTS 46 describe what comes before IDNA2008: case, width and composition are evened out.
+        # UnicodeError is the root of the library's IDNAError.
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError as error:
+        raise ValueError(f"not a domain name: {domain!r}") from error
+
+
+def canonical(address: str) -> str:
+    """The form in which addresses are compared. Raises ValueError if the domain can be none."""
+    local, at, domain = address.rpartition("@")
+    if not at:
+        return canonical_local(domain)
+    return f"{canonical_local(local)}@{canonical_domain(domain)}"
+
+
+class AddressBook:
+    """Users indexed by what they are found by; never changed once made, so a driver swaps it as a whole."""
+
+    def __init__(self, users: Sequence[User], separator: str = "+") -> None:
+        """Raises ValueError if an address, catch-all domain or account occurs twice or cannot be one."""
+        self.users = tuple(users)
+        self._separator = separator
+        self._by_address: dict[str, User] = {}
+        self._by_domain: dict[str, User] = {}
+        accounts: set[str] = set()
+        for user in users:
+            if user.account in accounts:
+                raise ValueError(f"two users have the account {user.account}")
+            accounts.add(user.account)
+            for address in (user.address, *user.aliases):
+                if self._by_address.setdefault(canonical(address), user) is not user:
+                    raise ValueError(f"two users have the address {address}")
+            for domain in user.catch_all:
+                if self._by_domain.setdefault(canonical_domain(domain), user) is not user:
+                    raise ValueError(f"two users catch all of {domain}")
+
+    def by_address(self, address: str) -> Recipient | None:
+        """The address as it is; without its detail (RFC 5233 §4); then whoever takes all of the domain."""
+        try:
+            key = canonical(address)
+        except ValueError:
+            return None
+        if user := self._by_address.get(key):
+            return Recipient(user)
+        written, _, _ = address.rpartition("@")
+        # A detail begins at the first separator, as for Postfix and Dovecot: it may hold further ones.
+        name, separator, detail = written.partition(self._separator) if self._separator else (written, "", "")
+        _, _, domain = key.rpartition("@")
+        if name and separator and (user := self._by_address.get(f"{canonical_local(name)}@{domain}")):
+            return Recipient(user, unicodedata.normalize("NFC", detail) if detail and user.detail else None)
+        if user := self._by_domain.get(domain):
+            return Recipient(user)
+        return None
+
+    def by_login(self, name: str) -> User | None:
+        try:
+            return self._by_address.get(canonical(name))
+        except ValueError:
+            return None

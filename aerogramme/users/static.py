@@ -1,0 +1,270 @@
+"""Users from a TOML file, read again whenever it changes; written by the commands that add and remove them.
+
+    [[user]]
+    address = "alice@example.org"
+    account = "00112233445566778899aabbccddeeff"
+    aliases = ["al@example.org", "postmaster"]     # optional
+    catch_all = ["example.org"]                    # optional
+    detail = false                                 # optional; true if absent
+
+Strict: what is not listed here is an error, never ignored. Comments and layout from a person's hand
+survive when a command changes the file.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aerogramme.errors import AlreadyExists, BadConfiguration, NoSuchUser
+from aerogramme.users.directory import AddressBook, Recipient, User, canonical
+
+log = logging.getLogger(__name__)
+
+# RFC 5321 §4.5.3.1.3: a path, with its brackets, has at most 256 octets.
+ADDRESS_OCTETS = 254
+
+Signature = tuple[int, int, int, int]
+
+
+class StaticDirectory:
+    """The Directory that a users file holds. A file that is not there holds nobody.
+
+    Raises BadConfiguration when it is made and the file is wrong. If the file is wrong or away later, those it
+    held last stay, and the log says why: a slip in an editor must not make mail bounce.
+    """
+
+    def __init__(self, path: Path, separator: str = "+") -> None:
+        self._path = path
+        self._separator = separator
+        self._seen = _signature(path)
+        self._book = AddressBook((), separator) if self._seen is None else self._load(_read(path))
+
+    def by_address(self, address: str) -> Recipient | None:
+        return self._fresh().by_address(address)
+
+    def by_login(self, name: str) -> User | None:
+        return self._fresh().by_login(name)
+
+    def users(self) -> Sequence[User]:
+        return self._fresh().users
+
+    def add(self, user: User) -> None:
+        """Durable on return. Raises AlreadyExists if an address or the account is somebody's."""
+
+        def change(document: Any) -> None:
+            book = self._load(document.as_string())
+            for address in (user.address, *user.aliases):
+                if book.by_login(address):
+                    raise AlreadyExists(f"there is a user with the address {address} already")
+            if any(user.account == other.account for other in book.users):
+                raise AlreadyExists(f"there is a user with the account {user.account} already")
+            import tomlkit
+
+            document.setdefault("user", tomlkit.aot()).append(_entry(user))
+
+        self._change(change)
+
+    def update(self, user: User) -> None:
+        """Writes the user with this address anew; durable on return. Raises NoSuchUser."""
+
+        def change(document: Any) -> None:
+            entry = document["user"][_index(document, user.address)]
+            new = _entry(user)
+            for key in list(entry):
+                if key not in new:
+                    del entry[key]
+            for key, value in new.items():
+                if key not in entry or entry[key] != value:
+                    entry[key] = value
+
+        self._change(change)
+
+    def remove(self, address: str) -> None:
+        """Durable on return. The account itself is not touched. Raises NoSuchUser."""
+
+        def change(document: Any) -> None:
+            index = _index(document, address)
+            if len(document["user"]) == 1:
+                del document["user"]  # TOML has no empty list of tables
+            else:
+                del document["user"][index]
+
+        self._change(change)
+
+    def _fresh(self) -> AddressBook:
+        # A stat takes 2 µs: less than any way of being told, and right with every editor and file system.
+        now = _signature(self._path)
+        if now != self._seen:
+            self._seen = now
+            try:
+                self._book = self._load(_read(self._path))
+            except BadConfiguration as error:
+                log.error("%s; the users that were read before stay", error)
+        return self._book
+
+    def _load(self, text: str) -> AddressBook:
+        try:
+            return AddressBook(parse(text), self._separator)
+        except ValueError as error:
+            raise BadConfiguration(f"{self._path}: {error}") from error
+
+    def _change(self, change: Callable[[Any], None]) -> None:
+        import tomlkit  # only here: nobody who just reads the file waits for this import
+
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(self._path):
+            document = tomlkit.parse(self._checked_text())
+            change(document)
+            text = document.as_string()
+            book = self._load(text)  # what we could not read back is never written
+            _replace(self._path, text.encode())
+            self._book, self._seen = book, _signature(self._path)
+
+    def _checked_text(self) -> str:
+        if _signature(self._path) is None:
+            return ""
+        text = _read(self._path)
+        self._load(text)
+        return text
+
+
+def parse(text: str) -> list[User]:
+    """The users in the text of a users file. Raises ValueError (as tomllib does) with what is wrong."""
+    table = tomllib.loads(text)
+    entries = table.pop("user", [])
+    if table:
+        raise ValueError(f"unknown entry {next(iter(table))}: only [[user]] is known")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("user is a list of tables: write [[user]] with two brackets")
+    return [_user(entry) for entry in entries]
+
+
+def _user(entry: dict[str, Any]) -> User:
+    address = entry.get("address")
+    if not isinstance(address, str):
+        raise ValueError("a [[user]] without an address")
+    if unknown := entry.keys() - {"address", "account", "aliases", "catch_all", "detail"}:
+        raise ValueError(f"{address}: unknown setting {min(unknown)}")
+    _check_address(address)
+    account = entry.get("account")
+    if not isinstance(account, str) or not re.fullmatch("[0-9a-f]{32}", account):
+        raise ValueError(f"{address}: account is 32 hex digits (lower case)")
+    aliases, catch_all = (_texts(entry, address, key) for key in ("aliases", "catch_all"))
+    for alias in aliases:
+        if alias.lower() != "postmaster":  # RFC 5321 §4.1.1.3: the only forward-path without a domain
+            _check_address(alias)
+    for domain in catch_all:
+        _check_domain(domain, address)
+    detail = entry.get("detail", True)
+    if not isinstance(detail, bool):
+        raise ValueError(f"{address}: detail is true or false")
+    return User(address, account, aliases, catch_all, detail)
+
+
+def _texts(entry: dict[str, Any], address: str, key: str) -> tuple[str, ...]:
+    value = entry.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{address}: {key} is a list of texts")
+    return tuple(value)
+
+
+def _check_address(address: str) -> None:
+    local, at, domain = address.rpartition("@")
+    if not local or not at or not address.isprintable() or len(address.encode()) > ADDRESS_OCTETS:
+        raise ValueError(f"not an address: {address!r}")
+    _check_domain(domain, address)
+    canonical(address)
+
+
+def _check_domain(domain: str, address: str) -> None:
+    if not domain or "@" in domain or " " in domain or not domain.isprintable():
+        raise ValueError(f"{address}: not a domain: {domain!r}")
+
+
+def _entry(user: User) -> Any:
+    import tomlkit
+
+    entry = tomlkit.table()
+    entry["address"] = user.address
+    entry["account"] = user.account
+    if user.aliases:
+        entry["aliases"] = list(user.aliases)
+    if user.catch_all:
+        entry["catch_all"] = list(user.catch_all)
+    if not user.detail:
+        entry["detail"] = False
+    return entry
+
+
+def _index(document: Any, address: str) -> int:
+    """Where in the list of users the one with this main address stands. Raises NoSuchUser."""
+    try:
+        wanted = canonical(address)
+    except ValueError:
+        wanted = ""
+    for index, entry in enumerate(document.get("user", [])):
+        if canonical(entry["address"]) == wanted:
+            return index
+    raise NoSuchUser(f"there is no user {address}")
+
+
+def _signature(path: Path) -> Signature | None:
+    """What changes whenever the file does; None if there is none."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BadConfiguration(f"cannot read {path}: {error.strerror}") from error
+    return info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadConfiguration(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{path} is not UTF-8 text") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keeps other processes from changing the file meanwhile. The lock has a file of its own, which stays:
+    the users file is replaced, and a lock on the old one would keep nobody out."""
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """The whole new file or the whole old one, whenever the machine stops. A crash leaves a `.new` file,
+    which the next change overwrites."""
+    target = path.resolve()  # a link stays a link
+    new = target.with_name(target.name + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        if target.exists():
+            # Changed by root, it must still be readable by the server, which is somebody else.
+            old = target.stat()
+            os.fchmod(descriptor, old.st_mode & 0o777)
+            if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+    os.replace(new, target)
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,179 @@
+"""The users file: strict, read again when it changes, changed without harm to what a person wrote in it."""
+
+import logging
+import os
+import threading
+
+import pytest
+
+from aerogramme.errors import AlreadyExists, BadConfiguration, NoSuchUser
+from aerogramme.users.directory import Recipient, User
+from aerogramme.users.static import StaticDirectory, parse
+
+ALICE = User("alice@example.org", "a" * 32, ("al@example.org",), ("example.net",), detail=False)
+BOB = User("bob@example.org", "b" * 32)
+
+TEXT = """\
+# The people of example.org
+
+[[user]]
+address = "alice@example.org"   # the boss
+account = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+aliases = ["al@example.org"]
+catch_all = ["example.net"]
+detail = false
+
+[[user]]
+address = "bob@example.org"
+account = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "users.toml"
+
+
+def test_no_file_no_users(path):
+    assert list(StaticDirectory(path).users()) == []
+
+
+def test_what_is_in_a_file(path):
+    path.write_text(TEXT)
+    directory = StaticDirectory(path)
+    assert list(directory.users()) == [ALICE, BOB]
+    assert directory.by_address("x@example.net") == Recipient(ALICE)
+    assert directory.by_login("Bob@example.org") == BOB
+
+
+def test_add_update_remove_read_back(path):
+    directory = StaticDirectory(path)
+    directory.add(ALICE)
+    directory.add(BOB)
+    assert list(StaticDirectory(path).users()) == list(directory.users()) == [ALICE, BOB]
+    changed = User("alice@example.org", "a" * 32, ("boss@example.org",), detail=True)
+    directory.update(changed)
+    assert list(StaticDirectory(path).users()) == [changed, BOB]
+    directory.remove("ALICE@example.org")
+    assert list(StaticDirectory(path).users()) == list(directory.users()) == [BOB]
+    directory.remove("bob@example.org")
+    assert list(StaticDirectory(path).users()) == []
+    directory.add(BOB)
+    assert list(StaticDirectory(path).users()) == [BOB]
+
+
+def test_a_persons_hand_survives(path):
+    path.write_text(TEXT)
+    directory = StaticDirectory(path)
+    directory.add(User("eve@example.org", "e" * 32))
+    directory.update(User("bob@example.org", "b" * 32, detail=False))
+    text = path.read_text()
+    assert text.startswith(TEXT[: TEXT.index("bbbb")])
+    assert "# the boss" in text
+    directory.remove("eve@example.org")
+    directory.update(BOB)
+    assert path.read_text().strip() == TEXT.strip()
+
+
+def test_refusals_change_nothing(path):
+    path.write_text(TEXT)
+    directory = StaticDirectory(path)
+    with pytest.raises(AlreadyExists, match=r"AL@example\.org"):
+        directory.add(User("new@example.org", "c" * 32, ("AL@example.org",)))
+    with pytest.raises(AlreadyExists, match="account"):
+        directory.add(User("new@example.org", "b" * 32))
+    with pytest.raises(NoSuchUser, match="nobody"):
+        directory.update(User("nobody@example.org", "c" * 32))
+    with pytest.raises(NoSuchUser, match=r"al@example\.org"):
+        directory.remove("al@example.org")
+    with pytest.raises(NoSuchUser):
+        directory.remove("a@\u2028")
+    with pytest.raises(BadConfiguration, match="not an address"):
+        directory.add(User("not an address", "c" * 32))
+    with pytest.raises(BadConfiguration, match="two users"):
+        directory.update(User("bob@example.org", "b" * 32, ("al@example.org",)))
+    assert path.read_text() == TEXT
+    assert list(directory.users()) == [ALICE, BOB]
+
+
+def test_a_change_from_outside_is_seen(path):
+    directory = StaticDirectory(path)
+    StaticDirectory(path).add(BOB)
+    assert directory.by_address("bob@example.org") == Recipient(BOB)
+    path.write_text(TEXT)
+    assert directory.by_address("alice@example.org") == Recipient(ALICE)
+
+
+def test_a_wrong_file_is_refused_at_the_start_and_reported_later(path, caplog):
+    path.write_text(TEXT)
+    directory = StaticDirectory(path)
+    path.write_text("[[user]]\n")
+    with pytest.raises(BadConfiguration, match=r"users\.toml: a \[\[user\]\] without an address"):
+        StaticDirectory(path)
+    with caplog.at_level(logging.ERROR):
+        assert directory.by_login("bob@example.org") == BOB
+        assert directory.by_login("bob@example.org") == BOB
+        os.unlink(path)
+        assert directory.by_login("bob@example.org") == BOB
+    assert len(caplog.records) == 2, "once for each state of the file, not for each look at it"
+    path.write_text(TEXT)
+    assert list(directory.users()) == [ALICE, BOB]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("user = 1", r"\[\[user\]\] with two brackets"),
+        ("[user]\naddress = 'a@b'", r"\[\[user\]\] with two brackets"),
+        ("users = []", "unknown entry users"),
+        ("[[user]]\naddress = 1", "without an address"),
+        ("[[user]]\naddress = 'a'", "not an address: 'a'"),
+        ("[[user]]\naddress = '@b'", "not an address"),
+        ("[[user]]\naddress = 'a@'", "not a domain"),
+        ("[[user]]\naddress = 'a@b c'", "not a domain"),
+        ('[[user]]\naddress = "a\\n@b"', "not an address"),
+        (f"[[user]]\naddress = '{'a' * 253}@b'", "not an address"),
+        ("[[user]]\naddress = 'a@b'", "a@b: account is 32 hex"),
+        ("[[user]]\naddress = 'a@b'\naccount = 'A'", "a@b: account is 32 hex"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'A' * 32}'", "a@b: account is 32 hex"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\nalias = []", "a@b: unknown setting alias"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\naliases = 'c@d'", "aliases is a list"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\naliases = ['c']", "not an address: 'c'"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ncatch_all = ['@c']", "not a domain: '@c'"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ndetail = 1", "detail is true or false"),
+    ],
+)
+def test_what_is_wrong_is_named(text, what):
+    with pytest.raises(ValueError, match=what):
+        parse(text)
+
+
+def test_only_the_owner_may_read_it_and_a_chosen_mode_stays(path):
+    directory = StaticDirectory(path)
+    directory.add(BOB)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    directory.update(User("bob@example.org", "b" * 32, detail=False))
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_stays_a_link(path, tmp_path):
+    target = tmp_path / "elsewhere.toml"
+    target.write_text(TEXT)
+    path.symlink_to(target)
+    StaticDirectory(path).remove("bob@example.org")
+    assert path.is_symlink()
+    assert list(StaticDirectory(target).users()) == [ALICE]
+
+
+def test_many_writers_lose_nothing(path):
+    def add(first: int) -> None:
+        for number in range(first, first + 5):
+            StaticDirectory(path).add(User(f"u{number}@example.org", f"{number:032x}"))
+
+    threads = [threading.Thread(target=add, args=(first,)) for first in range(0, 20, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {user.account for user in StaticDirectory(path).users()} == {f"{n:032x}" for n in range(20)}
