@@ -1,0 +1,58 @@
+"""All cryptography, and nothing else: bytes in, sealed bytes out. No I/O, no clock but a slot's date of
+creation.
+
+    secrets   Secret: what a person types
+    record    Key, Binding: small things, sealed whole
+    stream    large things, sealed in chunks that open alone
+    body      a content: compressed, and sealed as a stream under its own ContentKey
+    hybrid    HPKE with ML-KEM-768 and X25519: sealing to a public key
+    incoming  IncomingPublic: sealing what arrives
+    slots     Slot: a password opens a private key
+    recovery  RecoveryCode: a password for paper
+    keyring   Keyring: generations of keys, sealed to every slot; seals and opens the account's records
+
+The life of the keys:
+
+    slot, private = Slot.create(Secret("…"), "password", "", params)
+    keyring = Keyring.create(account).admit(private)            account: 16 bytes
+    slot.to_bytes(), keyring.sealed(version=1), keyring.incoming_public().to_bytes()    are stored
+
+    keyring = Keyring.unlock(sealed, Slot.from_bytes(stored).unlock(Secret("…")), account)
+    keyring.open("entry", name, keyring.seal("entry", name, plain)) == plain
+"""
+
+from aerogramme.seal.body import (
+    MAX_BODY,
+    BodyOpener,
+    BodyReader,
+    BodySealer,
+    ContentKey,
+    open_body,
+    seal_body,
+)
+from aerogramme.seal.incoming import IncomingPublic
+from aerogramme.seal.keyring import Keyring, Member
+from aerogramme.seal.record import Binding, Key
+from aerogramme.seal.recovery import RecoveryCode
+from aerogramme.seal.secrets import Secret
+from aerogramme.seal.slots import Argon2Params, Slot, SlotPrivate
+
+__all__ = [
+    "MAX_BODY",
+    "Argon2Params",
+    "Binding",
+    "BodyOpener",
+    "BodyReader",
+    "BodySealer",
+    "ContentKey",
+    "IncomingPublic",
+    "Key",
+    "Keyring",
+    "Member",
+    "RecoveryCode",
+    "Secret",
+    "Slot",
+    "SlotPrivate",
+    "open_body",
+    "seal_body",
+]
