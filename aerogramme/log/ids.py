@@ -1,0 +1,135 @@
+"""Message ids, and sequences of them as runs: ids are counted up, so a thousand of them are often one run.
+
+A message id is `replica << 24 | n`: 40 random bits of the replica that made it, and its own count from 1.
+Contents and mailboxes are named by the same ids.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, overload
+
+from aerogramme.errors import Damaged
+
+COUNT_BITS = 24
+MAX_COUNT = (1 << COUNT_BITS) - 1
+MAX_REPLICA = (1 << 40) - 1
+MAX_ID = (1 << 64) - 1
+
+Ids = Sequence[int]
+
+
+class Runs(Sequence[int]):
+    """An immutable sequence of numbers, in any order, held as runs (first, count) of numbers that count up."""
+
+    __slots__ = ("_ends", "runs")
+
+    def __init__(self, runs: tuple[tuple[int, int], ...]) -> None:
+        """Neighbouring runs must not join, and no run is empty: `of` takes care of that."""
+        self.runs = runs
+        self._ends: list[int] | None = None
+
+    @classmethod
+    def of(cls, values: Iterable[int]) -> "Runs":
+        """The runs of any sequence, which keeps its order."""
+        if isinstance(values, Runs):
+            return values
+        if isinstance(values, range) and values.step == 1:
+            return cls(((values.start, len(values)),) if values else ())
+        runs: list[tuple[int, int]] = []
+        first = following = -1
+        for value in values:
+            if value != following:
+                if first >= 0:
+                    runs.append((first, following - first))
+                first = value
+            following = value + 1
+        if first >= 0:
+            runs.append((first, following - first))
+        return cls(tuple(runs))
+
+    def __len__(self) -> int:
+        if len(self.runs) == 1:
+            return self.runs[0][1]
+        return self._cumulated()[-1] if self.runs else 0
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(range(first, first + count) for first, count in self.runs)
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Runs": ...
+    def __getitem__(self, at: int | slice) -> "int | Runs":
+        if isinstance(at, slice):
+            return Runs.of(list(self)[at])
+        size = len(self)
+        if at < 0:
+            at += size
+        if not 0 <= at < size:
+            raise IndexError(at)
+        ends = self._cumulated()
+        run = bisect_right(ends, at)
+        first, count = self.runs[run]
+        return first + count - (ends[run] - at)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Runs):
+            return self.runs == other.runs
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(self.runs)
+
+    def __repr__(self) -> str:
+        return "Runs(" + ", ".join(f"{a:#x}+{n}" if n > 1 else f"{a:#x}" for a, n in self.runs) + ")"
+
+    def array(self, typecode: str) -> "array[int]":
+        """The numbers as a column."""
+        column = array(typecode)
+        for first, count in self.runs:
+            column.extend(range(first, first + count))
+        return column
+
+    def _cumulated(self) -> list[int]:
+        if self._ends is None:
+            total, ends = 0, []
+            for _, count in self.runs:
+                total += count
+                ends.append(total)
+            self._ends = ends
+        return self._ends
+
+    def wire(self) -> list[int]:
+        """first, count, then for each further run its distance from the end of the one before, and its count."""
+        flat, end = [], 0
+        for first, count in self.runs:
+            flat += (first - end, count)
+            end = first + count
+        return flat
+
+    @classmethod
+    def from_wire(cls, flat: Any, limit: int = MAX_ID) -> "Runs":
+        """What `wire` gave. Raises Damaged for anything else, and for numbers outside of 0..limit."""
+        if not isinstance(flat, list) or len(flat) % 2 or not all(type(n) is int for n in flat):
+            raise Damaged("runs do not decode")
+        runs, end = [], 0
+        for distance, count in zip(flat[::2], flat[1::2], strict=True):
+            first = end + distance
+            if count < 1 or first < 0 or first + count - 1 > limit or (runs and not distance):
+                raise Damaged("runs do not decode")
+            end = first + count
+            runs.append((first, count))
+        return cls(tuple(runs))
+
+
+def covered(runs: Iterable[tuple[int, int]]) -> "Runs":
+    """The runs of a set of numbers that is given by ascending runs which may touch."""
+    joined: list[tuple[int, int]] = []
+    for first, count in runs:
+        if joined and joined[-1][0] + joined[-1][1] == first:
+            joined[-1] = joined[-1][0], joined[-1][1] + count
+        else:
+            joined.append((first, count))
+    return Runs(tuple(joined))
