@@ -15,7 +15,7 @@ The life of the keys:
 
     slot, private = Slot.create(Secret("…"), "password", "", params)
     keyring = Keyring.create(account).admit(private)            account: 16 bytes
-    slot.to_bytes(), keyring.sealed(version=1), keyring.incoming_public().to_bytes()    are stored
+    slot.to_bytes(), keyring.to_bytes(version=1), keyring.incoming_public().to_bytes()    are stored
 
     keyring = Keyring.unlock(sealed, Slot.from_bytes(stored).unlock(Secret("…")), account)
     keyring.open("entry", name, keyring.seal("entry", name, plain)) == plain

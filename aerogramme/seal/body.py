@@ -17,7 +17,7 @@ from typing import Self
 
 import zstandard
 
-from aerogramme.errors import Damaged
+from aerogramme.errors import Damaged, TooLarge
 from aerogramme.seal.record import Binding, KeyBytes
 from aerogramme.seal.stream import CHUNK, SealedStream, StreamOpener, StreamSealer, open_stream
 
@@ -93,9 +93,11 @@ class BodySealer:
         self.sealed_size = 0
 
     def update(self, plain: bytes) -> bytes:
-        """The sealed bytes that are ready now."""
+        """The sealed bytes that are ready now; `TooLarge` past MAX_BODY."""
         self._plain += plain
         self.plain_size += len(plain)
+        if self.plain_size > MAX_BODY:
+            raise TooLarge
         out = []
         while len(self._plain) >= FRAME:
             out.append(self._stream.update(self._frame(bytes(self._plain[:FRAME]))))

@@ -29,7 +29,14 @@ PUBLIC_SIZE = 1184 + 32  # ML-KEM-768 encapsulation key, X25519 public key
 ENCAPSULATED_SIZE = 1088 + 32  # ML-KEM-768 ciphertext, X25519 ephemeral key
 OVERHEAD = ENCAPSULATED_SIZE + 16
 
+FINGERPRINT_SIZE = 16
+
 _suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+
+
+def fingerprint_of(public: bytes) -> bytes:
+    """Which public key this is: the first 16 bytes of its SHA-256."""
+    return hashlib.sha256(public).digest()[:FINGERPRINT_SIZE]
 
 
 class HybridPublic:
@@ -50,12 +57,15 @@ class HybridPublic:
 
     @property
     def fingerprint(self) -> bytes:
-        """16 bytes of SHA-256: which key this is."""
-        return hashlib.sha256(self.raw).digest()[:16]
+        """See fingerprint_of."""
+        return fingerprint_of(self.raw)
 
     def seal(self, plain: bytes, info: bytes) -> bytes:
         """enc, ciphertext and tag; `info` must be the same to open it."""
-        return _suite.encrypt(plain, self._key, info=info)
+        try:
+            return _suite.encrypt(plain, self._key, info=info)
+        except ValueError as e:  # RFC 7748 §6.1: an X25519 key of low order
+            raise Damaged("this is not a public key") from e
 
 
 class HybridPrivate:

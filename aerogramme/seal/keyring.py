@@ -16,14 +16,21 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from aerogramme.errors import AuthenticationFailed, Damaged, Refused
-from aerogramme.seal.hybrid import OVERHEAD, HybridPrivate, HybridPublic
+from aerogramme.seal.hybrid import (
+    FINGERPRINT_SIZE,
+    OVERHEAD,
+    PUBLIC_SIZE,
+    HybridPrivate,
+    HybridPublic,
+    fingerprint_of,
+)
 from aerogramme.seal.incoming import IncomingPublic, open_incoming, sealed_generation
 from aerogramme.seal.record import (
     ACCOUNT_SIZE,
@@ -34,7 +41,7 @@ from aerogramme.seal.record import (
     open_record,
     seal_record,
 )
-from aerogramme.seal.slots import Kind, SlotPrivate
+from aerogramme.seal.slots import KINDS, Kind, SlotPrivate
 from aerogramme.seal.strict import pack, unpack
 
 MAGIC = b"AGK\x01"
@@ -43,7 +50,6 @@ RECORD_HEAD = 8  # magic, version, generation
 MAX_SLOTS = 256  # nobody has as many apps; it bounds what a keyring from the store can ask for
 MAX_GENERATIONS = 65536  # one a day for 179 years
 
-_FINGERPRINT = 16
 _SEALED_KEY = OVERHEAD + 32 + KEY_SIZE  # HPKE around a record (record.py) around a key
 _head = struct.Struct(">4sIH")
 
@@ -62,7 +68,7 @@ class Member:
     @property
     def fingerprint(self) -> bytes:
         """Which slot this is: the fingerprint of its public key."""
-        return HybridPublic(self.public).fingerprint
+        return fingerprint_of(self.public)
 
 
 class Keyring:
@@ -99,6 +105,8 @@ class Keyring:
 
     def rotate(self) -> Self:
         """One more generation, which is the current one from now on."""
+        if len(self._secrets) >= MAX_GENERATIONS:
+            raise Refused("forget old generations before there are more")
         return self._with(secrets={**self._secrets, self.current + 1: os.urandom(KEY_SIZE)})
 
     def forget(self, generation: int) -> Self:
@@ -126,7 +134,7 @@ class Keyring:
 
     # -- stored form
 
-    def sealed(self, version: int) -> bytes:
+    def to_bytes(self, version: int) -> bytes:
         """Sealed to every slot that was admitted. The version (it must grow) is part of what is bound."""
         if not self.members:
             raise Refused("a keyring that is sealed to no slot is lost")
@@ -154,21 +162,21 @@ class Keyring:
         if len(sealed) < _head.size or sealed[: len(MAGIC)] != MAGIC:
             raise Damaged("this is not a keyring")
         _, version, count = _head.unpack_from(sealed)
-        end = _head.size + count * (_FINGERPRINT + _SEALED_KEY)
+        end = _head.size + count * (FINGERPRINT_SIZE + _SEALED_KEY)
         if not 0 < count <= MAX_SLOTS or len(sealed) < end:
             raise Damaged("a keyring is cut")
         binding = Binding(account, "keyring", str(version))
-        wanted = slot.public.fingerprint
-        for at in range(_head.size, end, _FINGERPRINT + _SEALED_KEY):
-            if sealed[at : at + _FINGERPRINT] == wanted:
-                mine = sealed[at + _FINGERPRINT : at + _FINGERPRINT + _SEALED_KEY]
-                break
-        else:
+        places = range(_head.size, end, FINGERPRINT_SIZE + _SEALED_KEY)
+        fingerprints = [sealed[at : at + FINGERPRINT_SIZE] for at in places]
+        if slot.public.fingerprint not in fingerprints:
             raise AuthenticationFailed("this password has been revoked")
-        vouched = slot.key.open(mine, sealed[: _head.size] + binding.encoded())
+        mine = places[fingerprints.index(slot.public.fingerprint)] + FINGERPRINT_SIZE
+        vouched = slot.key.open(sealed[mine : mine + _SEALED_KEY], sealed[: _head.size] + binding.encoded())
         file_key = Key(_vouching(slot).open(vouched, binding))
         content = unpack(open_record(file_key.aead, sealed[:end], sealed, binding.encoded()))
         secrets, members = _decode(content)
+        if [m.fingerprint for m in members] != fingerprints:
+            raise Damaged("a keyring is sealed to other slots than it says")
         return cls(account, secrets, members, version)
 
     # -- records: what log/ and mailbox/ seal and open
@@ -231,18 +239,28 @@ def _vouching(slot: SlotPrivate) -> Key:
 
 
 def _decode(content: Any) -> tuple[dict[int, bytes], tuple[Member, ...]]:
-    """Generations and members. It was authenticated, but a newer or broken writer may still have made it."""
-    try:
-        generations, listed = content
-        secrets = {number: Key(secret).export() for number, secret in generations}
-        members = tuple(Member(*fields) for fields in listed)
-    except (TypeError, ValueError) as e:
-        raise Damaged("a keyring does not decode") from e
-    numbers = [number for number, _ in generations]
-    if not 0 < len(numbers) <= MAX_GENERATIONS or numbers != sorted(secrets) or numbers[0] < 1:
-        raise Damaged("the generations of a keyring are not in order")
-    for member in members:
-        HybridPublic(member.public), Key(member.vouching)
-        if member.kind not in get_args(Kind) or not isinstance(member.label, str):
-            raise Damaged("a keyring does not decode")
-    return secrets, members
+    """Generations and members. They were authenticated, but a newer or broken writer may have made them."""
+    match content:
+        case [list(generations), list(listed)]:
+            members = tuple(_member(fields) for fields in listed)
+            secrets = dict(_generation(item) for item in generations)
+            numbers = list(secrets)
+            if 0 < len(generations) == len(numbers) <= MAX_GENERATIONS and numbers == sorted(numbers):
+                return secrets, members
+    raise Damaged("a keyring does not decode")
+
+
+def _generation(item: Any) -> tuple[int, bytes]:
+    match item:
+        case [int(number), bytes(secret)] if 0 < number < 2**32 and len(secret) == KEY_SIZE:
+            return number, secret
+    raise Damaged("a generation of a keyring does not decode")
+
+
+def _member(fields: Any) -> Member:
+    match fields:
+        case [bytes(public), bytes(vouching), kind, str(label), bool(read_only), int(created)] if (
+            kind in KINDS and len(public) == PUBLIC_SIZE and len(vouching) == KEY_SIZE
+        ):
+            return Member(public, vouching, kind, label, read_only, created)
+    raise Damaged("a slot of a keyring does not decode")

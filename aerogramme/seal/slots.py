@@ -37,7 +37,7 @@ MAX_PASSES = 16
 MAX_LANES = 16
 
 Kind = Literal["password", "app", "recovery"]
-_KINDS: tuple[Kind, ...] = get_args(Kind)  # the number of a kind is its place
+KINDS: tuple[Kind, ...] = get_args(Kind)  # the number of a kind is its place
 
 _fixed = struct.Struct(f">4sBBQIII{SALT_SIZE}s{PUBLIC_SIZE}s")
 
@@ -111,7 +111,7 @@ class Slot:
         salt = os.urandom(SALT_SIZE)
         head = _fixed.pack(
             MAGIC,
-            _KINDS.index(kind),
+            KINDS.index(kind),
             read_only,
             created,
             params.memory,
@@ -152,9 +152,9 @@ class Slot:
             raise Damaged("this is not a slot")
         _, kind, read_only, created, memory, passes, lanes, salt, public = _fixed.unpack_from(stored)
         params = Argon2Params(memory, passes, lanes)
-        if kind >= len(_KINDS) or read_only > 1 or not params.check():
+        if kind >= len(KINDS) or read_only > 1 or not params.check():
             raise Damaged("a slot does not decode")
-        return cls(_KINDS[kind], bool(read_only), created, params, salt, HybridPublic(public), stored)
+        return cls(KINDS[kind], bool(read_only), created, params, salt, HybridPublic(public), stored)
 
 
 def _stretch(secret: Secret, salt: bytes, params: Argon2Params) -> AESGCM:
