@@ -1,5 +1,41 @@
 """Where accounts are kept: one promise (port.py) and the kinds of stores that keep it."""
 
-from aerogramme.store.port import Body, Cursor, Row, Store, Stores
+from pathlib import Path
 
-__all__ = ["Body", "Cursor", "Row", "Store", "Stores"]
+from aerogramme.errors import BadConfiguration
+from aerogramme.store.faults import Crash, CrashAt, Faults
+from aerogramme.store.memory import MemoryStores
+from aerogramme.store.port import Body, Cursor, Row, Store, Stores
+from aerogramme.store.sqlite import SqliteStores
+
+__all__ = [
+    "Body",
+    "Crash",
+    "CrashAt",
+    "Cursor",
+    "Faults",
+    "MemoryStores",
+    "Row",
+    "SqliteStores",
+    "Store",
+    "Stores",
+    "open_stores",
+]
+
+
+def open_stores(where: str | Path) -> Stores:
+    """The stores at a place: `sqlite:FOLDER`, or just the folder's path, or `memory:` (gone with the
+    process).
+
+    Nothing is touched yet. `BadConfiguration` for a kind that there is none of.
+    """
+    if isinstance(where, Path):
+        return SqliteStores(where)
+    kind, colon, rest = where.partition(":")
+    if not colon or "/" in kind:
+        return SqliteStores(where)
+    if kind == "sqlite" and rest:
+        return SqliteStores(rest)
+    if where == "memory:":
+        return MemoryStores()
+    raise BadConfiguration(f"There is no kind of store called {kind!r}", hint="use sqlite:FOLDER, or a path")

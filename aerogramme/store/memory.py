@@ -1,4 +1,5 @@
-"""A store in memory, without threads: the same calls give the same schedule, a test is replayed from its seed.
+"""A store in memory, without threads: the same calls give the same schedule, a test is replayed from its
+seed.
 
 What is stored belongs to the `MemoryStores`, not to the stores opened from it, so it survives crashes;
 `another` gives the same data as another process sees it, with faults of its own (faults.py). By default it
