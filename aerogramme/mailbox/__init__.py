@@ -1,1 +1,3 @@
-"""Mailboxes and their messages as IMAP and LMTP see them: accounts, views, search, incoming letters, audit."""
+"""Mailboxes and their messages as IMAP and LMTP see them: accounts, views, search, incoming letters,
+audit.
+"""

@@ -15,8 +15,8 @@ MAX_FLAGS = 100  # on one message: what a STORE may ask for; Dovecot's Maildir h
 def normal_flags(flags: Iterable[str]) -> tuple[str, ...]:
     """The flags to store: system flags in their spelling, keywords as they came, each once.
 
-    Unknown flags with a backslash and \\Recent are dropped: other servers' mail comes with them, and an import must
-    not fail for that. Raises Refused when there are too many, or one is too long.
+    Unknown flags with a backslash and \\Recent are dropped: other servers' mail comes with them, and an
+    import must not fail for that. Raises Refused when there are too many, or one is too long.
     """
     found: dict[str, str] = {}
     for flag in flags:

@@ -1,8 +1,9 @@
-"""What one session was told of its mailbox: sequence numbers, held-back expunges, and the changes to tell next.
+"""What one session was told of its mailbox: sequence numbers, held-back expunges, and the changes to tell
+next.
 
-A view is a client in small: it knows the UIDs it has told, the MODSEQ up to which it has told changes, and nothing
-else. The invariant: whoever starts with the UIDs of the opened view and believes every `Changes` in the order it
-came has the mailbox. Nothing here awaits, so the table cannot change in the middle of a call.
+A view is a client in small: it knows the UIDs it has told, the MODSEQ up to which it has told changes, and
+nothing else. The invariant: whoever starts with the UIDs of the opened view and believes every `Changes` in
+the order it came has the mailbox. Nothing here awaits, so the table cannot change in the middle of a call.
 """
 
 from array import array
@@ -10,8 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aerogramme.errors import Refused
 from aerogramme.log.table import Table
+
+from aerogramme.errors import BadSyntax
 from aerogramme.mailbox.search_keys import SequenceSet
 
 
@@ -23,8 +25,8 @@ class Changes:
     `vanished`  the same messages as UIDs, ascending (for VANISHED, RFC 7162 §3.2.10)
     `exists`    the new number of messages, None if no message has come
     `recent`    the number of messages that are \\Recent in this session, None if it has not changed
-    `changed`   the sequence numbers, ascending and valid after the expunges, of messages whose flags or MODSEQ
-                changed; new messages are not among them
+    `changed`   the sequence numbers, ascending and valid after the expunges, of messages whose flags or
+                MODSEQ changed; new messages are not among them
     """
 
     expunged: Sequence[int] = ()
@@ -42,10 +44,11 @@ NOTHING = Changes()
 
 @dataclass(slots=True)
 class RecentMarks:
-    """For each mailbox the first UID that no session of this process has been told: what is \\Recent to the next.
+    """For each mailbox the first UID that no session of this process has been told: what is \\Recent to the
+    next.
 
-    RFC 3501 §2.3.2 wants each message \\Recent in the first session that is told of it. It is not stored: what
-    came before the account was opened here is not \\Recent.
+    RFC 3501 §2.3.2 wants each message \\Recent in the first session that is told of it. It is not stored:
+    what came before the account was opened here is not \\Recent.
     """
 
     first: dict[int, int] = field(default_factory=dict)
@@ -58,7 +61,18 @@ class RecentMarks:
 class View:
     """One session's view of one mailbox, opened by `Account.open_mailbox`."""
 
-    __slots__ = ("_held", "_recent", "_removed_modseq", "_top", "_version", "marks", "modseq", "read_only", "table", "uids")
+    __slots__ = (
+        "_held",
+        "_recent",
+        "_removed_modseq",
+        "_top",
+        "_version",
+        "marks",
+        "modseq",
+        "read_only",
+        "table",
+        "uids",
+    )
 
     def __init__(self, table: Table, marks: RecentMarks, *, read_only: bool = False) -> None:
         self.table = table
@@ -78,10 +92,10 @@ class View:
     def sync(self, allow_expunge: bool = True, *, own: "OwnChange | None" = None) -> Changes:
         """Takes over the table as it is now and says what that changes for the client.
 
-        Without `allow_expunge` messages that are gone keep their sequence numbers (RFC 3501 §7.4.1: no EXPUNGE while
-        FETCH, STORE or SEARCH is in progress); a later call tells them. `own` is a change of flags that this session
-        made and answers itself (STORE with .SILENT): its messages are left out of `changed`, unless something else
-        may have changed them too.
+        Without `allow_expunge` messages that are gone keep their sequence numbers (RFC 3501 §7.4.1: no
+        EXPUNGE while FETCH, STORE or SEARCH is in progress); a later call tells them. `own` is a change of
+        flags that this session made and answers itself (STORE with .SILENT): its messages are left out of
+        `changed`, unless something else may have changed them too.
         """
         table = self.table
         if table.version == self._version and not (self._held and allow_expunge):
@@ -120,7 +134,9 @@ class View:
         gone = [
             uid
             for uid in sorted(table.removed_since(self._removed_modseq))
-            if (at := bisect_left(uids, uid)) < len(uids) and uids[at] == uid and table.row_of_uid(uid) is None
+            if (at := bisect_left(uids, uid)) < len(uids)
+            and uids[at] == uid
+            and table.row_of_uid(uid) is None
         ]
         if len(gone) != missing:  # the tombstones do not reach back as far as this view: compare the whole
             gone = sorted(set(uids).difference(table.uids))
@@ -170,13 +186,13 @@ class View:
     def by_seq(self, numbers: SequenceSet) -> Sequence[int]:
         """The sequence numbers of a set of them, ascending, each once.
 
-        Raises Refused for a number above EXISTS (RFC 3501 §9 seq-number: an error of the client), but `1:*` in an
-        empty mailbox is nothing: clients send it without looking.
+        Raises BadSyntax for a number above EXISTS (RFC 3501 §9 seq-number: an error of the client), but `1:*`
+        in an empty mailbox is nothing: clients send it without looking.
         """
         exists = len(self.uids)
         spans = numbers.resolve(exists)
         if spans and spans[-1][1] > exists:
-            raise Refused(f"There is no message {spans[-1][1]}; the last one is {exists}")
+            raise BadSyntax(f"There is no message {spans[-1][1]}; the last one is {exists}")
         return _numbers(spans)
 
     def by_uid(self, numbers: SequenceSet) -> Sequence[int]:
@@ -187,7 +203,9 @@ class View:
         uids = self.uids
         if not uids:
             return ()
-        found = ((bisect_left(uids, low), bisect_right(uids, high)) for low, high in numbers.resolve(uids[-1]))
+        found = (
+            (bisect_left(uids, low), bisect_right(uids, high)) for low, high in numbers.resolve(uids[-1])
+        )
         return _numbers([(start + 1, stop) for start, stop in found if start < stop])
 
     # --- \Recent
