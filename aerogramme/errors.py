@@ -90,3 +90,22 @@ class BadConfiguration(AerogrammeError):
 
     exit_code = 78
     imap_code = "CONTACTADMIN"
+
+
+class BadSyntax(AerogrammeError):
+    """The command cannot be understood. Answered BAD (RFC 3501 §7.1.3) under `tag`, untagged if it has none."""
+
+    exit_code = 76
+    imap_code = None
+
+    def __init__(self, message: str = "", *, hint: str = "", tag: bytes | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.tag = tag
+
+
+class UnknownCharset(AerogrammeError):
+    """No such charset here. Answered NO (RFC 3501 §6.4.4) under `tag`."""
+
+    exit_code = 65
+    imap_code = "BADCHARSET (US-ASCII UTF-8)"  # RFC 3501 §7.1
+    tag: bytes | None = None

@@ -245,8 +245,8 @@ class Section:
     """BODY[...], BODY.PEEK[...], RFC822, RFC822.HEADER and RFC822.TEXT: octets of the message.
 
     `path` are MIME part numbers; `what` is what of that part; `fields` are the names of HEADER.FIELDS, in
-    lower case. `partial` is (first octet, greatest number of octets). `peek`: \\Seen is not set. `label` is how the
-    answer names it, complete: b"BODY[1.2.MIME]<0>".
+    lower case. `partial` is (first octet, greatest number of octets). `peek`: \\Seen is not set. `label` is
+    how the answer names it, complete: b"BODY[1.2.MIME]<0>".
     """
 
     path: tuple[int, ...]

@@ -1,15 +1,16 @@
 """Finds where commands begin and end in what a client sends, whatever it sends. No I/O, no grammar.
 
-Theory of operation. A command is a line, or several lines with literals between them: a line that ends with `{n}` or
-`{n+}` goes on with n octets and then another line (RFC 3501 §4.3, RFC 7888). `receive` stores octets, `next_event`
-decides; events come out one by one, because what the next octets mean can depend on what the session makes of the
-last event: after IDLE or AUTHENTICATE it asks for `next_line` instead.
+Theory of operation. A command is a line, or several lines with literals between them: a line that ends with
+`{n}` or `{n+}` goes on with n octets and then another line (RFC 3501 §4.3, RFC 7888). `receive` stores
+octets, `next_event` decides; events come out one by one, because what the next octets mean can depend on what
+the session makes of the last event: after IDLE or AUTHENTICATE it asks for `next_line` instead.
 
-The invariant: after each event the framer knows where the next command starts. So a command that cannot be taken
-costs its sender one answer and never the connection, except where RFC 7888 §4 leaves no choice (Rejected.fatal).
+The invariant: after each event the framer knows where the next command starts. So a command that cannot be
+taken costs its sender one answer and never the connection, except where RFC 7888 §4 leaves no choice
+(Rejected.fatal).
 
-The message literal of APPEND is not collected: AppendHead says what is coming, the session calls `accept` or `refuse`,
-and AppendData brings the octets as they arrive. Everything else is collected within `Limits`.
+The message literal of APPEND is not collected: AppendHead says what is coming, the session calls `accept` or
+`refuse`, and AppendData brings the octets as they arrive. Everything else is collected within `Limits`.
 """
 
 import re
@@ -30,20 +31,20 @@ class Limits:
 KIB: Final = 1024
 
 BEFORE_LOGIN: Final = Limits(line=8 * KIB, command=8 * KIB, message=None, skip=64 * KIB)
-"""Who has not logged in yet needs one name and one password. RFC 7162 §4 asks for lines of at least 8192 octets."""
+"""A name and a password fit, before a login no more is needed. RFC 7162 §4: lines of 8192 octets at least."""
 
 LINE_LIMIT: Final = 64 * KIB
-"""Many clients do not split long UID sets: Dovecot takes 64 KiB by default, Cyrus 128 KiB in newer releases."""
+"""Many clients do not split long UID sets; Dovecot takes 64 KiB by default, for their sake."""
 
 COMMAND_LIMIT: Final = 1024 * KIB
-"""A SEARCH with long strings or an ID is far below this. Literals are collected in memory, so it is a bound on that."""
+"""A SEARCH with long strings is far below this. It bounds the memory that literals are collected in."""
 
 SKIP_LIMIT: Final = 256 * KIB * KIB
-"""The octets are on their way already (RFC 7888 §4). Reading them costs time and no memory; past this, hang up."""
+"""The octets are on their way (RFC 7888 §4). Reading them costs time but no memory; past this, hang up."""
 
 
 def after_login(message: int) -> Limits:
-    """The limits of a client that has logged in; `message` is the server's greatest message size in octets."""
+    """The limits of a client that has logged in; `message`: the greatest size of a message, in octets."""
     return Limits(LINE_LIMIT, COMMAND_LIMIT, message, max(SKIP_LIMIT, 2 * message))
 
 
@@ -74,9 +75,9 @@ CONTINUE: Final = b"+ OK\r\n"
 class AppendHead:
     """A message literal is announced. `text` is the APPEND command up to the `{`.
 
-    With `more`, `text` is what stood between the last message and this one (RFC 3502, RFC 4469). The session must
-    call `accept` or `refuse` before it takes the next event. `binary`: the literal is written `~{n}` (RFC 3516).
-    Instead of AppendEnd a Rejected may come, which gives up all of the APPEND.
+    With `more`, `text` is what stood between the last message and this one (RFC 3502, RFC 4469). The session
+    must call `accept` or `refuse` before it takes the next event. `binary`: the literal is written `~{n}`
+    (RFC 3516). Instead of AppendEnd a Rejected may come, which gives up all of the APPEND.
     """
 
     text: bytes
@@ -103,8 +104,8 @@ class AppendEnd:
 class Rejected:
     """A command that cannot be taken: answer `status`, and the framer goes on with the next command.
 
-    `tag` is None when it had none that can be repeated: the answer is untagged. `code` is the response code. `fatal`:
-    the next command cannot be found (RFC 7888 §4): say BYE and hang up; nothing comes any more.
+    `tag` is None when it had none that can be repeated: the answer is untagged. `code` is the response code.
+    `fatal`: the next command cannot be found (RFC 7888 §4): say BYE and hang up; nothing comes any more.
     """
 
     tag: bytes | None
@@ -120,8 +121,8 @@ Event = CommandText | Line | Continue | AppendHead | AppendData | AppendEnd | Re
 _LITERAL: Final = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z")
 _DIGITS: Final = 19  # of a number64 (RFC 9051 §9); a longer number is no size
 
-# append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal: the message is the literal that does not
-# stand where the mailbox stands.
+# append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal: the message is the literal that does
+# not stand where the mailbox stands.
 _APPEND: Final = re.compile(rb"[^ ]+ APPEND (?=[^\r\n])", re.IGNORECASE)
 
 # tag = 1*<any ASTRING-CHAR except "+">
@@ -136,7 +137,7 @@ def tag_of(text: bytes) -> bytes | None:
 
 
 class Framer:
-    """Octets in (`receive`), events out (`next_event`, `next_line`). `limits` may be replaced between events."""
+    """Octets in (`receive`), events out (`next_event`, `next_line`). `limits` may change between events."""
 
     def __init__(self, limits: Limits = BEFORE_LOGIN) -> None:
         self.limits = limits
@@ -164,14 +165,15 @@ class Framer:
         return self._state == "line" and not self._text and not self._buffer
 
     def discard(self) -> None:
-        """Forgets what was received: after STARTTLS nothing that came in the clear may count (RFC 3501 §6.2.1)."""
+        """Forgets what was received: nothing that came before TLS may count after it (RFC 3501 §6.2.1)."""
         self._buffer.clear()
         self._searched = 0
         self._text.clear()
         self._state = "line"
 
     def next_line(self) -> Line | Rejected | None:
-        """One line as it stands, for what is no command: DONE (RFC 2177 §3), a SASL response (RFC 3501 §6.2.2).
+        """One line as it stands, for what is no command: DONE (RFC 2177 §3), a SASL response (RFC 3501
+        §6.2.2).
 
         None until it is there. Blank lines are lines here: an empty SASL response is one.
         """
@@ -226,13 +228,14 @@ class Framer:
                     raise AssertionError("accept or refuse must follow AppendHead")
 
     def accept(self) -> bytes:
-        """Takes the message that AppendHead announced. The result is to be sent to the client, if not empty."""
+        """Takes the message that AppendHead announced. What it returns is to be sent to the client."""
         assert self._state == "offered"
         self._state = "message"
         return CONTINUE if self._synchronizing else b""
 
     def refuse(self) -> None:
-        """Gives up the APPEND at hand, before or amid its message: the session answers, the octets are skipped.
+        """Gives up the APPEND at hand, before or amid its message: the session answers, the octets are
+        skipped.
 
         A client that was not asked for its literal does not send it (RFC 3501 §7.5).
         """
@@ -250,7 +253,7 @@ class Framer:
         return len(data)
 
     def _take_line(self) -> bytes | Rejected | None:
-        """The next line without its end; None if its end is not there yet; Rejected if it is no line to take."""
+        """The next line without its end, None if that has not come yet, Rejected if it cannot be taken."""
         end = self._buffer.find(b"\n", self._searched)
         limit = self.limits.line
         if end < 0:
@@ -312,7 +315,7 @@ class Framer:
     def _reject(
         self, status: Literal["BAD", "NO"], code: str | None, reason: str, line: bytes, taken: bytes | None
     ) -> Rejected:
-        """Gives up the command at hand. `taken` is the line if it is out of the buffer, None if it is still there."""
+        """Gives up the command at hand. `taken`: the line if it has left the buffer, None if it has not."""
         tag = tag_of(bytes(self._text[:_TAG_LIMIT]) if self._text else line)
         self._text.clear()
         if taken is None:
@@ -322,7 +325,7 @@ class Framer:
         return Rejected(tag, status, code, reason)
 
     def _after(self, line: bytes) -> bool:
-        """A line is thrown away: is a literal on its way behind it that nobody has to ask for? True: too large."""
+        """After a line that is thrown away: skips the literal that comes unasked. True: it is too large."""
         literal = _LITERAL.search(line)
         if literal is None or not literal[3]:
             self._state = "line"

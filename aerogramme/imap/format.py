@@ -1,0 +1,112 @@
+"""Values as IMAP writes them: strings, mailbox names, flags, sets, status lines."""
+
+import re
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from aerogramme.imap import mutf7
+
+# atom = 1*ATOM-CHAR ; ATOM-CHAR = <any CHAR except atom-specials>
+_ATOM: Final = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
+
+# What is sent as a quoted string: printable ASCII without `"` and `\`. RFC 3501 §9 allows to escape these
+# two, but clients of the libetpan family do not understand the escapes (MailCore/mailcore2#1967): they travel
+# in literals.
+_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]*")
+_PLAIN_UTF8: Final = re.compile(rb"[ !#-\[\]-~\x80-\xff]*")
+
+
+def literal(value: bytes) -> bytes:
+    """literal = "{" number "}" CRLF *CHAR8."""
+    return b"{%d}\r\n%b" % (len(value), value)
+
+
+def string(value: bytes) -> bytes:
+    """string = quoted / literal: quoted where every client understands it."""
+    if _PLAIN.fullmatch(value):
+        return b'"' + value + b'"'
+    return literal(value)
+
+
+def nstring(value: bytes | None) -> bytes:
+    """nstring = string / nil."""
+    return b"NIL" if value is None else string(value)
+
+
+def astring(value: bytes) -> bytes:
+    """astring = 1*ASTRING-CHAR / string: an atom where it can be one and cannot be read as nil."""
+    if _ATOM.fullmatch(value) and value.upper() != b"NIL":
+        return value
+    return string(value)
+
+
+def mailbox(name: str, *, utf8: bool = False) -> bytes:
+    """A mailbox name as quoted string or literal. `utf8`: UTF8=ACCEPT is enabled (RFC 6855 §3)."""
+    if not utf8:
+        return string(mutf7.encode(name))
+    octets = name.encode("utf-8")
+    return b'"' + octets + b'"' if _PLAIN_UTF8.fullmatch(octets) else literal(octets)
+
+
+def flag_list(flags: Iterable[str]) -> bytes:
+    """flag-list = "(" [flag *(SP flag)] ")"."""
+    return ("(" + " ".join(flags) + ")").encode("ascii")
+
+
+def sequence_set(numbers: Iterable[int]) -> bytes:
+    """Ascending numbers, none twice, as the shortest set: 1:3,5,7:8. No numbers give b"", which is no set."""
+    parts: list[bytes] = []
+    first = last = -2
+    for number in numbers:
+        if number == last + 1:
+            last = number
+            continue
+        if first >= 0:
+            parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
+        first = last = number
+    if first >= 0:
+        parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
+    return b",".join(parts)
+
+
+def uid_sets(pairs_from: Iterable[int], pairs_to: Iterable[int]) -> tuple[bytes, bytes]:
+    """The two sets of COPYUID (RFC 4315 §3): they are read in parallel, so a range ends where either one
+    breaks.
+
+    Both iterables have one length; the numbers may come in any order, and are written in that order.
+    """
+    left: list[tuple[int, int]] = []
+    right: list[tuple[int, int]] = []
+    first_a = last_a = first_b = last_b = -2
+    for a, b in zip(pairs_from, pairs_to, strict=True):
+        if a == last_a + 1 and b == last_b + 1:
+            last_a, last_b = a, b
+            continue
+        if first_a >= 0:
+            left.append((first_a, last_a))
+            right.append((first_b, last_b))
+        first_a, last_a, first_b, last_b = a, a, b, b
+    if first_a >= 0:
+        left.append((first_a, last_a))
+        right.append((first_b, last_b))
+    return ranges(left), ranges(right)
+
+
+def ranges(spans: Iterable[tuple[int, int]]) -> bytes:
+    """Inclusive ranges as a set: (1, 3), (5, 5) is 1:3,5."""
+    return b",".join([b"%d" % a if a == b else b"%d:%d" % (a, b) for a, b in spans])
+
+
+Status = Literal["OK", "NO", "BAD", "PREAUTH", "BYE"]
+
+# text = 1*TEXT-CHAR: what must not end up in a status line.
+_NOT_TEXT: Final = re.compile(r"[^ -~]+")
+
+
+def status_line(tag: bytes | None, status: Status, text: str, code: str | bytes | None = None) -> bytes:
+    """A status response (RFC 3501 §7.1) with its CRLF; untagged without a tag. `code`: without brackets."""
+    words = _NOT_TEXT.sub("?", text) or status
+    line = (b"*" if tag is None else tag) + b" " + status.encode("ascii") + b" "
+    if code:
+        line += b"[" + (code.encode("ascii") if isinstance(code, str) else code) + b"] "
+    return line + words.encode("ascii") + b"\r\n"
