@@ -37,31 +37,26 @@ CAPABILITIES: Final = (
 )
 """LIST-STATUS asks for RETURN (RFC 5258) only; LIST-EXTENDED as a whole is not announced."""
 
-ENABLED: Final[dict[str, frozenset[str]]] = {
-    "CONDSTORE": frozenset({"CONDSTORE"}),
-    "QRESYNC": frozenset({"QRESYNC", "CONDSTORE"}),  # RFC 7162 §3.2.3: QRESYNC brings CONDSTORE with it
-}
-"""What ENABLE takes (RFC 5161), and all that is then in force."""
 
-
-def capability(
-    *, logged_in: bool, starttls: bool = False, plaintext: bool = True, hidden: Set[str] = frozenset()
+def capabilities(
+    *, authenticated: bool, may_login: bool, starttls: bool = False, hidden: Set[str] = frozenset()
 ) -> bytes:
-    """The words of a CAPABILITY response or code, from the word CAPABILITY on.
+    """The words of a capability response or code, without the word CAPABILITY itself.
 
-    `starttls`: TLS can be started. `plaintext`: passwords may be sent as things are; else LOGINDISABLED (RFC
-    3501 §6.2.3) and no mechanism is told. `hidden`: what is kept from this account's clients, for a client
-    that copes badly with it. After a login, mechanisms are not told any more.
+    `may_login`: a password may be sent as things are; else LOGINDISABLED is told (RFC 3501 §6.2.3) and no
+    mechanism.
+    `starttls`: TLS can be started here. `hidden`: what is kept from a client that copes badly with it.
     """
-    words = ["CAPABILITY"]
+    words = []
     for entry in CAPABILITIES:
-        if entry.name in hidden or not (logged_in or entry.before_login):
+        if entry.name in hidden or not (authenticated or entry.before_login):
             continue
-        if entry.name.startswith("AUTH=") and (logged_in or not plaintext):
+        if entry.name.startswith("AUTH=") and (authenticated or not may_login):
             continue
         words.append(entry.name)
-    if starttls and not logged_in:
-        words.append("STARTTLS")
-    if not plaintext and not logged_in:
-        words.append("LOGINDISABLED")
+    if not authenticated:
+        if starttls:
+            words.append("STARTTLS")
+        if not may_login:
+            words.append("LOGINDISABLED")
     return " ".join(words).encode("ascii")
