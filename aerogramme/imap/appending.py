@@ -1,0 +1,44 @@
+"""APPEND: a message comes in pieces, is sealed as it comes, and is added to its mailbox at the end."""
+
+from aerogramme.errors import NoSuchMailbox
+from aerogramme.imap.commands import Append
+from aerogramme.imap.context import Context, Done, try_create
+from aerogramme.mailbox.contents import NewMessage
+
+
+class Appending:
+    """One APPEND under way."""
+
+    def __init__(self, context: Context, command: Append) -> None:
+        self.command = command
+        self._account = context.account
+        self._upload = context.account.upload(context.service.max_message_size)
+
+    async def write(self, octets: bytes) -> None:
+        """The next octets of the message."""
+        await self._upload.write(octets)
+
+    async def finish(self) -> Done:
+        """RFC 3501 §6.3.11; APPENDUID: RFC 4315 §3."""
+        command = self.command
+        message = NewMessage(self._upload, command.message.flags, command.message.date)
+        try:
+            placed = await self._account.append(command.mailbox, [message])
+        except NoSuchMailbox as error:
+            raise try_create(error) from error
+        return Done("APPEND completed", b"APPENDUID %d %d" % (placed.uidvalidity, placed.uids[0]))
+
+
+async def begin(context: Context, command: Append) -> Appending:
+    """Checks what can be checked before the client sends the message."""
+    context.may_write()
+    try:
+        context.account.find(command.mailbox)
+    except NoSuchMailbox:
+        # Another server may just have made it.
+        await context.account.refresh()
+        try:
+            context.account.find(command.mailbox)
+        except NoSuchMailbox as error:
+            raise try_create(error) from error
+    return Appending(context, command)

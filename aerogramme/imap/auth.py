@@ -1,0 +1,156 @@
+"""Who is there: LOGIN and AUTHENTICATE, ENABLE, ID, and what may be said in any state."""
+
+import base64
+import binascii
+import logging
+
+from aerogramme.errors import AuthenticationFailed, BadSyntax, Refused
+from aerogramme.imap.capabilities import capabilities
+from aerogramme.imap.commands import (
+    Authenticate,
+    Capability,
+    Check,
+    Enable,
+    Id,
+    Login,
+    Logout,
+    Noop,
+    StartTls,
+)
+from aerogramme.imap.context import Context, Done, Handlers
+from aerogramme.seal.secrets import Secret
+
+log = logging.getLogger(__name__)
+
+# RFC 2971 §3.3; no version: it is of use only to who looks for old ones
+ID = b'* ID ("name" "Aerogramme")\r\n'
+
+
+def capability_list(context: Context) -> bytes:
+    """The capabilities of this session now, RFC 3501 §7.2.1."""
+    may_login = context.may_login()
+    return capabilities(authenticated=context.authenticated, may_login=may_login)
+
+
+async def capability(context: Context, _command: Capability) -> Done:
+    """RFC 3501 §6.1.1."""
+    context.out.write(b"* CAPABILITY " + capability_list(context) + b"\r\n")
+    return Done("CAPABILITY completed")
+
+
+async def noop(context: Context, command: Noop | Check) -> Done:
+    """RFC 3501 §6.1.2 and §6.4.1: a poll. What others have done by now is told with it."""
+    if context.authenticated:
+        await context.account.refresh()
+    return Done("NOOP completed" if isinstance(command, Noop) else "CHECK completed")
+
+
+async def logout(context: Context, _command: Logout) -> Done:
+    """RFC 3501 §6.1.3."""
+    context.out.write(b"* BYE Good bye\r\n")
+    context.close()
+    return Done("LOGOUT completed")
+
+
+async def client_id(context: Context, command: Id) -> Done:
+    """RFC 2971 §3.1. The client's name tells which program a session log is of; nothing depends on it."""
+    fields = dict(command.fields)
+    log.debug("client: %r %r", fields.get("name"), fields.get("version"))
+    context.out.write(ID)
+    return Done("ID completed")
+
+
+async def enable(context: Context, command: Enable) -> Done:
+    """RFC 5161 §3.1: what is not known is passed over. CONDSTORE and QRESYNC: RFC 7162 §3.1 and §3.2.3."""
+    enabled = []
+    for name in command.capabilities:
+        if name == "CONDSTORE" and not context.condstore:
+            context.enable_condstore()
+            enabled.append(name)
+        elif name == "QRESYNC" and not context.qresync:
+            context.enable_condstore()
+            context.qresync = True
+            enabled.append(name)
+    context.out.write(("* ENABLED" + "".join(f" {name}" for name in enabled) + "\r\n").encode("ascii"))
+    return Done("ENABLE completed")
+
+
+async def starttls(_context: Context, _command: StartTls) -> Done:
+    """RFC 3501 §6.2.1: a command that the capabilities do not name is answered BAD."""
+    raise BadSyntax("There is no TLS here")
+
+
+async def login(context: Context, command: Login) -> Done:
+    """RFC 3501 §6.2.3."""
+    await _enter(context, command.user, command.password)
+    return _logged_in(context)
+
+
+def check_mechanism(context: Context, command: Authenticate) -> None:
+    """Raises Refused for a mechanism that is not there, before anything is asked for (RFC 3501 §6.2.2)."""
+    if command.mechanism != "PLAIN":
+        raise Refused("This mechanism is not known here")
+    _check_privacy(context)
+
+
+async def authenticate(context: Context, command: Authenticate, response: bytes) -> Done:
+    """AUTHENTICATE PLAIN with its one response: [authzid] NUL authcid NUL passwd (RFC 4616 §2)."""
+    check_mechanism(context, command)
+    parts = response.split(b"\0")
+    if len(parts) != 3:
+        raise BadSyntax("PLAIN has the form [authzid] NUL authcid NUL password")
+    authzid, user, password = parts
+    if authzid and authzid != user:
+        error = Refused("Nobody may act for another here")
+        error.imap_code = "AUTHORIZATIONFAILED"  # RFC 5530 §3
+        raise error
+    await _enter(context, user.decode("utf-8", "replace"), password)
+    return _logged_in(context)
+
+
+def decode_response(line: bytes) -> bytes:
+    """A SASL response as it came on a line of its own (RFC 3501 §6.2.2). Raises BadSyntax, also for `*`."""
+    if line == b"*":
+        raise BadSyntax("AUTHENTICATE was given up")
+    try:
+        return base64.b64decode(line, validate=True)
+    except binascii.Error:
+        raise BadSyntax("This is no base64") from None
+
+
+async def _enter(context: Context, user: str, password: bytes) -> None:
+    _check_privacy(context)
+    known = context.service.directory.by_login(user)
+    # From this machine many may come through one proxy (webmail): one who guesses must not slow down all.
+    peer = None if context.peer.loopback else context.peer.host
+    try:
+        context.login(
+            await context.service.accounts.login(known.account if known else None, Secret(password), peer)
+        )
+    except AuthenticationFailed:
+        log.info("login failed from %s", context.peer)
+        raise
+
+
+def _check_privacy(context: Context) -> None:
+    if not context.may_login():
+        error = Refused("A password needs TLS")
+        error.imap_code = "PRIVACYREQUIRED"  # RFC 5530 §3
+        raise error
+
+
+def _logged_in(context: Context) -> Done:
+    # RFC 3501 §6.2.3: capabilities in the tagged OK save the client a round trip.
+    return Done("Logged in", b"CAPABILITY " + capability_list(context))
+
+
+HANDLERS: Handlers = {
+    Capability: capability,
+    Noop: noop,
+    Check: noop,
+    Logout: logout,
+    Id: client_id,
+    Enable: enable,
+    StartTls: starttls,
+    Login: login,
+}

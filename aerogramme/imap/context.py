@@ -1,0 +1,329 @@
+"""What the commands of one session work on: who it is, what it has opened and enabled, and how news is told.
+
+No sockets, no clock, no trio. Session (session.py) owns one Context; the handlers of the commands get it and
+their command, write their untagged lines to it, and return what stands behind the tag.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any, Protocol
+
+from aerogramme.errors import AerogrammeError, BadSyntax, NoSuchMailbox, Refused
+from aerogramme.imap.commands import Command
+from aerogramme.imap.fetch import HeaderCache
+from aerogramme.imap.format import flag_list, sequence_set
+from aerogramme.imap.states import State
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.accounts import Accounts, Login
+from aerogramme.mailbox.search_keys import SequenceSet
+from aerogramme.mailbox.view import Changes, OwnChange, View
+from aerogramme.users.directory import Directory
+
+
+class Out(Protocol):
+    """Where answers go. `write` collects; who writes much flushes when `full`, holding no lock."""
+
+    full: bool
+
+    def write(self, octets: bytes) -> None: ...
+    async def flush(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The other end. A password may come in the clear from this machine, or under TLS (RFC 3501 §6.2.3)."""
+
+    host: str
+    loopback: bool = False
+    encrypted: bool = False
+
+    @classmethod
+    def of_host(cls, host: str) -> "Peer":
+        address = ip_address(host.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None)
+        return cls(host, loopback=(mapped or address).is_loopback)
+
+    def __str__(self) -> str:
+        return self.host
+
+
+@dataclass
+class Service:
+    """What the sessions of a server share. Sizes in octets."""
+
+    accounts: Accounts
+    directory: Directory
+    max_message_size: int = 50 * 1024 * 1024
+    max_connections_per_user: int = 50
+    plaintext_login: bool = False  # also from other machines, without TLS
+    connections: dict[str, int] = field(default_factory=dict)  # logged in, by account
+    header_caches: dict[str, HeaderCache] = field(
+        default_factory=dict
+    )  # by account, while anyone is logged in
+
+
+class HangUp(AerogrammeError):  # noqa: N818  # named for what it asks for, like its siblings in errors.py
+    """What was promised to the client cannot be kept: the connection must end as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What stands in the tagged OK: text, and the response code without brackets."""
+
+    text: str
+    code: bytes | None = None
+
+
+Handlers = dict[type[Command], Callable[["Context", Any], Awaitable[Done]]]
+"""What carries out a command; Any: each handler takes its own kind of command only."""
+
+
+class Context:
+    """One session's side of the server. `view` is there in the selected state, `account` once logged in."""
+
+    def __init__(self, service: Service, peer: Peer, out: Out) -> None:
+        self.service = service
+        self.peer = peer
+        self.out = out
+        self.state = State.NOT_AUTHENTICATED
+        self._login: Login | None = None
+        self._view: View | None = None
+        self.condstore = False  # RFC 7162 §3.1: the client has shown that it knows MODSEQ
+        self.qresync = False  # RFC 7162 §3.2.3: ENABLE QRESYNC; VANISHED takes EXPUNGE's place
+        self._keywords: tuple[str, ...] = ()
+
+    def may_login(self) -> bool:
+        """Whether a password may be sent here: under TLS, or from this machine, or as the settings say."""
+        return self.peer.encrypted or self.peer.loopback or self.service.plaintext_login
+
+    # --- what is open
+
+    @property
+    def account(self) -> Account:
+        assert self._login is not None, "the table of states lets no such command through before login"
+        return self._login.account
+
+    @property
+    def view(self) -> View:
+        assert self._view is not None, "the table of states lets no such command through unselected"
+        return self._view
+
+    @property
+    def selected(self) -> View | None:
+        return self._view
+
+    @property
+    def authenticated(self) -> bool:
+        return self._login is not None
+
+    def login(self, login: Login) -> None:
+        """Takes the hold on an account that a password gave. Raises Refused with LIMIT if it has too many."""
+        connections, account = self.service.connections, login.account
+        count = connections.get(account.id, 0)
+        if count >= self.service.max_connections_per_user:
+            login.release()
+            error = Refused("This account has too many connections")
+            error.imap_code = "LIMIT"  # RFC 5530 §3; K-9 takes other codes for a wrong password
+            raise error
+        connections[account.id] = count + 1
+        self.service.header_caches.setdefault(account.id, HeaderCache())
+        self._login = login
+        self.state = State.AUTHENTICATED
+
+    def close(self) -> None:
+        """Gives the account back. May be called at any time, also twice."""
+        login, self._login, self._view = self._login, None, None
+        self.state = State.LOGOUT
+        if login is None:
+            return
+        connections, account = self.service.connections, login.account
+        connections[account.id] -= 1
+        if not connections[account.id]:
+            del connections[account.id], self.service.header_caches[account.id]
+        login.release()
+
+    def may_write(self) -> None:
+        """Raises Refused if nothing may be changed with the password that this session came with."""
+        assert self._login is not None
+        if self._login.read_only:
+            error = Refused("This password may only read")
+            error.imap_code = "NOPERM"  # RFC 5530 §3
+            raise error
+
+    def may_write_selected(self) -> None:
+        """Raises Refused if nothing may be changed in the selected mailbox."""
+        self.may_write()
+        if self.view.read_only:
+            raise Refused("The mailbox was opened with EXAMINE")
+
+    @property
+    def read_only_login(self) -> bool:
+        return self._login is not None and self._login.read_only
+
+    def select(self, view: View) -> None:
+        self._view = view
+        self._keywords = self.account.keywords()
+        self.state = State.SELECTED
+
+    def unselect(self) -> None:
+        self._view = None
+        self.state = State.AUTHENTICATED
+
+    @property
+    def headers(self) -> HeaderCache:
+        return self.service.header_caches[self.account.id]
+
+    # --- numbers
+
+    def seqs(self, numbers: SequenceSet, *, uid: bool) -> Sequence[int]:
+        """The sequence numbers that a command names, ascending. BadSyntax for one that is not there."""
+        if uid:
+            return self.view.by_uid(numbers)
+        exists = len(self.view)
+        # RFC 3501 §9 seq-number: "The server should respond with a tagged BAD response to a command that uses
+        # a message sequence number greater than the number of messages in the selected mailbox."
+        for first, last in numbers.resolve(exists):
+            if last > exists:
+                raise BadSyntax(f"There is no message {max(first, exists + 1)}")
+        return self.view.by_seq(numbers)
+
+    # --- news
+
+    def enable_condstore(self) -> None:
+        """RFC 7162 §3.1: any command that shows knowledge of MODSEQ enables CONDSTORE for the session."""
+        if self.condstore:
+            return
+        self.condstore = True
+        if self._view is not None:
+            # RFC 7162 §3.1: with a mailbox selected the client needs to know where it stands.
+            self.tell(expunge=False)
+            self.out.write(b"* OK [HIGHESTMODSEQ %d] CONDSTORE is on\r\n" % self._view.modseq)
+
+    def tell(self, *, expunge: bool, own: OwnChange | None = None) -> bool:
+        """Writes what is new in the selected mailbox. False if there was nothing.
+
+        RFC 3501 §7.4.1: without `expunge` (FETCH, STORE, SEARCH in progress, by sequence numbers) messages
+        that are gone keep their numbers.
+        """
+        view = self._view
+        if view is None:
+            return False
+        changes = view.sync(expunge, own=own)
+        if not changes:
+            return False
+        self._write(changes)
+        return True
+
+    def _write(self, changes: Changes) -> None:
+        write = self.out.write
+        if changes.expunged:
+            if self.qresync:
+                # RFC 7162 §3.2.10: VANISHED in place of EXPUNGE, without (EARLIER).
+                write(b"* VANISHED %b\r\n" % sequence_set(changes.vanished))
+            else:
+                write(b"".join([b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged]))
+        if changes.exists is not None:
+            write(b"* %d EXISTS\r\n" % changes.exists)
+        if changes.recent is not None:
+            write(b"* %d RECENT\r\n" % changes.recent)
+        if changes.changed:
+            self.tell_keywords()
+            self.tell_flags(changes.changed, uid=False)
+
+    def tell_keywords(self) -> None:
+        """FLAGS again when keywords have come into use that the client has not heard of (RFC 3501 §7.2.6)."""
+        keywords = self.account.keywords()
+        if keywords != self._keywords:
+            self._keywords = keywords
+            self.out.write(self.flags_lines())
+
+    def flags_lines(self) -> bytes:
+        """FLAGS and PERMANENTFLAGS of the selected mailbox."""
+        flags = (*SYSTEM, *self.account.keywords())
+        # RFC 3501 §7.1: \\* says that new keywords can be made; nothing can be kept in a mailbox opened by
+        # EXAMINE.
+        permanent = b"()" if self.view.read_only else flag_list((*flags, "\\*"))
+        return b"* FLAGS %b\r\n* OK [PERMANENTFLAGS %b] These flags stay\r\n" % (
+            flag_list(flags),
+            permanent,
+        )
+
+    def tell_flags(self, seqs: Sequence[int], *, uid: bool) -> None:
+        """FETCH with the flags of these messages as they are now, and what else the client needs to place
+        them.
+
+        `uid`: the command is a UID command (RFC 3501 §6.4.8). MODSEQ goes with it once CONDSTORE is on
+        (RFC 7162 §3.1), and UID then too, so that a client that resynchronizes needs no map of numbers.
+        """
+        view = self.view
+        table, uids = view.table, view.uids
+        rows = view.rows(seqs)
+        flags = self.flag_lists(rows)
+        if self.condstore:
+            template = b"* %d FETCH (UID %d MODSEQ (%d) FLAGS %b)\r\n"
+            modseqs = table.modseqs
+            lines = [
+                template % (seq, uids[seq - 1], modseqs[row], flag)
+                for seq, row, flag in zip(seqs, rows, flags, strict=True)
+                if row >= 0
+            ]
+        elif uid:
+            template = b"* %d FETCH (UID %d FLAGS %b)\r\n"
+            lines = [
+                template % (seq, uids[seq - 1], flag)
+                for seq, row, flag in zip(seqs, rows, flags, strict=True)
+                if row >= 0
+            ]
+        else:
+            template = b"* %d FETCH (FLAGS %b)\r\n"
+            lines = [
+                template % (seq, flag) for seq, row, flag in zip(seqs, rows, flags, strict=True) if row >= 0
+            ]
+        self.out.write(b"".join(lines))
+
+    def tell_modseqs(self, seqs: Sequence[int], *, uid: bool) -> None:
+        """FETCH with MODSEQ alone: the answer to STORE .SILENT under CONDSTORE (RFC 7162 §3.1.3)."""
+        view = self.view
+        modseqs, uids = view.table.modseqs, view.uids
+        pairs = [(seq, row) for seq, row in zip(seqs, view.rows(seqs), strict=True) if row >= 0]
+        if uid or self.qresync:
+            template = b"* %d FETCH (UID %d MODSEQ (%d))\r\n"
+            lines = [template % (seq, uids[seq - 1], modseqs[row]) for seq, row in pairs]
+        else:
+            template = b"* %d FETCH (MODSEQ (%d))\r\n"
+            lines = [template % (seq, modseqs[row]) for seq, row in pairs]
+        self.out.write(b"".join(lines))
+
+    def flag_lists(self, rows: Sequence[int]) -> list[bytes]:
+        """The flags of rows of the selected table as they are sent, with \\Recent; b"()" for a row of -1."""
+        view = self.view
+        column = view.table.flags
+        if isinstance(rows, range):
+            numbers: Sequence[int] = column[rows.start : rows.stop]
+        else:
+            numbers = [column[row] if row >= 0 else 0 for row in rows]
+        flags_of = self.account.flags_of
+        known = {number: _flag_list(flags_of(number)) for number in set(numbers)}
+        lists = [known[number] for number in numbers]
+        if view.recent_count:
+            uids, is_recent = view.table.uids, view.is_recent
+            for at, row in enumerate(rows):
+                if row >= 0 and is_recent(uids[row]):
+                    lists[at] = b"(\\Recent)" if lists[at] == b"()" else b"(\\Recent " + lists[at][1:]
+        return lists
+
+
+@lru_cache(maxsize=1024)
+def _flag_list(flags: tuple[str, ...]) -> bytes:
+    return flag_list(flags)
+
+
+SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")  # RFC 3501 §2.3.2
+
+
+def try_create(error: NoSuchMailbox) -> NoSuchMailbox:
+    """RFC 3501 §6.3.11, §6.4.7: TRYCREATE where a CREATE would make the command work."""
+    error.imap_code = "TRYCREATE"
+    return error

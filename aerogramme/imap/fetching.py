@@ -1,0 +1,329 @@
+"""FETCH and UID FETCH: from the selected mailbox to responses, in batches whose size is bounded.
+
+Memory does not depend on the mailbox, nor on the size of a message: flags and digests are rendered a batch at
+a time, bodies are read ahead within the account's budget, and large messages pass through in pieces. Nothing
+is locked while answers are sent; messages that others remove meanwhile are left out.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from itertools import groupby
+
+from aerogramme.errors import BadSyntax, Damaged
+from aerogramme.imap.commands import Att, Fetch, FetchItem, Section
+from aerogramme.imap.context import Context, Done, Handlers, HangUp
+from aerogramme.imap.fetch import Batch, Plan, cut, nstring, place_of
+from aerogramme.imap.select import tell_vanished
+from aerogramme.mail.sections import header_fields
+from aerogramme.mailbox.view import OwnChange
+
+log = logging.getLogger(__name__)
+
+COLUMN_BATCH = 4096  # messages rendered at once from columns alone: some 200 kB of flags
+DIGEST_BATCH = 256  # messages rendered at once from digests: some 256 kB of envelopes and structures
+BODY_BATCH = 256 * 1024  # octets of bodies rendered at once
+BODY_ROWS = 4096  # messages whose bodies are asked for in one go; how many are in memory the account decides
+LARGE = 1024 * 1024  # octets from which a message passes through in pieces
+
+# What is sent for a digest that cannot be read: clients go on, people see what is wrong, and the audit
+# reports it.
+_DAMAGED = {
+    "header": b"Subject: [damaged message]\r\n\r\n",
+    "envelope": b'(NIL "[damaged message]" NIL NIL NIL NIL NIL NIL NIL NIL)',
+    "bodystructure": b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0 NIL NIL NIL NIL)',
+    "body": b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0)',
+}
+
+
+async def fetch(context: Context, command: Fetch) -> Done:
+    """RFC 3501 §6.4.5, RFC 7162 §3.1.4 (CHANGEDSINCE) and §3.2.6 (VANISHED)."""
+    if command.vanished and not context.qresync:
+        raise BadSyntax("VANISHED needs ENABLE QRESYNC first")
+    if command.changed_since is not None or Att.MODSEQ in command.items:
+        context.enable_condstore()
+    seqs = context.seqs(command.numbers, uid=command.uid)
+    if command.changed_since is not None:
+        if command.vanished:
+            tell_vanished(context, command.changed_since, command.numbers)
+        seqs = _changed_since(context, seqs, command.changed_since)
+    plan = Plan(command.items, context.headers)
+    if plan.sets_seen and await _mark_seen(context, seqs):
+        # RFC 3501 §6.4.5: "if this causes the flags to change, they SHOULD be included".
+        plan = Plan(_with_flags(context, command), context.headers)
+    run = _Run(context, plan)
+    if plan.needs_bodies:
+        await run.bodies(seqs)
+    else:
+        await run.columns(seqs)
+    if run.damaged:
+        # RFC 3501 §7.1.2: an untagged NO warns, and the command still succeeds: one message must not stop a
+        # client.
+        context.out.write(b"* NO [CORRUPTION] %d messages are damaged\r\n" % run.damaged)
+    if run.gone and not command.uid:
+        return Done("FETCH completed, but some messages are gone", b"EXPUNGEISSUED")  # RFC 5530 §3
+    return Done("FETCH completed")
+
+
+def _changed_since(context: Context, seqs: Sequence[int], modseq: int) -> Sequence[int]:
+    view = context.view
+    changed = view.table.changed_since(modseq)
+    if not view.in_step:
+        uids = view.table.uids
+        found = (view.seq_of_uid(uids[row]) for row in changed)
+        wanted = {seq for seq in found if seq is not None}
+    else:
+        wanted = {row + 1 for row in changed}
+    return [seq for seq in seqs if seq in wanted]
+
+
+async def _mark_seen(context: Context, seqs: Sequence[int]) -> bool:
+    """Sets \\Seen on those that are without, in one entry; whether there were any."""
+    view = context.view
+    if view.read_only:
+        return False
+    numbers, flags_of = view.table.flags, context.account.flags_of
+    rows = [row for row in view.rows(seqs) if row >= 0]
+    unseen = {number for number in {numbers[row] for row in rows} if "\\Seen" not in flags_of(number)}
+    uids = [view.table.uids[row] for row in rows if numbers[row] in unseen]
+    if not uids:
+        return False
+    result = await context.account.store_flags(view.table, uids, "+", ["\\Seen"])
+    context.tell(expunge=False, own=OwnChange(result.modseq, result.before) if result.changed else None)
+    return True
+
+
+def _with_flags(context: Context, command: Fetch) -> list[FetchItem]:
+    items = list(command.items)
+    if Att.FLAGS not in items:
+        items.append(Att.FLAGS)
+    if context.condstore and Att.MODSEQ not in items:
+        items.append(Att.MODSEQ)  # RFC 7162 §3.1: with every change of flags
+    return items
+
+
+class _Run:
+    """One FETCH under way. `gone`: messages were left out; `damaged`: how many could not be read."""
+
+    def __init__(self, context: Context, plan: Plan) -> None:
+        self._context = context
+        self._plan = plan
+        self.gone = False
+        self.damaged = 0
+
+    async def columns(self, seqs: Sequence[int]) -> None:
+        """Messages of which no body is needed."""
+        out = self._context.out
+        plan = self._plan
+        size = COLUMN_BATCH if len(plan.atts) == len(plan.items) and not plan.digest_fields else DIGEST_BATCH
+        for start in range(0, len(seqs), size):
+            out.write(plan.render(await self._batch(seqs[start : start + size], plan)))
+            if out.full:
+                await out.flush()
+
+    async def bodies(self, seqs: Sequence[int]) -> None:
+        """Messages with their bodies, read ahead in order; large ones in pieces."""
+        view = self._context.view
+        for start in range(0, len(seqs), BODY_ROWS):
+            part = seqs[start : start + BODY_ROWS]
+            table = view.table
+            wanted = [
+                (seq, table.contents[row], table.sizes[row])
+                for seq, row in zip(part, view.rows(part), strict=True)
+                if row >= 0
+            ]
+            self.gone = self.gone or len(wanted) < len(part)
+            for large, group in groupby(wanted, lambda one: one[2] >= LARGE):
+                if large:
+                    for seq, _, _ in group:
+                        await self._large(seq)
+                else:
+                    await self._small(list(group))
+
+    async def _small(self, wanted: Sequence[tuple[int, int, int]]) -> None:
+        account = self._context.account
+        seqs = [seq for seq, _, _ in wanted]
+        contents = [content for _, content, _ in wanted]
+        ready: list[bytes | None] = []
+        done = octets = 0
+        async with aclosing(account.read_bodies(contents)) as reading:
+            async for body in reading:
+                if isinstance(body, Exception):
+                    self._report(contents[done + len(ready)], body)
+                    ready.append(None)
+                else:
+                    ready.append(body)
+                    octets += len(body)
+                if octets >= BODY_BATCH:
+                    await self._write(seqs[done : done + len(ready)], ready)
+                    done += len(ready)
+                    ready, octets = [], 0
+        await self._write(seqs[done:], ready)
+
+    async def _write(self, seqs: Sequence[int], bodies: Sequence[bytes | None]) -> None:
+        out = self._context.out
+        batch = await self._batch(seqs, self._plan)
+        if len(batch.seqs) == len(seqs):
+            batch.bodies = bodies
+        else:
+            body_of = dict(zip(seqs, bodies, strict=True))
+            batch.bodies = [body_of[seq] for seq in batch.seqs]
+        out.write(self._plan.render(batch))
+        if out.full:
+            await out.flush()
+
+    async def _batch(self, seqs: Sequence[int], plan: Plan) -> Batch:
+        """The columns that the plan asks for, without bodies, of those messages that are still there."""
+        context = self._context
+        view = context.view
+        table = view.table
+        rows: Sequence[int]
+        if view.in_step and isinstance(seqs, range):
+            rows = range(seqs.start - 1, seqs.stop - 1)
+        else:
+            rows = view.rows(seqs)
+            if -1 in rows:
+                self.gone = True
+                seqs = [seq for seq, row in zip(seqs, rows, strict=True) if row >= 0]
+                rows = [row for row in rows if row >= 0]
+
+        # All columns are taken before the first await: one message, one moment.
+        def column(values: Sequence[int]) -> Sequence[int]:
+            if isinstance(rows, range):
+                return values[rows.start : rows.stop]
+            return [values[row] for row in rows]
+
+        atts = plan.atts
+        batch = Batch(seqs)
+        if Att.UID in atts:
+            batch.uids = column(table.uids)
+        if Att.FLAGS in atts:
+            batch.flags = context.flag_lists(rows)
+        if Att.MODSEQ in atts:
+            batch.modseqs = column(table.modseqs)
+        if Att.INTERNALDATE in atts:
+            batch.dates = column(table.dates)
+        if Att.SIZE in atts:
+            batch.sizes = column(table.sizes)
+        if plan.digest_fields or plan.needs_headers:
+            batch.contents = column(table.contents)
+        if plan.digest_fields:
+            columns = await self._digests(batch.contents, plan.digest_fields)
+            batch.digests = dict(zip(plan.digest_fields, columns, strict=True))
+        if plan.needs_headers:
+            missing = plan.missing(batch.contents)
+            if missing:
+                (headers,) = await self._digests(missing, ("header",))
+                plan.learn(missing, headers)
+        return batch
+
+    async def _digests(self, contents: Sequence[int], fields: Sequence[str]) -> list[list[bytes]]:
+        account = self._context.account
+        try:
+            return await account.digests(contents, fields)
+        except Damaged as error:
+            if len(contents) == 1:
+                self._report(contents[0], error)
+                return [[_DAMAGED.get(field, b"")] for field in fields]
+        # Some of them are damaged: one by one, so that the others are not.
+        columns: list[list[bytes]] = [[] for _ in fields]
+        for content in contents:
+            for column, values in zip(columns, await self._digests([content], fields), strict=True):
+                column += values
+        return columns
+
+    def _report(self, content: int, error: Exception) -> None:
+        if not isinstance(error, Damaged):
+            raise error
+        self.damaged += 1
+        log.error("account %s: content %x is damaged: %s", self._context.account.id, content, error)
+
+    # --- large messages
+
+    async def _large(self, seq: int) -> None:
+        """One message, item by item; its octets pass through in pieces."""
+        context = self._context
+        view, out = context.view, context.out
+        (row,) = view.rows([seq])
+        if row < 0:
+            self.gone = True
+            return
+        content, size = view.table.contents[row], view.table.sizes[row]
+        begin = b"* %d FETCH (" % seq
+        for place, item in enumerate(self._plan.items):
+            out.write(b" " if place else begin)
+            single = Plan([item], context.headers)
+            if isinstance(item, Section) and single.needs_bodies:
+                await self._octets(item, content, size)
+            else:
+                rendered = single.render(await self._batch([seq], single))
+                # Gone since: an empty list is all that can still be said (its body may be on its way).
+                out.write(rendered[len(begin) : -3] or b"FLAGS ()")
+        out.write(b")\r\n")
+        if out.full:
+            await out.flush()
+
+    async def _octets(self, item: Section, content: int, size: int) -> None:
+        """One section of a large message: label and literal."""
+        context = self._context
+        account, out = context.account, context.out
+        out.write(item.label + b" ")
+        try:
+            parts = b""
+            if item.path or item.what:
+                ((parts,),) = await account.digests([content], ("parts",))
+            place = place_of(item, size, parts)
+            if place is None:
+                out.write(b"NIL")
+                return
+            start, stop = place
+            if item.what.startswith("HEADER.FIELDS"):
+                header = await self._range(content, start, stop)
+                fields = header_fields(header, frozenset(item.fields), item.what.endswith("NOT"))
+                out.write(nstring(cut(fields, item.partial)))
+                return
+            if item.partial is not None:
+                first, count = item.partial
+                start = min(start + first, stop)
+                stop = min(start + count, stop)
+            if stop - start < LARGE:
+                out.write(nstring(await self._range(content, start, stop)))
+                return
+        except Damaged as error:
+            self._report(content, error)
+            out.write(b"NIL")
+            return
+        await self._stream(content, start, stop)
+
+    async def _range(self, content: int, start: int, stop: int) -> bytes:
+        pieces: list[bytes] = []
+        async with aclosing(self._context.account.stream_body(content, start, stop)) as reading:
+            async for piece in reading:
+                pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _stream(self, content: int, start: int, stop: int) -> None:
+        context = self._context
+        out = context.out
+        left = stop - start
+        try:
+            async with aclosing(context.account.stream_body(content, start, stop)) as reading:
+                async for piece in reading:
+                    if left == stop - start:
+                        out.write(b"{%d}\r\n" % left)  # the first piece is there: the message can be read
+                    left -= len(piece)
+                    out.write(piece)
+                    if out.full:
+                        await out.flush()
+        except Damaged as error:
+            self._report(content, error)
+            if left == stop - start:
+                out.write(b"NIL")
+                return
+        if left:
+            # The literal's length is out; nothing but the end of the connection keeps the client from taking
+            # something else for the rest of the message.
+            raise HangUp
+
+
+HANDLERS: Handlers = {Fetch: fetch}

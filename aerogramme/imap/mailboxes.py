@@ -1,0 +1,40 @@
+"""Making and naming mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE."""
+
+from aerogramme.errors import Refused
+from aerogramme.imap.commands import Create, Delete, Rename, Subscribe
+from aerogramme.imap.context import Context, Done, Handlers
+
+
+async def create(context: Context, command: Create) -> Done:
+    """RFC 3501 §6.3.3; USE: RFC 6154 §3."""
+    context.may_write()
+    if len(command.use) > 1:
+        error = Refused("A mailbox has one special use")
+        error.imap_code = "USEATTR"  # RFC 6154 §3
+        raise error
+    await context.account.create_mailbox(command.mailbox, command.use[0] if command.use else None)
+    return Done("CREATE completed")
+
+
+async def delete(context: Context, command: Delete) -> Done:
+    """RFC 3501 §6.3.4."""
+    context.may_write()
+    await context.account.delete_mailbox(command.mailbox)
+    return Done("DELETE completed")
+
+
+async def rename(context: Context, command: Rename) -> Done:
+    """RFC 3501 §6.3.5."""
+    context.may_write()
+    await context.account.rename_mailbox(command.mailbox, command.target)
+    return Done("RENAME completed")
+
+
+async def subscribe(context: Context, command: Subscribe) -> Done:
+    """RFC 3501 §6.3.6, §6.3.7."""
+    context.may_write()
+    await context.account.subscribe(command.mailbox, command.on)
+    return Done("SUBSCRIBE completed" if command.on else "UNSUBSCRIBE completed")
+
+
+HANDLERS: Handlers = {Create: create, Delete: delete, Rename: rename, Subscribe: subscribe}

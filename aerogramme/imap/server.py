@@ -1,0 +1,259 @@
+"""The IMAP server's sockets and clocks: octets go to a Session and its answers back, within bounds of time
+and memory.
+
+One task a connection; a second one only while it idles. Nothing here knows what a command means. Time-outs
+are kept by one watcher for all connections: a connection notes its deadline (two assignments a turn) and the
+watcher cancels those that are past it, so that a command costs no cancel scope of its own.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from aerogramme.imap.context import Out, Peer, Service
+from aerogramme.imap.faults import stack
+from aerogramme.imap.session import Session
+
+log = logging.getLogger(__name__)
+
+RECEIVE_SIZE = 64 * 1024  # one read; an APPEND's literal goes on to be sealed in pieces of this size
+SEND_SIZE = (
+    256 * 1024
+)  # answers are collected up to here: few system calls, and little memory for each connection
+
+LOGIN_TIME = 60.0  # who has not logged in by then never will (Dovecot: 60 s as well)
+INACTIVITY_TIME = 30 * 60.0  # RFC 3501 §5.4: at least 30 minutes
+SEND_TIME = 120.0  # a client that has taken nothing of SEND_SIZE for so long is gone
+# RFC 2177 says nothing; a line from time to time finds dead peers and keeps NAT entries (Dovecot: 2 min)
+IDLE_SIGN = 120.0
+WATCH_INTERVAL = 2.0  # how exact deadlines are
+GOODBYE_TIME = 1.0  # how long a BYE may take to be sent
+FINISH_TIME = 5.0  # at shutdown: commands in progress may end within this
+
+ACCEPT_BACKLOG = 1024  # clients come back all at once after a restart
+
+
+@dataclass(frozen=True)
+class Statistics:
+    connections: int
+    idling: int
+
+
+class Server:
+    """Serves IMAP on streams. `service` is what sessions share: accounts, limits, names."""
+
+    def __init__(self, service: Service, *, max_connections: int = 1000) -> None:
+        self._service = service
+        self._max_connections = max_connections
+        self._connections: set[_Connection] = set()
+        self._all_gone: trio.Event | None = None  # there once the server stops
+
+    def statistics(self) -> Statistics:
+        idling = sum(connection.session.idling for connection in self._connections)
+        return Statistics(len(self._connections), idling)
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accepts connections until cancelled; then says BYE to all and lets commands in progress end."""
+        accepting = trio.CancelScope()
+
+        async def stop_when_cancelled() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                accepting.cancel()
+                self._stop()
+
+        async with trio.open_nursery() as outer:
+            outer.start_soon(stop_when_cancelled)
+            # Shielded: a command that has changed something may still say so.
+            with trio.CancelScope(shield=True):
+                async with trio.open_nursery() as handlers:
+                    await handlers.start(self.watch)
+                    task_status.started()
+                    with accepting:
+                        await trio.serve_listeners(
+                            self.serve_stream, list(listeners), handler_nursery=handlers
+                        )
+                    with trio.move_on_after(FINISH_TIME):
+                        assert self._all_gone is not None
+                        await self._all_gone.wait()
+                    handlers.cancel_scope.cancel()
+
+    def _stop(self) -> None:
+        self._all_gone = trio.Event()
+        for connection in self._connections:
+            connection.stop(b"* BYE Server is shutting down\r\n")
+        self._check_gone()
+
+    def _check_gone(self) -> None:
+        if self._all_gone is not None and not self._connections:
+            self._all_gone.set()
+
+    async def watch(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Ends connections that are past their deadline; runs until cancelled."""
+        task_status.started()
+        while True:
+            await trio.sleep(WATCH_INTERVAL)
+            now = trio.current_time()
+            for connection in list(self._connections):
+                if connection.deadline < now:
+                    connection.deadline = math.inf
+                    connection.stop(b"* BYE Idle for too long\r\n")
+
+    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serves one connection to its end and closes it. Never raises for what the peer does."""
+        connection = _Connection(self._service, stream, peer_of(stream))
+        try:
+            if len(self._connections) >= self._max_connections:
+                # RFC 5530 §3 LIMIT; K-9 takes other codes for a wrong password.
+                connection.write(b"* BYE [LIMIT] Too many connections\r\n")
+                await connection.say_goodbye()
+                return
+            self._connections.add(connection)
+            with connection.scope:
+                await connection.run()
+            if connection.farewell and not connection.sending:
+                connection.write(connection.farewell)
+                await connection.say_goodbye()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("connection lost: %s", connection.peer)
+        except Exception as error:
+            # The one place that keeps a fault of ours in one connection from ending the others.
+            log.error("connection failed: %s\n%s", connection.peer, stack(error))
+            connection.write(b"* BYE [SERVERBUG] Internal error\r\n")
+            await connection.say_goodbye()
+        finally:
+            self._connections.discard(connection)
+            self._check_gone()
+            connection.session.close()
+            await trio.aclose_forcefully(stream)
+
+
+def peer_of(stream: trio.abc.Stream) -> Peer:
+    """Who is at the other end. Everything that is not TCP (a Unix socket, a pipe) is on this machine."""
+    if isinstance(stream, trio.SocketStream):
+        name = stream.socket.getpeername()
+        if isinstance(name, tuple):
+            return Peer.of_host(name[0])
+    return Peer("local", loopback=True)
+
+
+class _Connection(Out):
+    def __init__(self, service: Service, stream: trio.abc.Stream, peer: Peer) -> None:
+        self.peer = peer
+        self.scope = trio.CancelScope()
+        self.deadline = math.inf
+        self.farewell = b""
+        self.sending = False
+        self.full = False
+        self._waiting = False
+        self._stream = stream
+        self._out: list[bytes] = []
+        self._size = 0
+        self.session = Session(service, peer, self)
+
+    def stop(self, farewell: bytes) -> None:
+        """Ends the connection with these words: at once if it waits for the client or for it to take our
+        answer, else when the command in progress is done."""
+        self.farewell = farewell
+        if self._waiting or self.sending:
+            self.scope.cancel()
+
+    # --- Out
+
+    def write(self, octets: bytes) -> None:
+        self._out.append(octets)
+        self._size += len(octets)
+        if self._size >= SEND_SIZE:
+            self.full = True
+
+    async def flush(self) -> None:
+        out = self._out
+        if not out:
+            return
+        octets = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        self._size = 0
+        self.full = False
+        self.deadline = trio.current_time() + SEND_TIME
+        self.sending = True  # stays so if it fails: half a line may be out, and no BYE must follow it
+        if len(octets) <= 2 * SEND_SIZE:
+            await self._stream.send_all(octets)
+        else:
+            view = memoryview(octets)
+            for start in range(0, len(view), SEND_SIZE):
+                self.deadline = trio.current_time() + SEND_TIME
+                await self._stream.send_all(view[start : start + SEND_SIZE])
+        self.sending = False
+        self.deadline = math.inf
+
+    # --- the conversation
+
+    async def run(self) -> None:
+        session = self.session
+        login_deadline = trio.current_time() + LOGIN_TIME
+        session.greet()
+        while True:
+            await self.flush()
+            if session.closed or self.farewell:
+                return
+            # Before login the time is for all of it: a byte now and then does not prolong it.
+            limit = trio.current_time() + INACTIVITY_TIME if session.authenticated else login_deadline
+            self.deadline = limit
+            self._waiting = True
+            if session.idling:
+                octets = await self._idle(limit)
+            else:
+                octets = await self._stream.receive_some(RECEIVE_SIZE)
+            self._waiting = False
+            if not octets:
+                return
+            self.deadline = math.inf
+            session.receive(octets)
+            await session.proceed()
+
+    async def _idle(self, limit: float) -> bytes | bytearray:
+        """Tells news until the client sends something: what it sent, b"" at its end."""
+        while True:
+            octets = await self._octets_or_news()
+            if octets is not None:
+                return octets
+            if not self.session.tell_news():
+                self.write(b"* OK Still here\r\n")
+            await self.flush()
+            self.deadline = limit
+
+    async def _octets_or_news(self) -> bytes | bytearray | None:
+        """What the client sent, or None: there is news, or nothing happened for IDLE_SIGN."""
+        octets: bytes | bytearray | None = None
+
+        async def receive() -> None:
+            nonlocal octets
+            try:
+                octets = await self._stream.receive_some(RECEIVE_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                octets = b""
+            nursery.cancel_scope.cancel()
+
+        # Nothing is sent in here, so cancelling loses nothing: receive_some that is cancelled has read
+        # nothing.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            with trio.move_on_after(IDLE_SIGN):
+                await self.session.wait_news()
+            nursery.cancel_scope.cancel()
+        return octets
+
+    async def say_goodbye(self) -> None:
+        with trio.move_on_after(GOODBYE_TIME, shield=True):
+            try:
+                await self.flush()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                log.debug("gone before BYE: %s", self.peer)

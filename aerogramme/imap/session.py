@@ -1,0 +1,315 @@
+"""One client's session: commands are read, dispatched and answered, and errors become answers in this one
+place.
+
+No sockets, no clock, no trio: octets come in by `receive`, `proceed` carries out all commands that are there
+whole, and answers leave through `Out`. The commands themselves live beside this file by family (auth, select,
+listing, …).
+"""
+
+import logging
+from collections.abc import Awaitable
+
+from aerogramme.errors import AerogrammeError, BadSyntax, Damaged, UnknownCharset
+from aerogramme.imap import (
+    appending,
+    auth,
+    fetching,
+    grammar,
+    listing,
+    mailboxes,
+    searching,
+    select,
+    states,
+    storing,
+)
+from aerogramme.imap.commands import Authenticate, Command, Fetch, Idle, Search, Store
+from aerogramme.imap.context import Context, Done, Handlers, HangUp, Out, Peer, Service
+from aerogramme.imap.faults import stack
+from aerogramme.imap.format import Status, status_line
+from aerogramme.imap.framing import (
+    CONTINUE,
+    AppendData,
+    AppendEnd,
+    AppendHead,
+    CommandText,
+    Continue,
+    Event,
+    Framer,
+    Line,
+    Rejected,
+    after_login,
+    tag_of,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_BAD = 20  # answers of BAD in a row before the connection is ended: such a peer talks another protocol
+
+HANDLERS: Handlers = {
+    **auth.HANDLERS,
+    **select.HANDLERS,
+    **mailboxes.HANDLERS,
+    **listing.HANDLERS,
+    **fetching.HANDLERS,
+    **storing.HANDLERS,
+    **searching.HANDLERS,
+}
+"""What carries out each command, but for APPEND, AUTHENTICATE and IDLE, which are conversations: see
+Session."""
+
+
+class Session:
+    """The protocol's state of one connection.
+
+    `closed`: the last answer has been given, send it and hang up. `idling`: IDLE is on; `wait_news` returns
+    when there may be something for `tell_news` to tell.
+    """
+
+    def __init__(self, service: Service, peer: Peer, out: Out) -> None:
+        self._context = Context(service, peer, out)
+        self._framer = Framer()
+        self._out = out
+        self._append: appending.Appending | None = None
+        self._idle_tag = b""
+        self._news_seen = 0
+        self._sasl: Authenticate | None = None
+        self._bad = 0
+        self.closed = False
+
+    @property
+    def authenticated(self) -> bool:
+        return self._context.authenticated
+
+    @property
+    def idling(self) -> bool:
+        return bool(self._idle_tag)
+
+    def greet(self) -> None:
+        """The first line (RFC 3501 §7.1.1)."""
+        capabilities = auth.capability_list(self._context)
+        self._out.write(status_line(None, "OK", "Aerogramme is ready", b"CAPABILITY " + capabilities))
+
+    def receive(self, octets: bytes | bytearray) -> None:
+        """Stores what the client sent."""
+        self._framer.receive(octets)
+
+    async def proceed(self) -> None:
+        """Carries out, one after another, all that was received whole (RFC 3501 §5.5: pipelining)."""
+        framer, out = self._framer, self._out
+        while not self.closed:
+            if out.full:
+                await out.flush()
+            event: Event | None
+            event = framer.next_line() if self._idle_tag or self._sasl else framer.next_event()
+            if event is None:
+                return
+            await self._take(event)
+
+    def close(self) -> None:
+        """Gives back what the session holds; nothing can be done with it afterwards."""
+        self.closed = True
+        self._append = None
+        self._context.close()
+
+    async def _take(self, event: Event) -> None:
+        match event:
+            case CommandText():
+                await self._command(event.text)
+            case Line():
+                await self._line(event.text)
+            case Continue():
+                self._out.write(CONTINUE)
+            case AppendHead():
+                await self._append_head(event)
+            case AppendData():
+                await self._append_data(event)
+            case AppendEnd():
+                await self._append_end(event)
+            case Rejected():
+                self._rejected(event)
+
+    # --- commands
+
+    async def _command(self, text: bytes) -> None:
+        try:
+            command = grammar.parse(text)
+        except BadSyntax as error:
+            self._answer_bad(error.tag, str(error))
+            return
+        except UnknownCharset as error:
+            self._out.write(status_line(error.tag, "NO", str(error), _code(error)))
+            return
+        if not self._legal(command):
+            return
+        if isinstance(command, Idle):
+            self._begin_idle(command)
+        elif isinstance(command, Authenticate):
+            await self._authenticate(command)
+        else:
+            await self._run(command, HANDLERS[type(command)](self._context, command))
+
+    def _legal(self, command: Command) -> bool:
+        context = self._context
+        reason = states.refusal(type(command), context.state)
+        if reason is not None:
+            self._answer_bad(command.tag, reason)
+        return reason is None
+
+    async def _run(self, command: Command, work: Awaitable[Done]) -> None:
+        """Awaits a command's work and writes its tagged answer, news before it."""
+        context = self._context
+        tag = command.tag
+        status: Status
+        code: bytes | None
+        try:
+            done = await work
+        except BadSyntax as error:
+            self._answer_bad(tag, str(error))
+            return
+        except HangUp:
+            self.closed = True
+            return
+        except AerogrammeError as error:
+            if isinstance(error, Damaged) or error.imap_code == "SERVERBUG":
+                log.error("%s failed: %s", type(command).__name__, stack(error))
+            status, text, code = "NO", str(error) or "It cannot be done", _code(error)
+        except Exception as error:
+            # The one place that keeps a fault of ours in one command from ending the session.
+            log.error("%s failed: %s", type(command).__name__, stack(error))
+            status, text, code = "NO", "Internal error", b"SERVERBUG"
+        else:
+            self._bad = 0
+            status, text, code = "OK", done.text, done.code
+        # RFC 3501 §7.4.1: no EXPUNGE in answer to FETCH, STORE and SEARCH, whose successors may be on their
+        # way with sequence numbers in them; the UID forms may have it.
+        context.tell(expunge=not isinstance(command, Fetch | Store | Search) or command.uid)
+        self._out.write(status_line(tag, status, text, code))
+        self._after_login()
+        if context.state is states.State.LOGOUT:
+            self.closed = True
+
+    def _answer_bad(self, tag: bytes | None, reason: str) -> None:
+        self._out.write(status_line(tag, "BAD", reason))
+        self._bad += 1
+        if self._bad >= MAX_BAD:
+            self._out.write(status_line(None, "BYE", "Too many bad commands"))
+            self.closed = True
+
+    def _rejected(self, event: Rejected) -> None:
+        self._append = None
+        if self._idle_tag or self._sasl is not None:
+            # A line that is too long for DONE or a SASL response ends that conversation.
+            tag = self._idle_tag or (self._sasl.tag if self._sasl else None)
+            self._idle_tag, self._sasl = b"", None
+            self._answer_bad(tag, event.reason)
+            return
+        if event.status == "BAD":
+            self._answer_bad(event.tag, event.reason)
+        else:
+            self._out.write(status_line(event.tag, event.status, event.reason, event.code))
+        if event.fatal:
+            self._out.write(status_line(None, "BYE", event.reason))
+            self.closed = True
+
+    # --- AUTHENTICATE (RFC 3501 §6.2.2) and what login changes
+
+    async def _authenticate(self, command: Authenticate) -> None:
+        if command.initial is None:
+            try:
+                auth.check_mechanism(self._context, command)
+            except AerogrammeError as error:
+                await self._run(command, _failed(error))
+                return
+            self._sasl = command
+            self._out.write(b"+ \r\n")
+            return
+        await self._run(command, auth.authenticate(self._context, command, command.initial))
+
+    async def _line(self, line: bytes) -> None:
+        if self._sasl is not None:
+            command, self._sasl = self._sasl, None
+            try:
+                response = auth.decode_response(line)
+            except BadSyntax as error:
+                self._answer_bad(command.tag, str(error))
+                return
+            await self._run(command, auth.authenticate(self._context, command, response))
+        else:
+            self._end_idle(line)
+
+    def _after_login(self) -> None:
+        if self.authenticated:
+            self._framer.limits = after_login(self._context.service.max_message_size)
+
+    # --- IDLE (RFC 2177)
+
+    def _begin_idle(self, command: Idle) -> None:
+        self._idle_tag = command.tag
+        self._out.write(b"+ idling\r\n")
+        self.tell_news()
+
+    def _end_idle(self, line: bytes) -> None:
+        tag, self._idle_tag = self._idle_tag, b""
+        # RFC 2177 §3: the news that came with DONE on its way are told before the tagged OK.
+        self._context.tell(expunge=True)
+        if line.strip().upper() == b"DONE":
+            self._out.write(status_line(tag, "OK", "IDLE completed"))
+        else:
+            self._answer_bad(tag, "DONE ends IDLE")
+
+    def tell_news(self) -> bool:
+        """While idling: writes what has changed in the selected mailbox; False if nothing has."""
+        self._news_seen = self._context.account.version
+        return self._context.tell(expunge=True)
+
+    async def wait_news(self) -> None:
+        """While idling: returns once the account has changed since the last `tell_news`."""
+        await self._context.account.wait_changed(self._news_seen)
+
+    # --- APPEND (RFC 3501 §6.3.11): its message comes in pieces
+
+    async def _append_head(self, event: AppendHead) -> None:
+        try:
+            if self._append is not None:
+                raise BadSyntax("One message at a time")
+            command = grammar.parse_append(event)
+        except BadSyntax as error:
+            self._append = None
+            self._framer.refuse()
+            self._answer_bad(tag_of(event.text), str(error))
+            return
+        if not self._legal(command):
+            self._framer.refuse()
+            return
+        try:
+            self._append = await appending.begin(self._context, command)
+        except AerogrammeError as error:
+            self._framer.refuse()
+            await self._run(command, _failed(error))
+            return
+        self._out.write(self._framer.accept())
+
+    async def _append_data(self, event: AppendData) -> None:
+        assert self._append is not None
+        try:
+            await self._append.write(event.data)
+        except AerogrammeError as error:
+            command, self._append = self._append.command, None
+            self._framer.refuse()
+            await self._run(command, _failed(error))
+
+    async def _append_end(self, event: AppendEnd) -> None:
+        append, self._append = self._append, None
+        assert append is not None
+        if event.text:
+            self._answer_bad(append.command.tag, "Nothing can follow the message")
+            return
+        await self._run(append.command, append.finish())
+
+
+async def _failed(error: AerogrammeError) -> Done:
+    raise error
+
+
+def _code(error: AerogrammeError) -> bytes | None:
+    return error.imap_code.encode("ascii") if error.imap_code else None
