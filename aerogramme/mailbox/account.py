@@ -1,145 +1,340 @@
 """An opened account: its mailboxes and messages, shared by all sessions of the process."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import trio
-
-from aerogramme.errors import NoSuchMailbox
-from aerogramme.log.journal import Journal
-from aerogramme.log.table import Table
+from aerogramme.log.journal import Draft, Journal
+from aerogramme.log.state import State
 from aerogramme.mailbox.bodies import Bodies
-from aerogramme.mailbox.contents import NewMessage, Upload
-from aerogramme.mailbox.names import MailboxInfo
-from aerogramme.mailbox.view import View
-from aerogramme.seal.keyring import Keyring
-from aerogramme.seal.secret import Secret
+
+from aerogramme.errors import Damaged, NoSuchMailbox, Unavailable
+from aerogramme.log.table import Table
+from aerogramme.mailbox import changes, hierarchy, keys
+from aerogramme.mailbox.changes import Mode, Placed, StoreResult
+from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_name, segment_columns
+from aerogramme.mailbox.drain import Drain
+from aerogramme.mailbox.flags import normal_flags
+from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
+from aerogramme.mailbox.view import RecentMarks, View
+from aerogramme.seal import Argon2Params, Keyring, RecoveryCode, Secret
 from aerogramme.store.port import Store, Stores
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where messages went, for APPENDUID and COPYUID (RFC 4315 §3): `sources[i]` became `uids[i]`."""
-
-    uidvalidity: int
-    uids: list[int]
-    sources: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class StoreResult:
-    """What a STORE did.
-
-    `changed`   UIDs whose flags it changed, ascending
-    `modified`  UIDs left alone because they had changed after `unchanged_since` (RFC 7162 §3.1.3)
-    `modseq`    the MODSEQ of the changed ones, 0 when nothing changed
-    `before`    HIGHESTMODSEQ of the mailbox as the decision found it
-    """
-
-    changed: list[int]
-    modified: list[int]
-    modseq: int
-    before: int
+PATIENCE = 5.0  # seconds that opening a mailbox waits for letters to be drained: clients wait 30 or more
+RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0  # seconds between tries of a background task, store away
 
 
 class Account:
     """One account, opened with its keyring. All methods are for tasks of one trio thread.
 
-    Methods that change something return when it is durable, decide on the newest state there is (not on what the
-    caller saw), and raise Unavailable when the store may or may not have taken the change.
+    Methods that change something return when it is durable, decide on the newest state there is (not on what
+    the caller saw), and raise Unavailable when the store may or may not have taken the change. A `Table` is
+    always as new as the last call that awaited; rows and columns of it are good until the next await.
     """
 
-    id: str  # 32 hex digits
-    store: Store
-    keyring: Keyring
-    journal: Journal
-    bodies: Bodies  # reading contents: digests, bodies, parts of large bodies
+    def __init__(self, store: Store, account_id: str, keyring: Keyring, journal: Journal) -> None:
+        """Use `create` and `open`."""
+        self.id = account_id  # 32 hex digits
+        self.store = store
+        self.keyring = keyring
+        self.journal = journal
+        self.bodies = Bodies(store, bytes.fromhex(account_id), journal)
+        self.drain = Drain(self)
+        self._recent = RecentMarks()
 
     # --- life
 
-    @classmethod
-    async def create(cls, stores: Stores, account_id: str, password: Secret) -> str:
-        """Makes the store, a first slot, the keyring and the first mailboxes. Returns the recovery code, as text."""
+    @staticmethod
+    async def create(
+        stores: Stores, account_id: str, password: Secret, *, params: Argon2Params | None = None
+    ) -> RecoveryCode:
+        """Makes the store, the keys and the first mailboxes. Raises AlreadyExists.
+
+        A creation that is cut short leaves no account (no keys), or one that is completed when it is first
+        opened.
+        """
+        store = await stores.open(account_id, create=True)
+        try:
+            keyring, code = await keys.create_keys(store, account_id, password, params)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await store.aclose()
+            raise
+        account = await Account.open(store, account_id, keyring)
+        await account.aclose()
+        return code
 
     @classmethod
     async def open(cls, store: Store, account_id: str, keyring: Keyring) -> "Account":
-        """Opens the newest checkpoint and what came after it. The account owns the store from here on."""
+        """Opens the newest checkpoint and what came after it. The account owns the store from here on, also
+        when this fails. Raises Unavailable, Damaged."""
+        try:
+            journal = await Journal.open(store, keyring, bytes.fromhex(account_id))
+            account = cls(store, account_id, keyring, journal)
+            if INBOX not in journal.state.names:
+                await account._make_first_mailboxes()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await store.aclose()
+            raise
+        account._recent.floor = {n: table.uidnext for n, table in journal.state.mailboxes.items()}
+        return account
 
-    async def aclose(self) -> None: ...
+    async def _make_first_mailboxes(self) -> None:
+        def build(state: State) -> Draft | None:
+            if INBOX in state.names:
+                return None
+            return Draft(hierarchy.first_mailboxes(self._maker(state)))
+
+        await self.journal.commit(build)
+
+    async def aclose(self) -> None:
+        """Closes the store. What was acknowledged is durable already."""
+        await self.store.aclose()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follows the log, drains incoming letters as they come, and folds; runs until cancelled."""
+        """Follows the log, drains letters as they come in, and folds; until cancelled. Raises Damaged when
+        the log cannot be read on: then the account is of no use any more."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._persist, self.journal.follow)
+            nursery.start_soon(self._persist, self.drain.follow)
+            nursery.start_soon(self._persist, self._fold_as_it_grows)
+            task_status.started()
+
+    async def _persist(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Runs a background task for ever: a store that is away comes back."""
+        pause = RETRY_FIRST
+        while True:
+            started = trio.current_time()
+            try:
+                await task()
+            except Unavailable as error:
+                log.warning("account %s: the store is unavailable: %s", self.id, error)
+            if trio.current_time() - started > RETRY_LONGEST:
+                pause = RETRY_FIRST
+            await trio.sleep(pause)
+            pause = min(RETRY_LONGEST, 2 * pause)
+
+    async def _fold_as_it_grows(self) -> None:
+        """Each change is a chance to write a checkpoint; the journal knows whether one is worth it."""
+        version = self.journal.version
+        while True:
+            await self.journal.fold()
+            version = await self.journal.wait_changed(version)
 
     async def refresh(self) -> None:
         """The read rule: what any server has acknowledged before this call is in the state after it."""
+        await self.journal.refresh()
+
+    @property
+    def state(self) -> State:
+        return self.journal.state
 
     @property
     def version(self) -> int:
         """Grows with every change of the account."""
+        return self.journal.version
 
     async def wait_changed(self, version: int) -> int:
         """Returns the version once it is above the one given."""
+        return await self.journal.wait_changed(version)
 
     # --- mailboxes
 
-    def mailboxes(self) -> list[MailboxInfo]: ...
+    def mailboxes(self) -> list[MailboxInfo]:
+        """All mailboxes, and the names above them that are none: INBOX first, then by name."""
+        state = self.state
+        return listing(state.names, state.roles, state.subscribed)
+
     def subscriptions(self) -> list[str]:
-        """All subscribed names, also of mailboxes that are not there (RFC 3501 §6.3.6)."""
+        """All subscribed names, sorted; also those of mailboxes that are not there (RFC 3501 §6.3.6)."""
+        return sorted(self.state.subscribed)
 
     def find(self, name: str) -> Table:
         """The mailbox of a name, or NoSuchMailbox (also for a name that is only a level of others)."""
+        mailbox = self.state.names.get(canonical(name))
+        if mailbox is None:
+            raise NoSuchMailbox
+        return self.state.mailboxes[mailbox]
 
     def name_of(self, mailbox: int) -> str | None:
         """The name of a mailbox now; None when it was deleted."""
+        return next((name for name, other in self.state.names.items() if other == mailbox), None)
+
+    async def fresh(self, name: str) -> Table:
+        """The mailbox of a name after the read rule, letters that waited included: for SELECT and STATUS."""
+        await self.journal.refresh()
+        await self.drain.all_waiting(patience=PATIENCE)
+        return self.find(name)
 
     async def open_mailbox(self, name: str, *, read_only: bool = False) -> View:
-        """SELECT and EXAMINE: reads the store, then gives a new view of the mailbox."""
+        """SELECT and EXAMINE: reads the store, drains letters that wait, then gives a new view of the
+        mailbox.
+        """
+        return View(await self.fresh(name), self._recent, read_only=read_only)
 
-    async def create_mailbox(self, name: str, role: str | None = None) -> None: ...
-    async def delete_mailbox(self, name: str) -> None: ...
-    async def rename_mailbox(self, name: str, new: str) -> None: ...
-    async def subscribe(self, name: str, on: bool = True) -> None: ...
+    def recent_count(self, table: Table) -> int:
+        """How many messages would be \\Recent to a session that opened the mailbox now (for STATUS)."""
+        return self._recent.count(table)
+
+    async def create_mailbox(self, name: str, role: str | None = None) -> None:
+        """RFC 3501 §6.3.3, with the levels above. `role`: a special use (RFC 6154). AlreadyExists,
+        Refused.
+        """
+        await self.journal.commit(
+            lambda state: Draft(hierarchy.create(state, self._maker(state), name, role))
+        )
+
+    async def delete_mailbox(self, name: str) -> None:
+        """RFC 3501 §6.3.4. NoSuchMailbox, Refused."""
+        await self.journal.commit(lambda state: Draft(hierarchy.delete(state, name)))
+
+    async def rename_mailbox(self, name: str, new: str) -> None:
+        """RFC 3501 §6.3.5, with all below it; INBOX gives away its messages. NoSuchMailbox, AlreadyExists,
+        Refused.
+        """
+
+        def build(state: State) -> Draft:
+            return Draft(hierarchy.rename(state, self._maker(state), self.journal.new_ids, name, new))
+
+        await self.journal.commit(build)
+
+    async def subscribe(self, name: str, on: bool = True) -> None:
+        """RFC 3501 §6.3.6 and §6.3.7: a name, whether a mailbox has it or not."""
+        await self.journal.commit(lambda state: _draft(hierarchy.subscribe(state, name, on)))
+
+    def _maker(self, state: State) -> hierarchy.Maker:
+        return hierarchy.Maker(state, self.journal.new_ids, int(time.time()))
 
     # --- messages
 
-    def upload(self) -> Upload:
-        """A new content to be written: `await upload.write(chunk)`, then give it to `append`."""
+    def upload(self, limit: int = MAX_MESSAGE) -> Upload:
+        """A new content to be written: `await upload.write(chunk)`, then in a NewMessage to `append`."""
+        return Upload(self.journal.new_ids(1)[0], bytes.fromhex(self.id), limit)
 
-    async def append(self, name: str, messages: Sequence[NewMessage]) -> Placed: ...
+    async def append(self, name: str, messages: Sequence[NewMessage]) -> Placed:
+        """RFC 3501 §6.3.11 (and RFC 3502 for more than one): new messages, all or none. NoSuchMailbox,
+        Refused.
+        """
+        self.find(name)  # before the work; what counts is the state in `build`
+        flags = [normal_flags(message.flags) for message in messages]
+        now = int(time.time())
+        dates = [now if message.date is None else message.date for message in messages]
+        done = [await message.upload.finish() for message in messages]
+        contents = [content for content, _ in done]
+        objects = []
+        for content, sealed in done:
+            if len(sealed) > changes.LARGE:
+                await self.store.put(body_name(content.id), sealed)
+            else:
+                objects.append((body_name(content.id), sealed))
+        segment = self.journal.segments.pack([c.id for c in contents], segment_columns(contents))
+        ids = self.journal.new_ids(len(messages))
+        placed = Placed(0, ())
 
-    async def copy(self, table: Table, uids: Sequence[int], name: str) -> Placed: ...
+        def build(_: State) -> Draft:
+            nonlocal placed
+            op, placed = changes.add(self.find(name), ids, contents, dates, flags, segment.ref)
+            return Draft([op], objects=[*objects, *segment.objects])
 
-    async def move(self, table: Table, uids: Sequence[int], name: str) -> Placed: ...
+        await self.journal.commit(build)
+        return placed
+
+    async def copy(self, table: Table, uids: Sequence[int], name: str) -> Placed:
+        """RFC 3501 §6.4.7: those of the messages that are there. `sources` and `uids` are empty when none
+        is.
+        """
+        return await self._place(table, uids, name, move=False)
+
+    async def move(self, table: Table, uids: Sequence[int], name: str) -> Placed:
+        """RFC 6851: copies and removes in one entry."""
+        return await self._place(table, uids, name, move=True)
+
+    async def _place(self, table: Table, uids: Sequence[int], name: str, *, move: bool) -> Placed:
+        placed = Placed(0, ())
+
+        def build(state: State) -> Draft | None:
+            nonlocal placed
+            source, target = changes.mailbox(state, table.mailbox), self.find(name)
+            rows = changes.rows_of(source, uids)
+            if not rows:
+                placed = Placed(target.uidvalidity, ())
+                return None
+            op, placed = changes.copy(source, rows, target, self.journal.new_ids)
+            return Draft([op, changes.remove(source, rows)] if move else [op])
+
+        await self.journal.commit(build)
+        return placed
 
     async def store_flags(
         self,
         table: Table,
         uids: Sequence[int],
-        mode: Literal["+", "-", "="],
+        mode: Mode,
         flags: Sequence[str],
         unchanged_since: int | None = None,
-    ) -> StoreResult: ...
+    ) -> StoreResult:
+        """RFC 3501 §6.4.6, RFC 7162 §3.1.3: on those of the messages that are there. Refused: see
+        normal_flags.
+        """
+        result = StoreResult((), (), 0, 0)
+
+        def build(state: State) -> Draft | None:
+            nonlocal result
+            target = changes.mailbox(state, table.mailbox)
+            rows = changes.rows_of(target, uids)
+            ops, result = changes.store_flags(target, rows, mode, flags, unchanged_since)
+            return _draft(ops)
+
+        entry = await self.journal.commit(build)
+        return result if entry is None else replace(result, modseq=entry.clock)
 
     async def expunge(self, table: Table, uids: Sequence[int] | None = None) -> list[int]:
-        """Removes the messages that have \\Deleted (of `uids`, if given: UID EXPUNGE). Returns their UIDs."""
+        """RFC 3501 §6.4.3, RFC 4315 §2.1: removes the messages that have \\Deleted (of `uids`, if given).
+
+        Returns their UIDs, ascending. Their contents stay while other messages have them.
+        """
+        gone: list[int] = []
+
+        def build(state: State) -> Draft | None:
+            nonlocal gone
+            target = changes.mailbox(state, table.mailbox)
+            rows = changes.deleted_rows(target, None if uids is None else changes.rows_of(target, uids))
+            gone = [target.uids[row] for row in rows]
+            return Draft([changes.remove(target, rows)]) if rows else None
+
+        await self.journal.commit(build)
+        return gone
 
     def flags_of(self, number: int) -> tuple[str, ...]:
-        """The flags of a flagset number (a value of `table.flags`)."""
+        """The flags of a flagset number (a value of `table.flags`); a number means the same flags for
+        ever.
+        """
+        return self.state.flagsets.sets[number]
 
     def keywords(self) -> tuple[str, ...]:
-        """Every keyword in use in the account, for FLAGS and PERMANENTFLAGS."""
+        """Every keyword in use in the account, sorted: for FLAGS and PERMANENTFLAGS."""
+        return tuple(self.state.flagsets.keywords())
 
-    # --- contents (see bodies.py)
+    # --- contents: see bodies.py
 
     async def digests(self, contents: Sequence[int], fields: Sequence[str]) -> list[list[bytes]]:
-        """For each field the values of these contents, in their order. Damaged if a segment cannot be read."""
+        return await self.bodies.digests(contents, fields)
 
-    async def body(self, content: int) -> bytes: ...
-    def read_bodies(self, contents: Sequence[int], sizes: Sequence[int]) -> AsyncIterator[bytes | Exception]:
-        """Bodies in order, many read at a time; a Damaged in place of one that cannot be read."""
+    async def body(self, content: int) -> bytes:
+        return await self.bodies.body(content)
+
+    def read_bodies(self, contents: Sequence[int]) -> AsyncIterator[bytes | Damaged]:
+        return self.bodies.read(contents)
 
     def stream_body(self, content: int, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        """A part of a body, decoded piece by piece: memory does not grow with the body."""
+        return self.bodies.stream(content, start, stop)
 
-    async def body_range(self, content: int, start: int, stop: int) -> bytes: ...
+
+def _draft(ops: Sequence[object]) -> Draft | None:
+    """Nothing to say is no entry."""
+    return Draft(list(ops)) if ops else None

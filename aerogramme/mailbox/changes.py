@@ -1,4 +1,4 @@
-"""What the log is told when messages change: each function looks at the newest state and gives the operations.
+"""What the log is told when messages change: functions that look at the newest state and give operations.
 
 They run inside `journal.commit`, again and again until nobody was faster, so they only look and return.
 """
@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aerogramme.log.state import State
+
 from aerogramme.errors import NoSuchMailbox, Refused
 from aerogramme.log.entry import MAX_UID, Add, Flags, Remove, SegmentRef
-from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.contents import Content
 from aerogramme.mailbox.flags import normal_flags
+from aerogramme.mailbox.view import OwnChange
+
+LARGE = 1024 * 1024  # octets of a sealed body that goes to the store by itself, not along with its entry
 
 Mode = Literal["+", "-", "="]
 NewIds = Callable[[int], Sequence[int]]
@@ -42,6 +46,10 @@ class StoreResult:
     modified: Sequence[int]
     modseq: int
     before: int
+
+    def own(self) -> OwnChange:
+        """For `View.sync`, when the session has told its client what it did (or was asked to be silent)."""
+        return OwnChange(self.modseq, self.before)
 
 
 def mailbox(state: State, mailbox_id: int) -> Table:
@@ -81,14 +89,23 @@ def rows_of(table: Table, uids: Iterable[int]) -> list[int]:
     return sorted({row for uid in uids if (row := row_of(uid)) is not None})
 
 
-def copy(
-    state: State, source: Table, rows: Sequence[int], target: Table, new_ids: NewIds
-) -> tuple[Add, Placed]:
+def copy(source: Table, rows: Sequence[int], target: Table, new_ids: NewIds) -> tuple[Add, Placed]:
     """The same contents as new messages elsewhere, with flags and dates (RFC 3501 §6.4.7)."""
     uids = _claims(target, len(rows))
-    flagsets = state.flagsets
-    op = Add(
-        target.mailbox,
+    op = _again(source, rows, target.mailbox, uids, new_ids)
+    return op, Placed(target.uidvalidity, uids, [source.uids[row] for row in rows])
+
+
+def into_new(source: Table, mailbox_id: int, new_ids: NewIds) -> Add:
+    """All messages again in a mailbox that this same entry makes."""
+    count = len(source)
+    return _again(source, range(count), mailbox_id, range(1, count + 1), new_ids)
+
+
+def _again(source: Table, rows: Sequence[int], mailbox_id: int, uids: Sequence[int], new_ids: NewIds) -> Add:
+    flagsets = source.flagsets.sets
+    return Add(
+        mailbox_id,
         new_ids(len(rows)),
         uids,
         [source.dates[row] for row in rows],
@@ -97,7 +114,6 @@ def copy(
         [source.contents[row] for row in rows],
         None,
     )
-    return op, Placed(target.uidvalidity, uids, [source.uids[row] for row in rows])
 
 
 def remove(table: Table, rows: Iterable[int]) -> Remove:
@@ -105,14 +121,15 @@ def remove(table: Table, rows: Iterable[int]) -> Remove:
 
 
 def store_flags(
-    state: State,
     table: Table,
     rows: Iterable[int],
     mode: Mode,
     flags: Sequence[str],
     unchanged_since: int | None,
 ) -> tuple[list[Flags], StoreResult]:
-    """Changes of flags, one operation for all messages that need the same. What is as it shall be is left alone."""
+    """Changes of flags, one operation for all messages that need the same. What is as it shall be is left
+    alone.
+    """
     given = normal_flags(flags)
     modseqs, numbers, uids = table.modseqs, table.flags, table.uids
     modified = []
@@ -123,9 +140,10 @@ def store_flags(
     by_number: defaultdict[int, list[int]] = defaultdict(list)
     for row in rows:
         by_number[numbers[row]].append(row)
+    sets = table.flagsets.sets
     by_change: defaultdict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = defaultdict(list)
     for number, of_number in by_number.items():
-        change = _difference(state.flagsets[number], mode, given)
+        change = _difference(sets[number], mode, given)
         if any(change):
             by_change[change].extend(of_number)
     ops, changed = [], []
@@ -140,7 +158,9 @@ def store_flags(
 def _difference(
     have: Sequence[str], mode: Mode, given: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which flags go on and which off. Keywords are compared without regard to case (imapsync depends on it)."""
+    """Which flags go on and which off. Keywords are compared without regard to case (imapsync depends on
+    it).
+    """
     had = {flag.casefold() for flag in have}
     wanted = {flag.casefold() for flag in given}
     on = () if mode == "-" else tuple(flag for flag in given if flag.casefold() not in had)
@@ -149,8 +169,8 @@ def _difference(
     return on, tuple(flag for flag in have if (flag.casefold() in wanted) == (mode == "-"))
 
 
-def deleted_rows(state: State, table: Table, among: Iterable[int] | None) -> list[int]:
+def deleted_rows(table: Table, among: Iterable[int] | None) -> list[int]:
     """The rows of the messages that have \\Deleted, ascending: of all, or of the rows given."""
-    flagged = {number for number in set(table.flags) if "\\Deleted" in state.flagsets[number]}
+    flagged = table.flagsets.numbers_with("\\Deleted")
     numbers = table.flags
     return [row for row in (range(len(numbers)) if among is None else among) if numbers[row] in flagged]

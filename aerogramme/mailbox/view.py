@@ -11,9 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aerogramme.log.table import Table
-
 from aerogramme.errors import BadSyntax
+from aerogramme.log.table import Table
 from aerogramme.mailbox.search_keys import SequenceSet
 
 
@@ -55,7 +54,12 @@ class RecentMarks:
     floor: dict[int, int] = field(default_factory=dict)  # UIDNEXT of each mailbox when the account was opened
 
     def start(self, mailbox: int) -> int:
+        """The first UID that is \\Recent to the next session."""
         return self.first.get(mailbox) or self.floor.get(mailbox, 1)
+
+    def count(self, table: Table) -> int:
+        """How many messages are \\Recent to the next session."""
+        return len(table.uids) - bisect_left(table.uids, self.start(table.mailbox))
 
 
 class View:
@@ -65,6 +69,7 @@ class View:
         "_held",
         "_recent",
         "_removed_modseq",
+        "_same",
         "_top",
         "_version",
         "marks",
@@ -84,6 +89,7 @@ class View:
         self._top = table.uidnext - 1  # every UID up to here is told, or will never be
         self._version = table.version
         self._held = False
+        self._same = True  # `uids` are those of the table at `_version`
         self._recent: list[tuple[int, int]] = []  # ranges of UIDs, ascending
         self._take_recent()
 
@@ -108,7 +114,8 @@ class View:
         if gone and allow_expunge:
             vanished = gone
             expunged = [bisect_left(self.uids, uid) + 1 for uid in reversed(gone)]
-            self.uids = table.uids[:new_from]
+            left = set(gone)
+            self.uids = array("I", (uid for uid in self.uids if uid not in left))
         if allow_expunge or not gone:
             self._removed_modseq = table.highestmodseq
         self._held = bool(gone) and not allow_expunge
@@ -120,6 +127,7 @@ class View:
         self._top = max(self._top, table.uidnext - 1)
         self.modseq = max(self.modseq, table.highestmodseq)
         self._version = table.version
+        self._same = self.uids == table.uids
         if exists is not None:
             self._take_recent()
         recent = self.recent_count
@@ -130,17 +138,15 @@ class View:
         missing = len(self.uids) - new_from
         if missing <= 0:
             return []
-        table, uids = self.table, self.uids
-        gone = [
-            uid
-            for uid in sorted(table.removed_since(self._removed_modseq))
-            if (at := bisect_left(uids, uid)) < len(uids)
-            and uids[at] == uid
-            and table.row_of_uid(uid) is None
-        ]
-        if len(gone) != missing:  # the tombstones do not reach back as far as this view: compare the whole
-            gone = sorted(set(uids).difference(table.uids))
-        return gone
+        table = self.table
+        if self._removed_modseq >= table.forgotten:
+            removed = table.removed_since(self._removed_modseq)
+            gone = [uid for uid in removed if self.seq_of_uid(uid) and table.row_of_uid(uid) is None]
+            if len(gone) == missing:
+                return gone
+        # Tombstones do not reach back as far as this view, or rows are in conflict just now: compare the
+        # whole.
+        return sorted(set(self.uids).difference(table.uids))
 
     def _changed(self, own: "OwnChange | None") -> list[int]:
         """The sequence numbers of the told messages that changed after `modseq`, ascending."""
@@ -165,7 +171,7 @@ class View:
     @property
     def in_step(self) -> bool:
         """True when the table is what this view shows: then the row of sequence number n is n - 1."""
-        return self._version == self.table.version and not self._held
+        return self._same and self._version == self.table.version
 
     def rows(self, seqs: Sequence[int]) -> list[int]:
         """The table row of each sequence number, -1 where the message is gone. Good until the next await."""

@@ -1,0 +1,256 @@
+"""The accounts that a server has open: one for all sessions of a user, logins, and what wrong passwords
+cost.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from hmac import compare_digest
+
+import trio
+
+from aerogramme.errors import AerogrammeError, AuthenticationFailed, NoSuchUser, Unavailable
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.incoming import LetterBox
+from aerogramme.mailbox.keys import PARTITION, StoredKeys, public_key, waste_time
+from aerogramme.mailbox.throttle import Throttle
+from aerogramme.seal.incoming import IncomingPublic
+from aerogramme.seal.secrets import Secret
+from aerogramme.store.port import Cursor, Store, Stores
+
+log = logging.getLogger(__name__)
+
+LINGER = 60.0  # seconds: mail programs that poll come back within that, and find the account open
+MAX_REMEMBERED = 64  # passwords remembered for one account: more than anybody has apps
+
+
+@dataclass(eq=False, slots=True)
+class _Open:
+    """An account that is open, and the passwords that have opened it."""
+
+    account: Account
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    users: int = 0
+    leaves: int = 0  # counts how often the last user has gone: a linger that has been overtaken does nothing
+    # keyed hash of a password -> (how far the keys were read when it was right, whether its slot is
+    # read-only)
+    known: dict[bytes, tuple[Cursor, bool]] = field(default_factory=dict, repr=False)
+
+
+class Login:
+    """A session's hold on its account. `release` it when the session ends; then the account may close."""
+
+    __slots__ = ("_release", "account", "read_only")
+
+    def __init__(self, account: Account, read_only: bool, release: Callable[[], None]) -> None:
+        self.account = account
+        self.read_only = read_only  # the slot of this password must not change anything
+        self._release: Callable[[], None] | None = release
+
+    def release(self) -> None:
+        """Lets go of the account. Doing it twice is fine."""
+        if self._release is not None:
+            release, self._release = self._release, None
+            release()
+
+
+class Accounts:
+    """The pool. Start `run` in a nursery before the first login.
+
+    A password that has opened an account is remembered while the account is open, as a hash with a key that
+    this process made for itself: the next login with it costs microseconds and a look whether the keys have
+    changed. A password that is not remembered costs the full Argon2id and is slowed down, by the address it
+    comes from and by account.
+    """
+
+    def __init__(self, stores: Stores, *, linger: float = LINGER) -> None:
+        self._stores = stores
+        self._linger_time = linger
+        self._open: dict[str, _Open] = {}
+        self._opening: dict[str, trio.Lock] = {}
+        self._hash_key = os.urandom(64)
+        self._throttle = Throttle(trio.current_time)
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Holds the background tasks of the open accounts; when cancelled, closes all."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def login(self, account_id: str | None, secret: Secret, peer: str | None) -> Login:
+        """Opens the account with a password, or joins those who have it open.
+
+        `account_id` is None for a name that nobody has: that costs the same time and gives the same error.
+        `peer` is the address of the client, None where all clients share one (a proxy on this machine).
+        Raises AuthenticationFailed; Unavailable.
+        """
+        address = [] if peer is None else [f"address {peer}"]
+        await trio.sleep(self._throttle.begin(address))
+        if account_id is not None and account_id in self._open:
+            login = await self._recall(self._open[account_id], secret)
+            if login is not None:
+                self._throttle.right(address)
+                return login
+        names = [*address, f"account {account_id}"]
+        if account_id is None:
+            await waste_time(secret)
+            raise AuthenticationFailed
+        await trio.sleep(self._throttle.begin(names[-1:]))
+        login = await self._unlock(account_id, secret)
+        self._throttle.right(names)
+        return login
+
+    # --- remembered passwords
+
+    def _hash(self, account_id: str, secret: Secret) -> bytes:
+        return blake2b(secret.reveal(), key=self._hash_key, salt=bytes.fromhex(account_id)).digest()
+
+    async def _recall(self, opened: _Open, secret: Secret) -> Login | None:
+        """A login with a remembered password, if nobody has changed the keys since it was right."""
+        wanted = self._hash(opened.account.id, secret)
+        for known, (cursor, read_only) in list(opened.known.items()):
+            if compare_digest(known, wanted):
+                changed, _ = await opened.account.store.read(PARTITION, cursor)
+                if changed:
+                    opened.known.pop(known, None)
+                elif self._open.get(opened.account.id) is opened:
+                    return self._join(opened, read_only)
+        return None
+
+    async def _unlock(self, account_id: str, secret: Secret) -> Login:
+        try:
+            store = await self._stores.open(account_id)
+        except (
+            NoSuchUser
+        ):  # in the directory, but nothing stored: to a client no different from a wrong password
+            await waste_time(secret)
+            raise AuthenticationFailed from None
+        kept = False
+        try:
+            keys = await StoredKeys.read(store)
+            unlocked = await keys.unlock(account_id, secret)
+            async with self._opening.setdefault(account_id, trio.Lock()):
+                opened = self._open.get(account_id)
+                if opened is None:
+                    kept = True  # the account owns the store from here on
+                    opened = await self._start(await Account.open(store, account_id, unlocked.keyring))
+                if len(opened.known) >= MAX_REMEMBERED:
+                    opened.known.clear()
+                opened.known[self._hash(account_id, secret)] = keys.cursor, unlocked.slot.read_only
+                return self._join(opened, unlocked.slot.read_only)
+        except NoSuchUser:
+            raise AuthenticationFailed from None
+        finally:
+            if not kept:
+                with trio.CancelScope(shield=True):  # closing waits for nobody
+                    await store.aclose()
+
+    # --- open accounts
+
+    async def _start(self, account: Account) -> _Open:
+        if self._nursery is None:
+            raise Unavailable("the server is not running")
+        opened = _Open(account)
+        self._open[account.id] = opened
+        await self._nursery.start(self._host, opened)
+        return opened
+
+    async def _host(self, opened: _Open, task_status: trio.TaskStatus[None]) -> None:
+        """Runs an account until nobody needs it. What is wrong with one account does not end the others: its
+        error is logged, its sessions see their own errors, and the next login opens it anew."""
+        account = opened.account
+        try:
+            with opened.scope:
+                await account.run(task_status=task_status)
+        except AerogrammeError:
+            log.exception("account %s: closed", account.id)
+        finally:
+            if self._open.get(account.id) is opened:
+                del self._open[account.id]
+            with trio.CancelScope(shield=True):
+                await account.aclose()
+
+    def _join(self, opened: _Open, read_only: bool) -> Login:
+        opened.users += 1
+        return Login(opened.account, read_only, lambda: self._leave(opened))
+
+    def _leave(self, opened: _Open) -> None:
+        opened.users -= 1
+        opened.leaves += 1
+        if opened.users == 0 and self._nursery is not None and self._open.get(opened.account.id) is opened:
+            self._nursery.start_soon(self._linger, opened, opened.leaves)
+
+    async def _linger(self, opened: _Open, leaves: int) -> None:
+        await trio.sleep(self._linger_time)
+        if opened.users == 0 and opened.leaves == leaves:
+            if self._open.get(opened.account.id) is opened:
+                del self._open[opened.account.id]  # at once: a login that comes now opens it anew
+            opened.scope.cancel()
+
+    @property
+    def open_count(self) -> int:
+        """How many accounts are open now."""
+        return len(self._open)
+
+
+@dataclass(eq=False, slots=True)
+class _Box:
+    """The store of an account as letters need it, and its public key as it was when the keys were last
+    read.
+    """
+
+    store: Store
+    public: IncomingPublic
+    cursor: Cursor
+
+
+class LetterBoxes:
+    """Letter boxes for a server: one store handle and public key for each account that got mail from it.
+
+    `nursery` runs the uploads of large letters.
+    """
+
+    def __init__(self, stores: Stores, nursery: trio.Nursery) -> None:
+        self._stores = stores
+        self._nursery = nursery
+        self._boxes: dict[str, _Box] = {}
+        self._opening = trio.Lock()
+
+    async def open(self, account_id: str) -> LetterBox:
+        """The letter box of an account, with its newest public key. Raises NoSuchUser, Unavailable,
+        Damaged.
+        """
+        box = self._boxes.get(account_id)
+        if box is None:
+            async with self._opening:
+                box = self._boxes.get(account_id) or await self._open(account_id)
+        else:
+            try:
+                changed, _ = await box.store.read(PARTITION, box.cursor)
+                if changed:
+                    box.public, box.cursor = await public_key(box.store, account_id)
+            except NoSuchUser:  # erased: forget it, an account of this id may come again
+                if self._boxes.get(account_id) is box:
+                    del self._boxes[account_id]
+                    await box.store.aclose()
+                raise
+        return LetterBox(box.store, account_id, box.public, self._nursery)
+
+    async def _open(self, account_id: str) -> _Box:
+        store = await self._stores.open(account_id)
+        try:
+            box = self._boxes[account_id] = _Box(store, *await public_key(store, account_id))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await store.aclose()
+            raise
+        return box
+
+    async def aclose(self) -> None:
+        """Closes the stores. Letters that are not sent yet are lost."""
+        while self._boxes:
+            _, box = self._boxes.popitem()
+            await box.store.aclose()

@@ -1,0 +1,181 @@
+"""The drain: letters that wait in the incoming partition become messages, many with one entry."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import trio
+from aerogramme.log.journal import Draft
+from aerogramme.log.segment import pack_segment
+from aerogramme.log.state import State
+
+from aerogramme.errors import Damaged
+from aerogramme.log.entry import Op
+from aerogramme.mailbox import changes
+from aerogramme.mailbox.contents import (
+    Content,
+    body_binding,
+    body_name,
+    render_kindly,
+    segment_columns,
+)
+from aerogramme.mailbox.incoming import BATCH_LETTERS, BATCH_OCTETS, PARTITION, Waiting, decode_letter
+from aerogramme.mailbox.names import INBOX, canonical
+from aerogramme.seal import Binding, open_body
+from aerogramme.store.port import Cursor
+
+if TYPE_CHECKING:
+    from aerogramme.mailbox.account import Account
+
+log = logging.getLogger(__name__)
+
+
+class Drain:
+    """The incoming letters of one opened account.
+
+    A letter becomes the message, and the content, that has the letter's id: when two servers drain at once,
+    both say the same. A letter that does not open stays where it is and is reported; the others are drained
+    all the same.
+    """
+
+    def __init__(self, account: "Account") -> None:
+        self._account = account
+        self._cursor: Cursor | None = None
+        self._rows: dict[str, bytes] = {}  # what was read and is not drained yet
+        self.unreadable: dict[str, str] = {}  # row key -> why
+        self._lock = trio.Lock()  # one at a time; who waits finds nothing left to do
+
+    async def follow(self) -> None:
+        """Drains what waits, and then what comes, for ever."""
+        while True:
+            await self.all_waiting()
+            assert self._cursor is not None
+            await self._account.store.watch(PARTITION, self._cursor)
+
+    async def all_waiting(self, patience: float = float("inf")) -> int:
+        """Drains all letters that are there now; returns how many.
+
+        After `patience` seconds no new batch is begun: what is left is for the next call. Raises Unavailable.
+        """
+        store, deadline, drained = self._account.store, trio.current_time() + patience, 0
+        async with self._lock:
+            rows, self._cursor = await store.read(PARTITION, self._cursor)
+            self._rows.update(rows)
+            while self._rows and trio.current_time() < deadline:
+                drained += await self._batch()
+        return drained
+
+    async def _batch(self) -> int:
+        """Drains some letters with one entry. Afterwards they, and those that cannot be read, are not in
+        `_rows`.
+
+        What somebody else drained while this commits stays in `_rows`: the next batch finds it known.
+        """
+        account = self._account
+        letters, known = await self._open_some()
+        contents = await self._contents(letters)
+        drained: list[Waiting] = []
+
+        def build(state: State) -> Draft | None:
+            nonlocal drained
+            drained = [each for each in letters if each.id in contents and each.id not in state.contents]
+            if not drained:
+                return None
+            return self._draft(state, [(each, contents[each.id]) for each in drained])
+
+        if contents:
+            await account.journal.commit(build)
+        if known:
+            await account.store.delete_rows(PARTITION, known)
+        for key in [*known, *(each.key for each in drained)]:
+            self._rows.pop(key, None)
+        return len(drained)
+
+    async def _open_some(self) -> tuple[list[Waiting], list[str]]:
+        """The oldest letters, as many as one entry takes; and the rows of letters that are messages already:
+        another server was faster, or there was a crash between entry and removal."""
+        known_contents = self._account.state.contents
+        letters: list[Waiting] = []
+        known: list[str] = []
+        octets = 0
+        for key in sorted(self._rows):
+            try:
+                letter = self._open(key, self._rows[key])
+            except Damaged as damage:
+                self._report(key, damage)
+                continue
+            await trio.lowlevel.checkpoint()  # sessions go on while letters are drained
+            if letter.id in known_contents:
+                known.append(key)
+                continue
+            octets += letter.record.size + letter.record.sealed_size
+            if letters and octets > BATCH_OCTETS:
+                break
+            letters.append(letter)
+            if len(letters) + len(known) == BATCH_LETTERS:
+                break
+        return letters, known
+
+    def _open(self, key: str, sealed: bytes) -> Waiting:
+        account = bytes.fromhex(self._account.id)
+        plain = self._account.keyring.open_incoming(sealed, Binding(account, "letter", key))
+        return decode_letter(key, plain)
+
+    async def _contents(self, letters: Sequence[Waiting]) -> dict[int, Content]:
+        """Reads and renders the letters. Those whose body cannot be read are reported and left out."""
+        account = bytes.fromhex(self._account.id)
+        contents: dict[int, Content] = {}
+        bodies = await self._account.store.get_many([body_name(each.id) for each in letters])
+        for letter, sealed in zip(letters, bodies, strict=True):
+            try:
+                if sealed is None:
+                    raise Damaged("the body of a letter is missing")
+                plain = open_body(letter.record.key, body_binding(account, letter.id), sealed)
+            except Damaged as damage:
+                self._report(letter.key, damage)
+                continue
+            contents[letter.id] = Content(letter.id, letter.record, await render_kindly(plain))
+            await trio.lowlevel.checkpoint()
+        return contents
+
+    def _draft(self, state: State, letters: Sequence[tuple[Waiting, Content]]) -> Draft:
+        """One add for each mailbox that gets letters; the rows go with the entry."""
+        by_mailbox: defaultdict[int, list[tuple[Waiting, Content]]] = defaultdict(list)
+        for letter, content in letters:
+            by_mailbox[_mailbox_for(state, letter.detail)].append((letter, content))
+        ops: list[Op] = []
+        objects: list[tuple[str, bytes]] = []
+        for mailbox, group in by_mailbox.items():
+            contents = [content for _, content in group]
+            ids = [content.id for content in contents]
+            segment = pack_segment(ids, segment_columns(contents), self._account.keyring)
+            dates = [letter.millis // 1000 for letter, _ in group]
+            flags: list[tuple[str, ...]] = [()] * len(group)
+            op, _ = changes.add(state.mailboxes[mailbox], ids, contents, dates, flags, segment.ref)
+            ops.append(op)
+            objects += segment.objects
+        return Draft(ops, objects=objects, delete=[(PARTITION, letter.key) for letter, _ in letters])
+
+    def _report(self, key: str, damage: Damaged) -> None:
+        self._rows.pop(key)
+        self.unreadable[key] = str(damage)
+        log.error(
+            "account %s: letter %s cannot be read and stays where it is: %s", self._account.id, key, damage
+        )
+
+
+def _mailbox_for(state: State, detail: str | None) -> int:
+    """The mailbox that a letter asked for (user+detail) if there is one, without regard to case; else
+    INBOX.
+    """
+    inbox = state.names[INBOX]
+    if detail is None:
+        return inbox
+    name = canonical(detail)
+    if name in state.names:
+        return state.names[name]
+    folded = name.casefold()
+    return next(
+        (mailbox for each, mailbox in sorted(state.names.items()) if each.casefold() == folded), inbox
+    )

@@ -1,0 +1,121 @@
+"""What the log is told when mailboxes are made, named and deleted: functions of the newest state, as in
+changes.py.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from aerogramme.log.state import State
+
+from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused
+from aerogramme.log.entry import MailboxOp, Op, Remove, Subscribe
+from aerogramme.mailbox import changes
+from aerogramme.mailbox.names import DELIMITER, FIRST_MAILBOXES, INBOX, below, canonical, check, parents
+
+MAX_MAILBOXES = 10_000  # in one account; LIST is one answer, and each mailbox is some kilobytes in memory
+
+
+class Maker:
+    """Gives new mailboxes their ids and UIDVALIDITYs."""
+
+    def __init__(self, state: State, new_ids: Callable[[int], Sequence[int]], now: int) -> None:
+        self._new_ids = new_ids
+        # The second of its creation, and no other mailbox of the account ever had it: so that a name which is
+        # deleted and made again, or renamed over, never has the UIDVALIDITY it had (RFC 3501 §2.3.1.1).
+        self._uidvalidity = max(now, state.last_uidvalidity + 1)
+
+    def make(self, name: str, role: str | None = None) -> MailboxOp:
+        [mailbox] = self._new_ids(1)
+        uidvalidity = self._uidvalidity
+        self._uidvalidity += 1
+        return MailboxOp(mailbox, name=name, role=role, deleted=False, uidvalidity=uidvalidity)
+
+
+def first_mailboxes(maker: Maker) -> list[Op]:
+    """What a new account has, all subscribed."""
+    ops: list[Op] = [maker.make(name, role) for name, role in FIRST_MAILBOXES]
+    return ops + [Subscribe(name, True) for name, _ in FIRST_MAILBOXES]
+
+
+def create(state: State, maker: Maker, name: str, role: str | None) -> list[Op]:
+    """RFC 3501 §6.3.3: the mailbox and every level above it that is not there. Raises AlreadyExists, Refused.
+
+    They are subscribed at once: mail programs that show subscribed mailboxes only would hide what they have
+    made.
+    """
+    name = check(name)
+    if name in state.names:
+        raise AlreadyExists("There is a mailbox of this name")
+    if role is not None and role in state.roles.values():
+        raise Refused("Another mailbox has this use")  # RFC 6154 §3: a server may have one of each
+    new = [above for above in parents(name) if above not in state.names] + [name]
+    if len(state.names) + len(new) > MAX_MAILBOXES:
+        raise Refused(f"An account has at most {MAX_MAILBOXES} mailboxes")
+    ops: list[Op] = [maker.make(each, role if each == name else None) for each in new]
+    return ops + [Subscribe(each, True) for each in new if each not in state.subscribed]
+
+
+def delete(state: State, name: str) -> list[Op]:
+    """RFC 3501 §6.3.4: the mailbox and the messages that are in it now, not the mailboxes below.
+
+    What another server puts into it without having seen this survives. Raises NoSuchMailbox, Refused.
+    """
+    name = canonical(name)
+    if name == INBOX:
+        raise Refused("INBOX cannot be deleted")
+    if name not in state.names:
+        if below(name, state.names):
+            raise Refused("There is no such mailbox, only mailboxes below it")
+        raise NoSuchMailbox
+    table = state.mailboxes[state.names[name]]
+    gone: list[Op] = [Remove(table.mailbox, table.ids[:])] if len(table.ids) else []
+    return [*gone, MailboxOp(table.mailbox, deleted=True)]
+
+
+def rename(
+    state: State, maker: Maker, new_ids: Callable[[int], Sequence[int]], name: str, new: str
+) -> list[Op]:
+    """RFC 3501 §6.3.5: the mailbox and all below it, with the levels above the new name.
+
+    INBOX keeps its name and gives its messages to a new mailbox; what is below it stays. A new name is
+    subscribed if the old one was; the old one stays subscribed (§6.3.6 forbids a server to remove it).
+    """
+    name, new = canonical(name), check(new)
+    inner = below(name, state.names)
+    if name not in state.names and not inner:
+        raise NoSuchMailbox
+    if new == INBOX or new in state.names:
+        raise AlreadyExists("There is a mailbox of the new name")
+    if new.startswith(name + DELIMITER) and name != INBOX:
+        raise Refused("A mailbox cannot go below itself")
+    if name == INBOX:
+        return _rename_inbox(state, maker, new_ids, new)
+    moved = {old: new + old[len(name) :] for old in ([name] if name in state.names else []) + inner}
+    for target in moved.values():
+        check(target)
+        if target in state.names and target not in moved:
+            raise AlreadyExists(f"There is a mailbox {target} already")
+    ops: list[Op] = [maker.make(above) for above in _missing_parents(state, new, moved)]
+    ops += [MailboxOp(state.names[old], name=target) for old, target in moved.items()]
+    return ops + [Subscribe(t, True) for old, t in moved.items() if old in state.subscribed]
+
+
+def _missing_parents(state: State, new: str, moved: Iterable[str]) -> list[str]:
+    """The levels above a new name that are not there once the mailboxes in `moved` have left."""
+    return [above for above in parents(new) if above not in state.names or above in moved]
+
+
+def _rename_inbox(state: State, maker: Maker, new_ids: Callable[[int], Sequence[int]], new: str) -> list[Op]:
+    inbox = state.mailboxes[state.names[INBOX]]
+    ops: list[Op] = [maker.make(above) for above in _missing_parents(state, new, ())]
+    made = maker.make(new)
+    ops += [made, Subscribe(new, True)]
+    if len(inbox):
+        ops.append(changes.into_new(inbox, made.mailbox, new_ids))
+        ops.append(Remove(inbox.mailbox, inbox.ids[:]))
+    return ops
+
+
+def subscribe(state: State, name: str, on: bool) -> list[Op]:
+    """RFC 3501 §6.3.6 and §6.3.7. A name without a mailbox may be subscribed: it may come (again)."""
+    name = canonical(name)
+    return [] if (name in state.subscribed) == on else [Subscribe(check(name) if on else name, on)]

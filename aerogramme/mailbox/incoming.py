@@ -1,0 +1,231 @@
+"""Incoming letters: put down for an account with its public key alone, and drained by whoever holds its
+keys.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import trio
+
+from aerogramme.errors import AerogrammeError, Damaged, TooLarge, Unavailable
+from aerogramme.log.ids import COUNT_BITS, MAX_COUNT, MAX_REPLICA
+from aerogramme.mailbox.contents import (
+    MAX_MESSAGE,
+    BodyRecord,
+    body_binding,
+    body_name,
+)
+from aerogramme.seal.body import BodySealer, ContentKey
+from aerogramme.seal.incoming import IncomingPublic
+from aerogramme.seal.record import Binding
+from aerogramme.seal.strict import pack, unpack
+from aerogramme.store.port import Row, Store
+
+PARTITION = "incoming"
+VERSION = 1
+SPILL = 1024 * 1024  # sealed octets after which a letter goes to the store while it still comes in
+BATCH_LETTERS = 500  # letters drained with one entry
+BATCH_OCTETS = 16 * 1024 * 1024  # and the octets of their bodies: what a drain holds in memory
+
+
+class _LetterIds:
+    """Ids for the letters of this process: replica and count like those of a journal (log/ids.py).
+
+    The count starts at random too: most processes bring one letter, and there are a great many of them.
+    """
+
+    def __init__(self) -> None:
+        self._replica, self._count = 0, MAX_COUNT
+
+    def next(self) -> int:
+        if self._count >= MAX_COUNT:
+            self._replica = secrets.randbelow(MAX_REPLICA) + 1
+            self._count = secrets.randbelow(MAX_COUNT)
+        self._count += 1
+        return self._replica << COUNT_BITS | self._count
+
+
+_ids = _LetterIds()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A letter whose row has been opened."""
+
+    key: str
+    id: int
+    record: BodyRecord = field(repr=False)
+    millis: int  # when it came, since 1970
+    sender: str
+    recipient: str
+    detail: str | None
+
+
+_KEY = re.compile(r"[0-9a-f]{12}-([0-9a-f]{16})", re.ASCII)
+
+
+def decode_letter(key: str, plain: bytes) -> Waiting:
+    """The letter of a row that was opened; raises Damaged for anything that `Letter.send` does not write."""
+    match = _KEY.fullmatch(key)
+    if match is not None:
+        match unpack(plain):
+            case [1, bytes(record), int(millis), str(sender), str(recipient), str() | None as detail]:
+                letter_id = int(match[1], 16)
+                return Waiting(
+                    key, letter_id, BodyRecord.from_bytes(record), millis, sender, recipient, detail
+                )
+    raise Damaged("a letter does not decode")
+
+
+# --- letters in -------------------------------------------------------------------------------------------
+
+
+class LetterBox:
+    """Where letters for one account are put down. It needs the account's public key, and no secret of
+    anybody.
+
+    `nursery` runs the upload of a large letter while it comes in; it must outlive the letters.
+    """
+
+    def __init__(self, store: Store, account_id: str, public: IncomingPublic, nursery: trio.Nursery) -> None:
+        self._store = store
+        self._account = bytes.fromhex(account_id)
+        self._public = public
+        self._nursery = nursery
+
+    def letter(
+        self,
+        sender: str,
+        recipient: str,
+        detail: str | None = None,
+        now: float | None = None,
+        *,
+        limit: int = MAX_MESSAGE,
+    ) -> "Letter":
+        """A new letter. `detail`: the mailbox it asks for (user+detail), None for INBOX; `now`: unix
+        seconds.
+        """
+        millis = int((time.time() if now is None else now) * 1000)
+        return Letter(
+            self._store, self._account, self._public, self._nursery, sender, recipient, detail, millis, limit
+        )
+
+
+class Letter:
+    """One letter coming in: `write` its octets, then `send` it (it is durable when that returns) or `abandon`
+    it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        account: bytes,
+        public: IncomingPublic,
+        nursery: trio.Nursery,
+        sender: str,
+        recipient: str,
+        detail: str | None,
+        millis: int,
+        limit: int,
+    ) -> None:
+        self.id = _ids.next()
+        self._store, self._account, self._public, self._nursery = store, account, public, nursery
+        self._envelope = (millis, sender, recipient, detail)
+        self._limit = limit
+        self._key = ContentKey.generate()
+        self._sealer = BodySealer(self._key, body_binding(account, self.id))
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._spill: _Spill | None = None
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """The next octets. Raises TooLarge over the limit, and Unavailable when the store does not take
+        it.
+        """
+        sealed = self._sealer.update(bytes(chunk))
+        if self._sealer.plain_size > self._limit:
+            await self.abandon()
+            raise TooLarge(f"A message here has at most {self._limit} octets")
+        if sealed:
+            await self._take(sealed)
+
+    async def _take(self, sealed: bytes) -> None:
+        if self._spill is not None:
+            await self._spill.write(sealed)
+            return
+        self._held.append(sealed)
+        self._held_size += len(sealed)
+        if self._held_size > SPILL:
+            self._spill = _Spill(self._store, body_name(self.id), self._nursery)
+            for piece in self._held:
+                await self._spill.write(piece)
+            self._held.clear()
+        await trio.lowlevel.checkpoint()
+
+    async def send(self) -> None:
+        """Puts the letter down: one object and one row, durable on return."""
+        await self._take(self._sealer.finish())
+        objects = []
+        if self._spill is not None:
+            await self._spill.finish()
+        else:
+            objects.append((body_name(self.id), b"".join(self._held)))
+        record = BodyRecord(self._key, self._sealer.sealed_size, self._sealer.plain_size)
+        millis = self._envelope[0]
+        key = f"{millis:012x}-{self.id:016x}"
+        plain = pack([VERSION, record.to_bytes(), *self._envelope])
+        row = Row(key, self._public.seal(plain, Binding(self._account, "letter", key)))
+        await self._store.append(PARTITION, [row], objects=objects)
+
+    async def abandon(self) -> None:
+        """Drops the letter. What was put already is removed, or cleaned by the store."""
+        self._held.clear()
+        if self._spill is not None:
+            await self._spill.cancel()
+            self._spill = None
+
+
+class _Spill:
+    """The upload of one large body, fed while it comes in."""
+
+    def __init__(self, store: Store, name: str, nursery: trio.Nursery) -> None:
+        self._store, self._name = store, name
+        self._send, self._receive = trio.open_memory_channel[bytes](0)
+        self._done = trio.Event()
+        self._scope = trio.CancelScope()
+        self._failure: AerogrammeError | None = None
+        nursery.start_soon(self._run)
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                await self._store.put(self._name, self._pieces())
+        except AerogrammeError as failure:  # told to the writer, who can act
+            self._failure = failure
+        finally:
+            self._receive.close()
+            self._done.set()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        async for piece in self._receive:
+            yield piece
+
+    async def write(self, sealed: bytes) -> None:
+        try:
+            await self._send.send(sealed)
+        except trio.BrokenResourceError:
+            raise self._failure or Unavailable("the upload of a letter ended early") from None
+
+    async def finish(self) -> None:
+        self._send.close()
+        await self._done.wait()
+        if self._failure is not None or self._scope.cancelled_caught:
+            raise self._failure or Unavailable("the upload of a letter was cancelled")
+
+    async def cancel(self) -> None:
+        self._scope.cancel()
+        await self._done.wait()
+        await self._store.delete([self._name])
