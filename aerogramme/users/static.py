@@ -35,7 +35,7 @@ Signature = tuple[int, int, int, int]
 class StaticDirectory:
     """The Directory that a users file holds. A file that is not there holds nobody.
 
-    Raises BadConfiguration when it is made and the file is wrong. If the file is wrong or away later, those it
+    Raises BadConfiguration when it is made and it is wrong. If the file is wrong or away later, those it
     held last stay, and the log says why: a slip in an editor must not make mail bounce.
     """
 

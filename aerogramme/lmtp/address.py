@@ -1,0 +1,77 @@
+"""The paths of MAIL and RCPT: who a message is from, and whom it is for."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+# RFC 5321 §4.1.2 and RFC 6531 §3.3, by their names there. What is beyond ASCII is taken, but for controls and
+# the separators of lines and paragraphs, which some readers of a header would take for the end of a line.
+_UTF8 = "\u00a0-\u2027\u202a-\U0010ffff"
+_ATEXT = rf"A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-"
+# Dot-string = Atom *("."  Atom). Dots in other places are taken too: Japanese mobile carriers have given out
+# such addresses, Postfix takes them, and a message that has come so far would bounce for a dot.
+_DOT_STRING = rf"[{_ATEXT}.]+"
+# QcontentSMTP = qtextSMTP / quoted-pairSMTP
+_QUOTED_STRING = rf'"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'
+# sub-domain = Let-dig [Ldh-str]; the underscore is not in the grammar, but in names of real hosts.
+_DOMAIN = rf"[A-Za-z0-9_{_UTF8}-]+(?:\.[A-Za-z0-9_{_UTF8}-]+)*"
+_ADDRESS_LITERAL = r"\[[!-Z^-~]+\]"
+# A-d-l = At-domain *( "," At-domain ): must be accepted, should be ignored (RFC 5321 §4.1.2 and appendix C).
+_SOURCE_ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*:"
+# The domain may be missing: RFC 5321 §4.1.1.3 asks for <Postmaster>, and local programs send from <root>.
+_PATH = re.compile(
+    rf"<(?:{_SOURCE_ROUTE})?(?P<local>{_DOT_STRING}|{_QUOTED_STRING})"
+    rf"(?:@(?P<domain>{_DOMAIN}|{_ADDRESS_LITERAL}))?>"
+)
+_ONLY_DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address in an envelope: the local part without its quotes, and the domain, or "" without one."""
+
+    local: str
+    domain: str
+
+    @property
+    def plain(self) -> str:
+        """The address without quotes, as users are looked up."""
+        return f"{self.local}@{self.domain}" if self.domain else self.local
+
+    def __str__(self) -> str:
+        """The address as it may stand in a header or an envelope (RFC 5321 §4.1.2): quoted where needed."""
+        local = self.local
+        if not _ONLY_DOT_STRING.fullmatch(local):
+            local = '"' + re.sub(r'(["\\])', r"\\\1", local) + '"'
+        return f"{local}@{self.domain}" if self.domain else local
+
+    def isascii(self) -> bool:
+        return self.local.isascii() and self.domain.isascii()
+
+
+def take_path(text: str) -> tuple[Mailbox, str] | None:
+    """The Forward-path or Reverse-path that a text begins with, and what follows it; None if there is none.
+
+    The null path `<>` is none: only MAIL may have it.
+    """
+    match = _PATH.match(text)
+    if match is None:
+        return None
+    local, domain = match["local"], match["domain"] or ""
+    if local.startswith('"'):
+        local = re.sub(r"\\(.)", r"\1", local[1:-1])
+    if domain.startswith("[") and not _is_literal(domain[1:-1]):
+        return None
+    return Mailbox(local, domain), text[match.end() :]
+
+
+def _is_literal(text: str) -> bool:
+    """RFC 5321 §4.1.3. Of tagged literals only IPv6 has ever been registered."""
+    try:
+        if text[:5].lower() == "ipv6:":
+            ipaddress.IPv6Address(text[5:])
+        else:
+            ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True

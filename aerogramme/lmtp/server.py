@@ -1,0 +1,305 @@
+"""LMTP on trio: connections, time-outs and limits, and each message into the letter box of each recipient."""
+
+import logging
+import os
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import trio
+
+from aerogramme.config import Config
+from aerogramme.errors import AerogrammeError
+from aerogramme.lmtp.events import (
+    Envelope,
+    Event,
+    MessageBegins,
+    MessageData,
+    MessageDropped,
+    MessageEnds,
+    RecipientAsked,
+)
+from aerogramme.lmtp.headers import source_clause, trace_fields
+from aerogramme.lmtp.protocol import NO_SUCH_USER, OUR_FAULT, LmtpProtocol, Reply
+from aerogramme.users.directory import Directory, Recipient, User
+
+log = logging.getLogger(__name__)
+
+# RFC 5321 §4.5.3.2.7: at least 5 minutes for the next command (or the next piece of a message).
+IDLE_SECONDS = 300.0
+# A peer that takes none of our replies for so long does not read them.
+SEND_SECONDS = 300.0
+# RFC 5321 §4.5.3.2.6: the client waits 10 minutes for the reply to its message. After half of it the store
+# has hung, and the client is told to come back while it still listens.
+DELIVERY_SECONDS = 300.0
+# How long a connection that is closed waits for what the store has taken already to be dropped.
+ABANDON_SECONDS = 10.0
+# What is read at a time: the usual receive buffer of a socket, and large enough that Python's work for each
+# piece does not count. It bounds what a connection holds of a message.
+RECEIVE_OCTETS = 64 * 1024
+# The header lines that we add count for the letter box, but not for the peer's SIZE.
+ROOM_FOR_FIELDS = 16 * 1024
+
+SHUTTING_DOWN = b"421 4.3.2 The server is shutting down"
+IDLE_TOO_LONG = b"421 4.4.2 Nothing came for too long"
+TOO_MANY_CONNECTIONS = b"421 4.3.2 Too many connections: try again later\r\n"
+
+
+class Letter(Protocol):
+    """A message on its way to one recipient."""
+
+    async def write(self, chunk: bytes) -> None: ...
+    async def send(self) -> None: ...
+    async def abandon(self) -> None: ...
+
+
+class Box(Protocol):
+    """Where the letters of one account are put down (see mailbox/incoming.py)."""
+
+    def letter(
+        self, sender: str, recipient: str, detail: str | None = None, now: float | None = None, *, limit: int
+    ) -> Letter: ...
+
+
+OpenBox = Callable[[User], Awaitable[Box]]
+
+
+class LmtpServer:
+    """Takes mail for the users of a directory. `open_box` finds a user's letter box; it is called often."""
+
+    def __init__(self, directory: Directory, open_box: OpenBox, config: Config) -> None:
+        self._directory = directory
+        self._open_box = open_box
+        self._config = config
+        self._connections = 0
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serves until cancelled, and closes the listeners then.
+
+        A message that is being delivered at that moment is delivered, and the peer told so; others get 421.
+        """
+        await trio.serve_listeners(self.handle, list(listeners), task_status=task_status)
+
+    async def handle(self, stream: trio.SocketStream) -> None:
+        """Serves one connection. trio has set TCP_NODELAY on it, and closes it afterwards."""
+        if self._connections >= self._config.max_lmtp_connections:
+            with trio.move_on_after(SEND_SECONDS), suppress(trio.BrokenResourceError):
+                await stream.send_all(TOO_MANY_CONNECTIONS)
+            return
+        self._connections += 1
+        connection = _Connection(self._config, self._directory, self._open_box, stream)
+        try:
+            await connection.run()
+        except trio.BrokenResourceError:
+            pass  # The peer is gone; nothing that was not answered is delivered.
+        except Exception as error:  # the top of a connection: a fault in one must not end the others
+            _report("a connection", error)
+        finally:
+            self._connections -= 1
+            await connection.close()
+
+
+class _Connection:
+    def __init__(
+        self, config: Config, directory: Directory, open_box: OpenBox, stream: trio.SocketStream
+    ) -> None:
+        self._config = config
+        self._directory = directory
+        self._open_box = open_box
+        self._stream = stream
+        self._protocol = LmtpProtocol(
+            config.hostname, max_size=config.max_message_size, max_recipients=config.max_recipients
+        )
+        self._deliveries: list[_Delivery] = []
+        self._host = _host(stream)
+
+    async def run(self) -> None:
+        protocol = self._protocol
+        while True:
+            while (event := protocol.next_event()) is not None:
+                await self._deal_with(event)
+            await self._flush()
+            if protocol.closed:
+                return
+            data = b""
+            try:
+                with trio.move_on_after(IDLE_SECONDS) as idle:
+                    data = bytes(await self._stream.receive_some(RECEIVE_OCTETS))
+            except trio.Cancelled:
+                await self._say_goodbye()
+                raise
+            if idle.cancelled_caught:
+                protocol.hang_up(IDLE_TOO_LONG)
+            elif data:
+                protocol.receive(data)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Whatever has begun to be delivered is not."""
+        deliveries, self._deliveries = self._deliveries, []
+        if deliveries:
+            with trio.move_on_after(ABANDON_SECONDS, shield=True):
+                for delivery in deliveries:
+                    await delivery.abandon()
+
+    async def _deal_with(self, event: Event) -> None:
+        match event:
+            case MessageData(data):
+                # One after the other, and no more is read meanwhile: the slowest store sets the pace of the
+                # peer.
+                for delivery in self._deliveries:
+                    await delivery.write(data)
+            case RecipientAsked(mailbox):
+                if self._directory.by_address(mailbox.plain):
+                    self._protocol.accept()
+                else:
+                    self._protocol.refuse(NO_SUCH_USER)
+            case MessageBegins(envelope):
+                await self._begin(envelope)
+            case MessageEnds():
+                # Shielded: a shutdown between storing and answering would make the peer send all of it again.
+                with trio.CancelScope(shield=True):
+                    self._protocol.finish(await self._send())
+                    await self._flush()
+            case MessageDropped():
+                await self.close()
+
+    async def _begin(self, envelope: Envelope) -> None:
+        now = time.time()
+        ident = os.urandom(6).hex()
+        sender = "" if envelope.sender is None else str(envelope.sender)
+        source = source_clause(self._protocol.client, self._host)
+        limit = self._config.max_message_size + ROOM_FOR_FIELDS
+        for mailbox in envelope.recipients:
+            delivery = _Delivery(self._directory.by_address(mailbox.plain), ident)
+            self._deliveries.append(delivery)
+            head = trace_fields(
+                sender=sender,
+                recipient=str(mailbox),
+                hostname=self._config.hostname,
+                now=now,
+                source=source,
+                protocol="UTF8LMTP" if envelope.smtputf8 else "LMTP",  # RFC 6531 §4.3, RFC 3848
+                ident=ident,
+            )
+            await delivery.begin(self._open_box, sender, str(mailbox), now, limit, head)
+
+    async def _send(self) -> list[Reply]:
+        """Sends the letters all at once, so that stores can write them together."""
+        deliveries, self._deliveries = self._deliveries, []
+        with trio.move_on_after(DELIVERY_SECONDS) as waiting:
+            if len(deliveries) == 1:
+                await deliveries[0].send()
+            else:
+                async with trio.open_nursery() as nursery:
+                    for delivery in deliveries:
+                        nursery.start_soon(delivery.send)
+        if waiting.cancelled_caught:
+            # These letters are not given up: the store may have them, or get them yet. Twice is better than
+            # never.
+            log.warning("the store took more than %d seconds for a message", DELIVERY_SECONDS)
+        return [delivery.reply for delivery in deliveries]
+
+    async def _flush(self) -> None:
+        if output := self._protocol.take_output():
+            with trio.move_on_after(SEND_SECONDS) as waiting:
+                await self._stream.send_all(output)
+            if waiting.cancelled_caught:
+                raise trio.BrokenResourceError("the peer does not read")
+
+    async def _say_goodbye(self) -> None:
+        self._protocol.hang_up(SHUTTING_DOWN)
+        with trio.move_on_after(1, shield=True), suppress(trio.BrokenResourceError):
+            await self._stream.send_all(self._protocol.take_output())
+
+
+class _Delivery:
+    """One message to one recipient. What goes wrong with it stays with it, and becomes its reply."""
+
+    def __init__(self, recipient: Recipient | None, ident: str) -> None:
+        # None: a user who was removed between RCPT and the message.
+        self.reply: Reply = OUR_FAULT if recipient else NO_SUCH_USER
+        self._recipient = recipient
+        self._ident = ident
+        self._letter: Letter | None = None
+
+    @property
+    def _account(self) -> str:
+        return self._recipient.user.account if self._recipient else "nobody's"
+
+    async def begin(
+        self, open_box: OpenBox, sender: str, recipient: str, now: float, limit: int, head: bytes
+    ) -> None:
+        if (to := self._recipient) is None:
+            return
+
+        async def action() -> None:
+            box = await open_box(to.user)
+            self._letter = box.letter(sender, recipient, to.detail, now, limit=limit)
+            await self._letter.write(head)
+
+        await self._guarded(action)
+
+    async def write(self, data: bytes) -> None:
+        if (letter := self._letter) is not None:
+            await self._guarded(lambda: letter.write(data))
+
+    async def send(self) -> None:
+        if (letter := self._letter) is None:
+            return
+        if await self._guarded(letter.send):
+            self._letter = None
+            self.reply = b"250 2.0.0 Delivered, " + self._ident.encode()
+            log.info("message %s: delivered to account %s", self._ident, self._account)
+
+    async def abandon(self) -> None:
+        letter, self._letter = self._letter, None
+        if letter is not None:
+            await self._guarded(letter.abandon)
+
+    async def _guarded(self, action: Callable[[], Awaitable[None]]) -> bool:
+        """Does it and returns True; or makes the fault the reply, gives the letter up, and returns False."""
+        try:
+            await action()
+        except Exception as error:  # the top of a delivery: the message may still reach its other recipients
+            if isinstance(error, AerogrammeError):
+                self.reply = reply_to(error)
+            else:
+                self.reply = OUR_FAULT
+            if self.reply.startswith(b"4"):
+                _report(f"message {self._ident} to account {self._account}", error)
+            await self.abandon()
+            return False
+        return True
+
+
+def reply_to(error: AerogrammeError) -> Reply:
+    """The reply that says what an error means for the message (its text is made for the peer)."""
+    text = "".join(c if c.isascii() and c.isprintable() else "?" for c in str(error)[:400])
+    return f"{error.lmtp_reply} {text}".encode("ascii")
+
+
+def _report(what: str, error: Exception) -> None:
+    """Logs a fault. Of errors that are not ours only kind and place: what they say may quote the mail."""
+    if isinstance(error, AerogrammeError):
+        log.warning("%s: %s: %s", what, type(error).__name__, error)
+    else:
+        place = "".join(traceback.format_tb(error.__traceback__))
+        log.error("%s: %s at\n%s", what, type(error).__name__, place)
+
+
+def _host(stream: trio.SocketStream) -> str | None:
+    """The peer's IP address; None on a Unix socket, whose peer has no name."""
+    try:
+        name = stream.socket.getpeername()
+    except OSError:
+        return None  # gone already
+    return str(name[0]) if isinstance(name, tuple) else None
