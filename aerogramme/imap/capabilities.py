@@ -2,7 +2,6 @@
 read.
 """
 
-from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,25 +37,18 @@ CAPABILITIES: Final = (
 """LIST-STATUS asks for RETURN (RFC 5258) only; LIST-EXTENDED as a whole is not announced."""
 
 
-def capabilities(
-    *, authenticated: bool, may_login: bool, starttls: bool = False, hidden: Set[str] = frozenset()
-) -> bytes:
+def capabilities(*, authenticated: bool, may_login: bool) -> bytes:
     """The words of a capability response or code, without the word CAPABILITY itself.
 
-    `may_login`: a password may be sent as things are; else LOGINDISABLED is told (RFC 3501 §6.2.3) and no
-    mechanism.
-    `starttls`: TLS can be started here. `hidden`: what is kept from a client that copes badly with it.
+    `may_login`: a password may be sent as things are; else LOGINDISABLED is told (RFC 3501 §6.2.3) and no mechanism.
     """
     words = []
     for entry in CAPABILITIES:
-        if entry.name in hidden or not (authenticated or entry.before_login):
+        if not (authenticated or entry.before_login):
             continue
         if entry.name.startswith("AUTH=") and (authenticated or not may_login):
             continue
         words.append(entry.name)
-    if not authenticated:
-        if starttls:
-            words.append("STARTTLS")
-        if not may_login:
-            words.append("LOGINDISABLED")
+    if not authenticated and not may_login:
+        words.append("LOGINDISABLED")
     return " ".join(words).encode("ascii")

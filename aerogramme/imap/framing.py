@@ -126,7 +126,7 @@ _DIGITS: Final = 19  # of a number64 (RFC 9051 §9); a longer number is no size
 _APPEND: Final = re.compile(rb"[^ ]+ APPEND (?=[^\r\n])", re.IGNORECASE)
 
 # tag = 1*<any ASTRING-CHAR except "+">
-_TAG: Final = re.compile(rb"""([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,250})(?: |\Z)""")
+_TAG: Final = re.compile(rb"""([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,250})(?= )""")
 _TAG_LIMIT: Final = 256
 
 

@@ -34,8 +34,7 @@ def parse(text: bytes, *, utf8: bool = False) -> Command:
     """The command in `text`. `utf8`: the client has enabled UTF8=ACCEPT, so names are UTF-8 (RFC 6855 §3)."""
     found = _START.match(text)
     if found is None:
-        tag = tag_of(text)
-        raise BadSyntax("Expected a command" if tag else "Expected a tag, a space and a command", tag=tag)
+        raise BadSyntax("Expected a tag, a space and a command", tag=tag_of(text))
     name = found[1]
     tag = text[: found.start(1) - 1]
     scanner = Scanner(text, found.end(), utf8=utf8)

@@ -68,9 +68,7 @@ RULES: Final[Mapping[type[Command], Rule]] = {
 
 
 def refusal(command: type[Command], state: State) -> str | None:
-    """Why a client in this state may not send the command; None if it may. It is answered BAD (RFC 3501
-    §3).
-    """
+    """Why a client in this state may not send the command (BAD, RFC 3501 §3); None if it may."""
     states = RULES[command].states
     if state in states:
         return None
