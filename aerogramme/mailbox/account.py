@@ -2,17 +2,17 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import trio
-from aerogramme.log.journal import Draft, Journal
-from aerogramme.log.state import State
-from aerogramme.mailbox.bodies import Bodies
 
 from aerogramme.errors import Damaged, NoSuchMailbox, Unavailable
+from aerogramme.log.journal import Draft, Journal
+from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox import changes, hierarchy, keys
+from aerogramme.mailbox.bodies import Bodies
 from aerogramme.mailbox.changes import Mode, Placed, StoreResult
 from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_name, segment_columns
 from aerogramme.mailbox.drain import Drain
@@ -328,10 +328,10 @@ class Account:
     async def body(self, content: int) -> bytes:
         return await self.bodies.body(content)
 
-    def read_bodies(self, contents: Sequence[int]) -> AsyncIterator[bytes | Damaged]:
+    def read_bodies(self, contents: Sequence[int]) -> AsyncGenerator[bytes | Damaged, None]:
         return self.bodies.read(contents)
 
-    def stream_body(self, content: int, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+    def stream_body(self, content: int, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         return self.bodies.stream(content, start, stop)
 
 

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aerogramme.log.state import State
-
 from aerogramme.errors import NoSuchMailbox, Refused
 from aerogramme.log.entry import MAX_UID, Add, Flags, Remove, SegmentRef
+from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.contents import Content
 from aerogramme.mailbox.flags import normal_flags

@@ -85,12 +85,13 @@ def body_binding(account: bytes, content: int) -> Binding:
 def segment_columns(contents: Sequence[Content]) -> dict[str, dict[str, list[bytes]]]:
     """The digests of contents as the columns of a segment, in their order."""
     return {
-        group: {field: [_field(content, field) for content in contents] for field in fields}
+        group: {field: [digest_field(content, field) for content in contents] for field in fields}
         for group, fields in GROUPS.items()
     }
 
 
-def _field(content: Content, field: str) -> bytes:
+def digest_field(content: Content, field: str) -> bytes:
+    """The value of a column for a content."""
     if field == "record":
         return content.record.to_bytes()
     if field == "sent":

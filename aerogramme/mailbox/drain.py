@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
-from aerogramme.log.journal import Draft
-from aerogramme.log.segment import pack_segment
-from aerogramme.log.state import State
 
 from aerogramme.errors import Damaged
 from aerogramme.log.entry import Op
+from aerogramme.log.journal import Draft
+from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.contents import (
     Content,
@@ -149,7 +148,7 @@ class Drain:
         for mailbox, group in by_mailbox.items():
             contents = [content for _, content in group]
             ids = [content.id for content in contents]
-            segment = pack_segment(ids, segment_columns(contents), self._account.keyring)
+            segment = self._account.journal.segments.pack(ids, segment_columns(contents))
             dates = [letter.millis // 1000 for letter, _ in group]
             flags: list[tuple[str, ...]] = [()] * len(group)
             op, _ = changes.add(state.mailboxes[mailbox], ids, contents, dates, flags, segment.ref)

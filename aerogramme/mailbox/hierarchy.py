@@ -4,10 +4,9 @@ changes.py.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from aerogramme.log.state import State
-
 from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused
 from aerogramme.log.entry import MailboxOp, Op, Remove, Subscribe
+from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.names import DELIMITER, FIRST_MAILBOXES, INBOX, below, canonical, check, parents
 

@@ -146,27 +146,16 @@ class _Search:
                     at, ("sent",), lambda sent: [low <= int(day or b"-1") < high for day in sent]
                 )
             case Field(field, text):
-                needle = fold(text)
-                return await self._by_digest(
-                    at, (_FIELDS[field],), lambda values: [needle in v for v in values]
-                )
+                return await self._containing(at, (_FIELDS[field],), fold(text))
             case Header(name, text):
                 wanted, needle = name.encode(), fold(text)
                 return await self._by_digest(
                     at, ("header",), lambda headers: [header_contains(h, wanted, needle) for h in headers]
                 )
             case Body(text):
-                needle = fold(text)
-                return await self._by_digest(at, ("text",), lambda texts: [needle in t for t in texts])
+                return await self._containing(at, ("text",), fold(text))
             case Text(text):
-                needle = fold(text)
-                return await self._by_digest(
-                    at,
-                    ("text", "headtext"),
-                    lambda texts, heads: [
-                        needle in t or needle in h for t, h in zip(texts, heads, strict=True)
-                    ],
-                )
+                return await self._containing(at, ("headtext", "text"), fold(text))
             case _:
                 assert_never(key)
 
@@ -179,6 +168,19 @@ class _Search:
         inside = wanted if isinstance(wanted, range) else set(wanted)
         seqs = self.seqs
         return [i for i in at if seqs[i] in inside]
+
+    async def _containing(self, at: Sequence[int], fields: Sequence[str], needle: bytes) -> Sequence[int]:
+        """The candidates that have the needle in one of the fields."""
+        found: list[int] = []
+        for start in range(0, len(at), BATCH):
+            some = at[start : start + BATCH]
+            hits: list[int] = []
+            for field in fields:
+                left = _without(some, hits)
+                contents = [self.contents[i] for i in left]
+                hits.extend(compress(left, await self._account.bodies.matching(contents, field, needle)))
+            found.extend(sorted(hits))
+        return found
 
     async def _by_digest(
         self, at: Sequence[int], fields: Sequence[str], matches: Callable[..., list[bool]]

@@ -1,0 +1,219 @@
+"""Reading contents: columns of digests out of segments, and bodies, whole, many at a time, or in part."""
+
+import logging
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+
+import trio
+
+from aerogramme.errors import Damaged, NotStored
+from aerogramme.log.journal import Journal
+from aerogramme.log.segment import Column
+from aerogramme.mail.digest import render
+from aerogramme.mailbox.contents import (
+    GROUP_OF,
+    BodyRecord,
+    Content,
+    body_binding,
+    body_name,
+    digest_field,
+)
+from aerogramme.seal import BodyReader, ContentKey, open_body
+from aerogramme.store.port import Store
+
+log = logging.getLogger(__name__)
+
+LARGE = 1024 * 1024  # octets of a letter from which its body is read in pieces
+PIECE = 1024 * 1024  # octets of such a piece: a few frames of the body
+BATCH_OCTETS = 4 * 1024 * 1024  # sealed octets of small bodies read in one trip; a little is held twice
+BATCH_COUNT = 500  # and how many of them
+
+Span = tuple[int, int, int]
+
+
+class Bodies:
+    """The contents of one account. One that is damaged never harms the others: its digest is that of a
+    stand-in message that says so, its body raises Damaged."""
+
+    def __init__(self, store: Store, account: bytes, journal: Journal) -> None:
+        self._store = store
+        self._account = account
+        self._journal = journal
+        self._reported: set[int] = set()
+
+    # --- digests
+
+    async def digests(self, contents: Sequence[int], fields: Sequence[str]) -> list[list[bytes]]:
+        """For each field the values of these contents, in their order. Fields: see contents.GROUPS.
+
+        Raises Unavailable. Callers with very many contents ask for some at a time: what is loaded for one
+        call is in memory at once.
+        """
+        spans = list(self._journal.state.contents.spans(contents))
+        groups = dict.fromkeys(GROUP_OF[field] for field in fields)
+        columns = {group: await self._load(spans, group) for group in groups}
+        return [self._gather(spans, columns[GROUP_OF[field]], field) for field in fields]
+
+    async def matching(self, contents: Sequence[int], field: str, needle: bytes) -> list[bool]:
+        """For each of these contents whether a field of its digest has the needle in it."""
+        spans = list(self._journal.state.contents.spans(contents))
+        columns = await self._load(spans, GROUP_OF[field])
+        found: list[bool] = []
+        for segment, start, count in spans:
+            column = columns[segment].get(field) if segment in columns else None
+            found += [False] * count if column is None else _matches(column, start, count, needle)
+        return found
+
+    async def _load(self, spans: Sequence[Span], group: str) -> dict[int, Mapping[str, Column]]:
+        """A group of all segments of the spans, but for those that cannot be read, which are reported."""
+        indices = list(dict.fromkeys(segment for segment, _, _ in spans if segment >= 0))
+        segments = self._journal.segments
+        try:
+            return dict(zip(indices, await segments.load(indices, group), strict=True))
+        except Damaged:
+            loaded = {}
+            for index in indices:
+                try:
+                    [loaded[index]] = await segments.load([index], group)
+                except Damaged as damage:
+                    if index not in self._reported:
+                        self._reported.add(index)
+                        log.error("account %s: segment %d: %s", self._account.hex(), index, damage)
+            return loaded
+
+    def _gather(
+        self, spans: Sequence[Span], columns: Mapping[int, Mapping[str, Column]], field: str
+    ) -> list[bytes]:
+        values: list[bytes] = []
+        for segment, start, count in spans:
+            column = columns[segment].get(field) if segment in columns else None
+            if column is None:
+                values += [_stand_in(field)] * count
+            else:
+                joined, ends = column.joined, column.ends
+                first = ends[start - 1] if start else 0
+                values += [joined[a:b] for a, b in pairwise((first, *ends[start : start + count]))]
+        return values
+
+    async def _records(self, contents: Sequence[int]) -> list[BodyRecord | Damaged]:
+        [values] = await self.digests(contents, ["record"])
+        records: list[BodyRecord | Damaged] = []
+        for value in values:
+            try:
+                records.append(BodyRecord.from_bytes(value))
+            except Damaged as damage:
+                records.append(damage)
+        return records
+
+    async def record(self, content: int) -> BodyRecord:
+        """Size and key of a body. Raises Damaged, Unavailable."""
+        [record] = await self._records([content])
+        if isinstance(record, Damaged):
+            raise record
+        return record
+
+    # --- bodies
+
+    async def body(self, content: int) -> bytes:
+        """A whole letter. Raises Damaged (also when it is not there), Unavailable."""
+        record = await self.record(content)
+        return self._open(content, record, await self._get(content))
+
+    async def read(self, contents: Sequence[int]) -> AsyncGenerator[bytes | Damaged, None]:
+        """Whole letters in the order asked, many read in one trip; a Damaged in the place of one that cannot
+        be read.
+
+        Large letters come whole too, one at a time: `stream` is for those. Raises Unavailable. Close it
+        (aclosing).
+        """
+        for start in range(0, len(contents), BATCH_COUNT):
+            some = contents[start : start + BATCH_COUNT]
+            records = await self._records(some)
+            at = 0
+            while at < len(some):
+                stop, octets = at, 0
+                while stop < len(some) and (stop == at or octets < BATCH_OCTETS):
+                    record = records[stop]
+                    octets += 0 if isinstance(record, Damaged) else record.sealed_size
+                    stop += 1
+                bodies = await self._store.get_many([body_name(content) for content in some[at:stop]])
+                for n, sealed in enumerate(bodies, at):
+                    yield self._try_open(some[n], records[n], sealed)
+                at = stop
+
+    async def stream(self, content: int, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The octets start to stop of a letter (clipped at its end), in pieces: memory does not grow with it.
+
+        Raises Damaged, perhaps after some pieces; Unavailable. Close it (aclosing).
+        """
+        record = await self.record(content)
+        stop = record.size if stop is None else min(stop, record.size)
+        if record.size <= LARGE:
+            yield self._open(content, record, await self._get(content))[start:stop]
+            return
+        reader = BodyReader(record.key, body_binding(self._account, content), record.sealed_size)
+        reader.load(await self._get(content, *reader.table_range()))
+        if reader.plain_size != record.size:
+            raise Damaged("a body has not the size that its record says")
+        while start < stop:
+            until = min(stop, start - start % PIECE + PIECE)
+            sealed = await self._get(content, *reader.range_of(start, until))
+            yield reader.read(start, until, sealed)
+            await trio.lowlevel.checkpoint()
+            start = until
+
+    async def _get(self, content: int, start: int = 0, stop: int | None = None) -> bytes:
+        try:
+            return await self._store.get(body_name(content), start, stop)
+        except NotStored:
+            raise Damaged("a body is missing") from None
+
+    def _try_open(self, content: int, record: BodyRecord | Damaged, sealed: bytes | None) -> bytes | Damaged:
+        if isinstance(record, Damaged):
+            return record
+        try:
+            return self._open(content, record, sealed)
+        except Damaged as damage:
+            return damage
+
+    def _open(self, content: int, record: BodyRecord, sealed: bytes | None) -> bytes:
+        if sealed is None:
+            raise Damaged("a body is missing")
+        plain = open_body(record.key, body_binding(self._account, content), sealed)
+        if len(plain) != record.size:
+            raise Damaged("a body has not the size that its record says")
+        return plain
+
+
+def _matches(column: Column, start: int, count: int, needle: bytes) -> list[bool]:
+    """Which of the values start to start + count have the needle in them: one search over all, value after
+    value.
+    """
+    joined, ends = column.joined, column.ends
+    found = [False] * count
+    low = ends[start - 1] if start else 0
+    high = ends[start + count - 1]
+    if not needle:
+        return [True] * count
+    at = joined.find(needle, low, high)
+    while at >= 0:
+        value = bisect_right(ends, at, start, start + count)
+        if at + len(needle) <= ends[value]:
+            found[value - start] = True
+            at = joined.find(needle, ends[value], high)  # one hit is enough: on to the next value
+        else:  # it begins in this value and ends in another: no match, but one may begin before the end
+            at = joined.find(needle, at + 1, high)
+    return found
+
+
+_DAMAGED_MESSAGE = b"Subject: [This message is damaged]\r\n\r\n"
+
+
+@cache
+def _stand_in(field: str) -> bytes:
+    """The field of the digest that is shown for a message whose own cannot be read."""
+    if field == "record":
+        return b""  # no key: the body is Damaged
+    return digest_field(Content(0, BodyRecord(ContentKey.generate(), 0, 0), render(_DAMAGED_MESSAGE)), field)

@@ -1,0 +1,143 @@
+"""Passwords of an account in its store, with a crash at every step of every change."""
+
+import pytest
+
+from aerogramme.errors import AlreadyExists, AuthenticationFailed, Damaged, NoSuchUser, Refused
+from aerogramme.mailbox import keys
+from aerogramme.seal import Argon2Params, Binding, RecoveryCode, Secret
+from aerogramme.store.faults import Crash, CrashAt
+from aerogramme.store.memory import MemoryStores
+
+ID = "00112233445566778899aabbccddeeff"
+CHEAP = Argon2Params(memory=8, passes=1, lanes=1)
+OLD, NEW = Secret("old"), Secret("new")
+
+
+async def account(stores: MemoryStores, password: Secret = OLD) -> RecoveryCode:
+    store = await stores.open(ID, create=True)
+    _, code = await keys.create_keys(store, ID, password, CHEAP)
+    return code
+
+
+async def opens(stores: MemoryStores, secret: Secret) -> bool:
+    try:
+        unlocked = await keys.unlock(await stores.open(ID), ID, secret)
+    except AuthenticationFailed:
+        return False
+    assert unlocked.keyring.account.hex() == ID
+    return True
+
+
+@pytest.fixture(params=[True, False], ids=["serial", "not serial"])
+def stores(request) -> MemoryStores:
+    return MemoryStores(serial=request.param)
+
+
+async def test_password_and_recovery_code_open_the_same_keyring(stores) -> None:
+    code = await account(stores)
+    store = await stores.open(ID)
+    by_password = await keys.unlock(store, ID, OLD)
+    sealed = by_password.keyring.seal("entry", "x", b"plain")
+    typed = Secret(code.reveal().lower().replace("-", " "))
+    by_code = await keys.unlock(store, ID, typed)
+    assert by_code.keyring.open("entry", "x", sealed) == b"plain"
+    assert (by_password.slot.kind, by_code.slot.kind) == ("password", "recovery")
+    assert "old" not in repr(by_password)
+    with pytest.raises(AuthenticationFailed):
+        await keys.unlock(store, ID, NEW)
+
+
+async def test_an_account_is_created_once(stores) -> None:
+    await account(stores)
+    with pytest.raises(AlreadyExists):
+        await account(stores, NEW)
+    assert await opens(stores, OLD)
+
+
+async def test_no_keys_is_no_user(stores) -> None:
+    store = await stores.open(ID, create=True)
+    with pytest.raises(NoSuchUser):
+        await keys.unlock(store, ID, OLD)
+
+
+async def test_a_changed_password_replaces_the_old_one(stores) -> None:
+    code = await account(stores)
+    store = await stores.open(ID)
+    await keys.add_slot(store, ID, OLD, Secret("app"), "phone", read_only=True, params=CHEAP)
+    await keys.change_password(store, ID, OLD, NEW, CHEAP)
+    assert [await opens(stores, s) for s in (OLD, NEW, Secret("app"), code.secret)] == [False, True, True, True]
+    app = await keys.unlock(store, ID, Secret("app"))
+    assert (app.slot.read_only, app.slot.label) == (True, "phone")
+    rows, _ = await store.read("keys")
+    kinds = sorted(key.split("-")[0] for key, _ in rows)
+    assert kinds == ["keyring", "public", "slot", "slot", "slot"], "nothing old is left"
+
+
+async def test_the_recovery_code_sets_a_new_password(stores) -> None:
+    code = await account(stores)
+    await keys.change_password(await stores.open(ID), ID, code.secret, NEW, CHEAP)
+    assert [await opens(stores, s) for s in (OLD, NEW, code.secret)] == [False, True, True]
+
+
+async def test_an_app_password_changes_nothing(stores) -> None:
+    await account(stores)
+    store = await stores.open(ID)
+    await keys.add_slot(store, ID, OLD, Secret("app"), "phone", params=CHEAP)
+    with pytest.raises(Refused):
+        await keys.change_password(store, ID, Secret("app"), NEW, CHEAP)
+    with pytest.raises(Refused):
+        await keys.add_slot(store, ID, Secret("app"), NEW, "more", params=CHEAP)
+    assert not await opens(stores, NEW)
+
+
+async def test_a_crash_at_any_step_of_a_change_leaves_a_password_that_works(stores) -> None:
+    for step in range(1, 20):
+        for partly in range(3):
+            fresh = MemoryStores(serial=stores.serial)
+            await account(fresh)
+            crashing = fresh.another(CrashAt(step, steps=partly))
+            try:
+                await keys.change_password(await crashing.open(ID), ID, OLD, NEW, CHEAP)
+            except Crash:
+                finished = False
+            else:
+                finished = True
+            works = [await opens(fresh, OLD), await opens(fresh, NEW)]
+            assert any(works)
+            if finished:
+                assert works == [False, True]
+                return
+            # And it can be done again, with a password that works.
+            store = await fresh.open(ID)
+            await keys.change_password(store, ID, OLD if works[0] else NEW, Secret("third"), CHEAP)
+            assert await opens(fresh, Secret("third"))
+            assert not await opens(fresh, OLD)
+    raise AssertionError("the change never finished")
+
+
+async def test_letters_are_sealed_to_the_public_key(stores) -> None:
+    await account(stores)
+    store = await stores.open(ID)
+    public, _ = await keys.public_key(store, ID)
+    binding = Binding(bytes.fromhex(ID), "letter", "x")
+    unlocked = await keys.unlock(store, ID, OLD)
+    assert unlocked.keyring.open_incoming(public.seal(b"plain", binding), binding) == b"plain"
+
+
+async def test_damaged_keys_are_named_and_harm_only_themselves(stores) -> None:
+    code = await account(stores)
+    store = await stores.open(ID)
+    rows, _ = await store.read("keys")
+    data = stores._accounts[ID].partitions["keys"].rows
+    public = next(key for key, _ in rows if key.startswith("public-"))
+    data[public] = data[public][:-1] + b"?"
+    with pytest.raises(Damaged):
+        await keys.public_key(store, ID)
+    for key in [key for key, _ in rows if key.startswith("slot-")]:
+        whole, data[key] = data[key], data[key][:100]
+        assert sorted([await opens(stores, OLD), await opens(stores, code.secret)]) == [False, True]
+        data[key] = whole
+    keyring = next(key for key, _ in rows if key.startswith("keyring-"))
+    data[keyring] = data[keyring][:-1]
+    with pytest.raises(Damaged):
+        await keys.unlock(store, ID, OLD)
