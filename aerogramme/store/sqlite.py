@@ -15,11 +15,10 @@ import trio
 
 from aerogramme.errors import Behind, Damaged, NotStored, Unavailable
 from aerogramme.store.port import Body, Cursor, Row, check_account
-from aerogramme.store.sqlite_file import CHUNK, CHUNK_BITS, CHUNKS_MAX, File, remove_object
+from aerogramme.store.sqlite_file import CHUNK, CHUNK_BITS, CHUNKS_MAX, File, OpenFiles, remove_object
 from aerogramme.store.sqlite_file import create as create_file
 
 END = ".sqlite"
-OPEN_MAX = 64  # files open at once, with seven descriptors each; a process has 1,024 by default
 PIECE = 1 << 20  # bytes of a long object that go into one transaction: others wait for it about 10 ms
 DELETE_MAX = 256  # objects deleted in one transaction, for the same reason
 LOOK_MAX = 256  # so many new rows at most are read in trio's thread: about 1 ms
@@ -89,7 +88,7 @@ class SqliteStore:
             for name, body in objects:
                 _put(connection, name, body)
             connection.executemany(
-                "INSERT OR IGNORE INTO rows (part, key, value) VALUES (?, ?, ?)",
+                "INSERT INTO rows (part, key, value) VALUES (?, ?, ?) ON CONFLICT (part, key) DO NOTHING",
                 [(partition, key, value) for key, value in rows],
             )
             connection.executemany("DELETE FROM rows WHERE part = ? AND key = ?", delete)
@@ -153,6 +152,7 @@ class SqliteStores:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self._files: dict[str, File] = {}
+        self._open_files = OpenFiles()
 
     async def open(self, account: str, *, create: bool = False) -> SqliteStore:
         file = self._file(check_account(account))
@@ -176,12 +176,13 @@ class SqliteStores:
             await self._closed(file)
 
     async def aclose(self) -> None:
-        for file in [*self._files.values()]:
+        files, self._files = [*self._files.values()], {}
+        for file in files:
             await file.aclose()
 
     def _file(self, account: str) -> File:
         if account not in self._files:
-            self._files[account] = File(self.folder / (account + END), self._make_room)
+            self._files[account] = File(self.folder / (account + END), self._open_files)
         return self._files[account]
 
     async def _closed(self, file: File) -> None:
@@ -190,13 +191,6 @@ class SqliteStores:
         if file.users == 0:
             self._files = {account: other for account, other in self._files.items() if other is not file}
             await file.aclose()
-
-    async def _make_room(self) -> None:
-        """Close the file that was not used for longest, if there are too many to open another."""
-        is_open = [file for file in self._files.values() if file.is_open]
-        idle = [file for file in is_open if file.busy == 0]
-        if len(is_open) >= OPEN_MAX and idle:
-            await min(idle, key=lambda file: file.used).aclose()
 
     def _accounts(self) -> list[str]:
         names = [path.name.removesuffix(END) for path in self.folder.glob(f"[0-9a-f]*{END}")]
@@ -211,7 +205,7 @@ class SqliteStores:
 
 
 def _put(connection: sqlite3.Connection, name: str, body: bytes) -> None:
-    sql = "INSERT OR IGNORE INTO objects (name, size, touched) VALUES (?, ?, ?)"
+    sql = "INSERT INTO objects (name, size, touched) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING"
     added = connection.execute(sql, (name, len(body), int(time.time())))
     if added.rowcount == 1:
         assert added.lastrowid is not None

@@ -58,7 +58,25 @@ CACHE_KIB = 512  # a connection; three of them a file. Pages are in the kernel's
 WAL_BYTES_MAX = 16 << 20  # to which the log is cut back after a transaction made it larger
 TICK_NS = 50_000_000  # two writes so close may leave one time of change: kernels count it in ticks
 NEW = ".new"
+OPEN_MAX = 64  # files open at once, with seven descriptors each; a process has 1,024 by default
 LEFT_SECONDS = 86_400  # an object that nobody has added to for so long will not be finished: its writer died
+
+
+class OpenFiles:
+    """The files that are open, and room for one more."""
+
+    def __init__(self) -> None:
+        self.files: set[File] = set()
+        self._one_at_a_time = trio.Lock()
+
+    async def add(self, file: "File", connect: Callable[[], Awaitable[None]]) -> None:
+        """Open a file; the one that was not used for longest is closed if there are too many."""
+        async with self._one_at_a_time:
+            idle = [other for other in self.files if other.busy == 0]
+            if len(self.files) >= OPEN_MAX and idle:
+                await min(idle, key=lambda other: other.used).close()
+            await connect()
+            self.files.add(file)
 
 
 class File:
@@ -69,20 +87,17 @@ class File:
     files are open (`used` is the time of its last use, `busy` the calls now in it).
     """
 
-    def __init__(self, path: Path, make_room: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, path: Path, open_files: OpenFiles) -> None:
         self.path = path
         self.users = self.busy = 0
         self.used = 0.0
+        self.closed = False
         self.written = trio.lowlevel.ParkingLot()  # where those wait who want to know of writes here
-        self._make_room = make_room
+        self._open_files = open_files
         self._changing = trio.Lock()  # held while it is opened or closed
         self._threads = trio.CapacityLimiter(1)
         self._connections: tuple[sqlite3.Connection, ...] = ()
         self._writer: Writer | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._writer is not None
 
     async def write(self, work: Work[T]) -> T:
         """Run the work in the writer's transaction: see `Writer.run`."""
@@ -92,7 +107,7 @@ class File:
                 await self._open()
             assert self._writer is not None
             return await self._writer.run(work)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _told(error) from error
         finally:
             self.busy -= 1
@@ -109,7 +124,7 @@ class File:
             if self._writer is None:
                 await self._open()
             return await trio.to_thread.run_sync(work, self._connections[1], limiter=self._threads)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _told(error) from error
         finally:
             self.busy -= 1
@@ -144,6 +159,11 @@ class File:
         return tuple(stamps) if settled else None
 
     async def aclose(self) -> None:
+        """Close it for good."""
+        self.closed = True
+        await self.close()
+
+    async def close(self) -> None:
         """Close the connections, once what was asked for is written. It opens again when it is used."""
         with trio.CancelScope(shield=True):
             async with self._changing:
@@ -152,29 +172,37 @@ class File:
                 if writer is not None:
                     await writer.aclose()
                     await trio.to_thread.run_sync(_close, connections)
+                    self._open_files.files.discard(self)
 
     async def erase(self) -> None:
         """Make it an erased file for all who have it open, then remove it."""
         with suppress(NoSuchUser):  # there is none, or a crash left it between the two
             await self.write(_erase)
-        await self.aclose()
+        await self.close()
         await trio.to_thread.run_sync(self._unlink)
 
     def _unlink(self) -> None:
         # The file itself is the last to go: a log without its file would be taken for that of a later one.
-        for end in ("-wal", "-shm", ""):
-            Path(f"{self.path}{end}").unlink(missing_ok=True)
+        try:
+            for end in ("-wal", "-shm", ""):
+                Path(f"{self.path}{end}").unlink(missing_ok=True)
+        except OSError as error:
+            raise _told(error) from error
 
     async def _open(self) -> None:
         async with self._changing:
+            if self.closed:
+                raise trio.ClosedResourceError
             if self._writer is None:
-                await self._make_room()
-                self._connections = await trio.to_thread.run_sync(self._connect)
-                self._writer = Writer(self._connections[0], self.written.unpark_all)
-                self._writer.post(_clean)
-                self.used = time.monotonic()
+                await self._open_files.add(self, self._connect)
 
-    def _connect(self) -> tuple[sqlite3.Connection, ...]:
+    async def _connect(self) -> None:
+        self._connections = await trio.to_thread.run_sync(self._connected)
+        self._writer = Writer(self._connections[0], self.written.unpark_all)
+        self._writer.post(_clean)
+        self.used = time.monotonic()
+
+    def _connected(self) -> tuple[sqlite3.Connection, ...]:
         uri = self.path.resolve().as_uri() + "?mode=rw"
         connections: list[sqlite3.Connection] = []
         try:
@@ -204,26 +232,28 @@ class File:
 
 def create(path: Path) -> None:
     """Make an empty account file, whole or not at all; one that is there already stays."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for left in path.parent.glob(f".*{NEW}*"):  # by a crash right here
-        if left.stat().st_mtime + LEFT_SECONDS < time.time():
-            left.unlink(missing_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}{NEW}")
     try:
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
-            connection.executescript(SCHEMA)
-        with suppress(FileExistsError):
-            os.link(new, path)
-    except sqlite3.Error as error:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in path.parent.glob(f".*{NEW}*"):  # by a crash right here
+            with suppress(FileNotFoundError):  # another process is done with it
+                if left.stat().st_mtime + LEFT_SECONDS < time.time():
+                    left.unlink()
+        try:
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+                connection.executescript(SCHEMA)
+            with suppress(FileExistsError):
+                os.link(new, path)
+        finally:
+            new.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (sqlite3.Error, OSError) as error:
         raise _told(error) from error
-    finally:
-        new.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _close(connections: Iterable[sqlite3.Connection]) -> None:
@@ -253,12 +283,12 @@ def _erase(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA user_version = 0")
 
 
-def _told(error: sqlite3.Error) -> Exception:
-    """What the caller is told of an error of sqlite."""
+def _told(error: sqlite3.Error | OSError) -> Exception:
+    """What the caller is told of an error of sqlite or the file system."""
     if isinstance(error, sqlite3.OperationalError) and str(error).startswith("no such table"):
         return NoSuchUser("The account was erased")
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return Damaged("The account file is damaged")
-    if isinstance(error, sqlite3.OperationalError):  # locked, full, not readable
-        return Unavailable()
+    if isinstance(error, sqlite3.OperationalError | OSError):  # locked, full, not ours to read
+        return Unavailable(hint=f"look at the folder of the accounts: {error}")
     return error  # a misuse of sqlite: an error of the program
