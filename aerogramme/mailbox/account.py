@@ -8,6 +8,7 @@ from dataclasses import replace
 import trio
 
 from aerogramme.errors import Damaged, NoSuchMailbox, Unavailable
+from aerogramme.log.entry import Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -175,7 +176,8 @@ class Account:
         """SELECT and EXAMINE: reads the store, drains letters that wait, then gives a new view of the
         mailbox.
         """
-        return View(await self.fresh(name), self._recent, read_only=read_only)
+        table = await self.fresh(name)
+        return View(table, self._recent, read_only=read_only, settled=lambda: self.journal.settled)
 
     def recent_count(self, table: Table) -> int:
         """How many messages would be \\Recent to a session that opened the mailbox now (for STATUS)."""
@@ -331,10 +333,12 @@ class Account:
     def read_bodies(self, contents: Sequence[int]) -> AsyncGenerator[bytes | Damaged, None]:
         return self.bodies.read(contents)
 
-    def stream_body(self, content: int, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+    def stream_body(
+        self, content: int, start: int = 0, stop: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         return self.bodies.stream(content, start, stop)
 
 
-def _draft(ops: Sequence[object]) -> Draft | None:
+def _draft(ops: Sequence[Op]) -> Draft | None:
     """Nothing to say is no entry."""
-    return Draft(list(ops)) if ops else None
+    return Draft(ops) if ops else None

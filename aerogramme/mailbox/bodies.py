@@ -143,7 +143,9 @@ class Bodies:
                     yield self._try_open(some[n], records[n], sealed)
                 at = stop
 
-    async def stream(self, content: int, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, content: int, start: int = 0, stop: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
         """The octets start to stop of a letter (clipped at its end), in pieces: memory does not grow with it.
 
         Raises Damaged, perhaps after some pieces; Unavailable. Close it (aclosing).

@@ -93,7 +93,7 @@ def rename(
         check(target)
         if target in state.names and target not in moved:
             raise AlreadyExists(f"There is a mailbox {target} already")
-    ops: list[Op] = [maker.make(above) for above in _missing_parents(state, new, moved)]
+    ops = _make_all(maker, _missing_parents(state, new, moved))
     ops += [MailboxOp(state.names[old], name=target) for old, target in moved.items()]
     return ops + [Subscribe(t, True) for old, t in moved.items() if old in state.subscribed]
 
@@ -103,9 +103,15 @@ def _missing_parents(state: State, new: str, moved: Iterable[str]) -> list[str]:
     return [above for above in parents(new) if above not in state.names or above in moved]
 
 
+def _make_all(maker: Maker, names: Sequence[str]) -> list[Op]:
+    """New mailboxes, subscribed."""
+    ops: list[Op] = [maker.make(name) for name in names]
+    return ops + [Subscribe(name, True) for name in names]
+
+
 def _rename_inbox(state: State, maker: Maker, new_ids: Callable[[int], Sequence[int]], new: str) -> list[Op]:
     inbox = state.mailboxes[state.names[INBOX]]
-    ops: list[Op] = [maker.make(above) for above in _missing_parents(state, new, ())]
+    ops = _make_all(maker, _missing_parents(state, new, ()))
     made = maker.make(new)
     ops += [made, Subscribe(new, True)]
     if len(inbox):

@@ -8,7 +8,7 @@ the order it came has the mailbox. Nothing here awaits, so the table cannot chan
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aerogramme.errors import BadSyntax
@@ -70,6 +70,7 @@ class View:
         "_recent",
         "_removed_modseq",
         "_same",
+        "_settled",
         "_top",
         "_version",
         "marks",
@@ -79,8 +80,16 @@ class View:
         "uids",
     )
 
-    def __init__(self, table: Table, marks: RecentMarks, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        table: Table,
+        marks: RecentMarks,
+        *,
+        read_only: bool = False,
+        settled: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.table = table
+        self._settled = settled
         self.marks = marks
         self.read_only = read_only
         self.uids: array[int] = table.uids[:]  # the UID of sequence number n is uids[n - 1]
@@ -105,6 +114,8 @@ class View:
         """
         table = self.table
         if table.version == self._version and not (self._held and allow_expunge):
+            return NOTHING
+        if not self._settled():  # what others wrote asks for more, being appended now
             return NOTHING
         new_from = bisect_right(table.uids, self._top)
         gone = self._gone(new_from)

@@ -65,7 +65,12 @@ async def test_a_changed_password_replaces_the_old_one(stores) -> None:
     store = await stores.open(ID)
     await keys.add_slot(store, ID, OLD, Secret("app"), "phone", read_only=True, params=CHEAP)
     await keys.change_password(store, ID, OLD, NEW, CHEAP)
-    assert [await opens(stores, s) for s in (OLD, NEW, Secret("app"), code.secret)] == [False, True, True, True]
+    assert [await opens(stores, s) for s in (OLD, NEW, Secret("app"), code.secret)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
     app = await keys.unlock(store, ID, Secret("app"))
     assert (app.slot.read_only, app.slot.label) == (True, "phone")
     rows, _ = await store.read("keys")

@@ -45,7 +45,7 @@ class Log:
 
 
 class Client:
-    """Believes untagged lines, in their order: each EXPUNGE takes a place out, EXISTS opens places at the end."""
+    """Believes untagged lines, in their order: EXPUNGE takes a place out, EXISTS opens places at the end."""
 
     def __init__(self, view: View) -> None:
         self.view = view
