@@ -1,1 +1,1 @@
-"""The order-free log of an account: entries, the state they add up to, and the journal that reads and appends them."""
+"""The order-free log of an account: entries, the state they add up to, the journal that reads and appends."""

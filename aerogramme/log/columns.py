@@ -1,6 +1,6 @@
 """Columns: arrays of numbers, their stored form, and maps from message ids to numbers made of them.
 
-No Python object stays in memory for a message: what is known of messages is in arrays, worked on a slice at a time.
+No Python object stays in memory for a message: what is known of messages is in arrays, worked on by slices.
 """
 
 import sys

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 from aerogramme.errors import Damaged
 from aerogramme.log.clock import MAX_CLOCK
 from aerogramme.log.columns import column_bytes, column_from
-from aerogramme.log.ids import MAX_ID, MAX_REPLICA, Ids, Runs
+from aerogramme.log.ids import MAX_ID, MAX_REPLICA, Ids, Runs, distinct
 
 KIND = "entry"  # of the sealed record; its name is the row key
 PARTITION = "log"
@@ -30,8 +30,8 @@ NO_LINK = bytes(LINK_SIZE)  # before the first entry of a replica
 class SegmentRef:
     """The digests that an entry brings: of which contents, and where they are (segment.py).
 
-    `name` 32 hex digits; `contents` in the order of the segment; `inline` the packed groups when the segment is
-    small, else None: then each group is the object "segment/<name>/<group>".
+    `name` 32 hex digits; `contents` in the order of the segment; `inline` the packed groups when the
+    segment is small, else None: then each group is the object "segment/<name>/<group>".
     """
 
     name: str
@@ -44,8 +44,11 @@ class SegmentRef:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """New messages, each with the UID it claims. `dates` in seconds since 1970 and `sizes` in octets are clipped to
-    32 bits; `segment` has the digests of the contents that are new."""
+    """New messages, each with the UID it claims.
+
+    `dates` in seconds since 1970 and `sizes` in octets are clipped to 32 bits; `segment` has the digests of
+    the contents that are new.
+    """
 
     mailbox: int
     ids: Ids
@@ -66,6 +69,8 @@ class Add:
         n = len(self.ids)
         if any(len(c) != n for c in (self.uids, self.dates, self.sizes, self.flags, self.contents)):
             raise ValueError("the columns of an Add differ in length")
+        if not (distinct(self.ids) and distinct(self.uids)):
+            raise ValueError("an Add names a message or a UID twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class MailboxOp:
-    """Attributes of a mailbox; None leaves one alone. For each attribute the latest clock wins. A role of "" is none."""
+    """Attributes of a mailbox; None leaves one alone. For each the latest clock wins. Role "" is none."""
 
     mailbox: int
     name: str | None = None
@@ -135,8 +140,17 @@ class Subscribe:
     on: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An entry that became visible so late that those who start from a checkpoint would not look for it
+    (state.py): its row key and plain bytes."""
+
+    key: str
+    plain: bytes
+
+
 MessageOp = Add | Claim | Remove | Flags | Touch
-Op = MessageOp | MailboxOp | Subscribe
+Op = MessageOp | MailboxOp | Subscribe | Again
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +159,8 @@ class Entry:
 
     seq       1 for the first of a replica, then one more each time
     previous  `link` of the replica's previous entry
-    seen      replica -> last seq that the writer had seen; in the first entry of a replica of all replicas, later
-              only where it has changed since the replica's previous entry
+    seen      replica -> last seq that the writer had seen; of all replicas in the first entry of a replica,
+              later only where it has changed since the replica's previous entry
     holes     (replica, seq) below those in `seen` that the writer had *not* seen; empty but for moments
     floor     what replicas that `seen` has never named wrote up to this clock counts as seen (checkpoint.py)
     """
@@ -186,7 +200,7 @@ def parse_key(key: str) -> tuple[int, int, int]:
 
 
 def link(key: str, plain: bytes) -> bytes:
-    """What the next entry of the replica says of this one. Over the plain bytes: sealing again keeps the chain."""
+    """What the replica's next entry says of this one. Over the plain bytes: sealing again keeps the chain."""
     return hashlib.blake2b(plain, digest_size=LINK_SIZE, key=key.encode()).digest()
 
 
@@ -260,7 +274,7 @@ def _names(values: Any) -> tuple[str, ...]:
     return tuple(_text(value) for value in values)
 
 
-ADD, CLAIM, REMOVE, FLAGS, TOUCH, MAILBOX, SUBSCRIBE = range(1, 8)
+ADD, CLAIM, REMOVE, FLAGS, TOUCH, MAILBOX, SUBSCRIBE, AGAIN = range(1, 9)
 
 
 def _encode_op(op: Op) -> list[Any]:
@@ -304,6 +318,8 @@ def _encode_op(op: Op) -> list[Any]:
             return [MAILBOX, op.mailbox, op.name, op.role, op.deleted, op.uidvalidity]
         case Subscribe():
             return [SUBSCRIBE, op.name, op.on]
+        case Again():
+            return [AGAIN, op.key, op.plain]
 
 
 def _decode_op(fields: list[Any]) -> Op:
@@ -311,6 +327,10 @@ def _decode_op(fields: list[Any]) -> Op:
     if kind == SUBSCRIBE:
         name, on = rest
         return Subscribe(_text(name), bool(on))
+    if kind == AGAIN:
+        key, plain = rest
+        decode(_text(key), plain)
+        return Again(key, plain)
     mailbox = _number(rest[0], MAX_ID)
     if kind == MAILBOX:
         _, name, role, deleted, uidvalidity = rest

@@ -7,7 +7,7 @@ Contents and mailboxes are named by the same ids.
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, overload
 
 from aerogramme.errors import Damaged
@@ -21,7 +21,7 @@ Ids = Sequence[int]
 
 
 class Runs(Sequence[int]):
-    """An immutable sequence of numbers, in any order, held as runs (first, count) of numbers that count up."""
+    """An immutable sequence of numbers, in any order, held as runs (first, count) that count up."""
 
     __slots__ = ("_ends", "runs")
 
@@ -102,8 +102,9 @@ class Runs(Sequence[int]):
         return self._ends
 
     def wire(self) -> list[int]:
-        """first, count, then for each further run its distance from the end of the one before, and its count."""
-        flat, end = [], 0
+        """first, count, then for each further run its distance from the end of the last, and its count."""
+        flat: list[int] = []
+        end = 0
         for first, count in self.runs:
             flat += (first - end, count)
             end = first + count
@@ -114,7 +115,8 @@ class Runs(Sequence[int]):
         """What `wire` gave. Raises Damaged for anything else, and for numbers outside of 0..limit."""
         if not isinstance(flat, list) or len(flat) % 2 or not all(type(n) is int for n in flat):
             raise Damaged("runs do not decode")
-        runs, end = [], 0
+        runs: list[tuple[int, int]] = []
+        end = 0
         for distance, count in zip(flat[::2], flat[1::2], strict=True):
             first = end + distance
             if count < 1 or first < 0 or first + count - 1 > limit or (runs and not distance):
@@ -122,6 +124,12 @@ class Runs(Sequence[int]):
             end = first + count
             runs.append((first, count))
         return cls(tuple(runs))
+
+
+def distinct(values: Ids) -> bool:
+    """True when no number is there twice."""
+    ordered = sorted(Runs.of(values).runs)
+    return all(a + n <= b for (a, n), (b, _) in pairwise(ordered))
 
 
 def covered(runs: Iterable[tuple[int, int]]) -> "Runs":

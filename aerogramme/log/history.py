@@ -1,0 +1,230 @@
+"""Who had seen what: the entries of each replica, and the messages that somebody was told of too little.
+
+Theory of operation. A client knows HIGHESTMODSEQ, a clock, and asks for what has changed since. That
+misses a change exactly when an entry *e* with an earlier clock reaches the server that the client asks
+later than another entry *a* did with a later one. No server can know what others told their clients; but
+an entry says what its writer had seen. So for each pair of entries where e is not later than a and a's
+writer had not seen e, somebody may have been told a's clock without the facts in e. The messages of e
+are touched then, which gives them a MODSEQ above a's, unless something has touched them above a's clock
+already.
+
+A checkpoint counts as such an a for each mailbox, with the mailbox's HIGHESTMODSEQ as clock. Of entries
+in a checkpoint only the clocks are known, so what an entry has not seen of them stands for all messages
+touched since.
+
+Invariant: once all that `unknown` lists is touched, no client of any server, told any clock in this
+history, misses a fact in it by asking for what is above that clock.
+
+It costs what is new: an entry whose writer had seen all is compared by one number for each replica.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch
+from aerogramme.log.ids import Runs
+
+# Entries of a replica missing between others before they count as lost. A replica appends one at a time,
+# so it takes a damaged or a cheating store to miss even one for longer than a moment.
+MAX_GAP = 1000
+
+
+class Unknown(NamedTuple):
+    """Messages of a mailbox to be touched, those whose MODSEQ is not above `upto`: `ids`, or if None,
+    all whose MODSEQ is at least `low`."""
+
+    mailbox: int
+    ids: Runs | None
+    low: int
+    upto: int
+
+
+@dataclass(slots=True)
+class Record:
+    """What is remembered of an entry until a checkpoint covers it."""
+
+    clock: int
+    seen: Mapping[int, int]
+    holes: tuple[tuple[int, int], ...]
+    facts: list[tuple[int, Runs]]  # mailbox, messages
+    mailboxes: frozenset[int]  # all that it touches
+
+
+@dataclass(slots=True)
+class Trail:
+    """The entries of one replica. Those before `first` are old, and all known."""
+
+    first: int = 1
+    clocks: "array[int]" = field(default_factory=lambda: array("Q"))  # of first, first + 1, …; 0: not seen
+    base: dict[int, int] = field(default_factory=dict)  # what the replica had seen at the checkpoint
+    seen: dict[int, int] = field(default_factory=dict)  # and at its last known entry
+    floor: int = 0
+    records: dict[int, Record] = field(default_factory=dict)  # by seq
+
+    @property
+    def last(self) -> int:
+        """The seq of the last known entry."""
+        return self.first + len(self.clocks) - 1
+
+    @property
+    def clock(self) -> int:
+        """The clock of the last known entry."""
+        return self.clocks[-1] if self.clocks else 0
+
+    def has(self, seq: int) -> bool:
+        return seq < self.first or (seq <= self.last and self.clocks[seq - self.first] != 0)
+
+    def seen_at(self, seq: int) -> Mapping[int, int]:
+        """What the replica had seen when it wrote an entry."""
+        if seq == self.last:
+            return self.seen
+        seen = dict(self.base)
+        for n, record in self.records.items():
+            if n <= seq:
+                _rise(seen, record.seen)
+        return seen
+
+
+class History:
+    """All entries that a state has taken in.
+
+    clock    the latest
+    floor    what replicas that are not in `trails` wrote up to this clock is known (they are silent now)
+    holes    (replica, seq) of entries that were not seen though later ones of the replica were
+    bases    mailbox -> its HIGHESTMODSEQ in the checkpoint
+    unknown  what has to be touched; may list more than has to be
+    """
+
+    def __init__(self) -> None:
+        self.trails: dict[int, Trail] = {}
+        self.clock = 0
+        self.floor = 0
+        self.holes: set[tuple[int, int]] = set()
+        self.bases: dict[int, int] = {}
+        self.unknown: list[Unknown] = []
+
+    def __contains__(self, position: tuple[int, int, int]) -> bool:
+        """Whether the entry (clock, replica, seq) has been taken in."""
+        _, replica, seq = position
+        trail = self.trails.get(replica)
+        return trail is not None and trail.has(seq)
+
+    def vector(self) -> dict[int, int]:
+        """replica -> last seq."""
+        return {replica: trail.last for replica, trail in self.trails.items()}
+
+    def skip(self, clock: int, replica: int, seq: int) -> None:
+        """An entry that cannot be read: its key is all that is known."""
+        self._place(clock, replica, seq)
+        self.clock = max(self.clock, clock)
+
+    def add(self, entry: Entry, *, own: bool = False) -> None:
+        """Take in an entry that is new. `own`: its writer had seen all that is known here."""
+        trail = self._place(entry.clock, entry.replica, entry.seq)
+        record = Record(entry.clock, entry.seen, entry.holes, *_facts(entry))
+        trail.records[entry.seq] = record
+        _rise(trail.seen, entry.seen)
+        trail.floor = max(trail.floor, entry.floor)
+        if not own:
+            self._not_seen_by_others(entry, record)
+            self._not_seen_by(entry, record)
+        self.clock = max(self.clock, entry.clock)
+
+    def _place(self, clock: int, replica: int, seq: int) -> Trail:
+        trail = self.trails.get(replica)
+        if trail is None:
+            trail = self.trails[replica] = Trail(first=max(1, seq - MAX_GAP))
+        for missing in range(trail.last + 1, seq):
+            trail.clocks.append(0)
+            self.holes.add((replica, missing))
+        if seq > trail.last:
+            trail.clocks.append(clock)
+        else:
+            trail.clocks[seq - trail.first] = clock
+            self.holes.discard((replica, seq))
+        return trail
+
+    def _not_seen_by_others(self, entry: Entry, record: Record) -> None:
+        """Entries that are not earlier, and did not know this one."""
+        if not record.facts:
+            return
+        upto = {m: base for m, base in self.bases.items() if base >= entry.clock and m in record.mailboxes}
+        if entry.clock <= self.clock:
+            for replica, trail in self.trails.items():
+                if replica == entry.replica or trail.clock < entry.clock:
+                    continue
+                for seq, other in trail.records.items():
+                    if other.clock < entry.clock or other.mailboxes.isdisjoint(record.mailboxes):
+                        continue
+                    if not _knows(trail, seq, other, entry.replica, entry.seq, entry.clock):
+                        for mailbox in other.mailboxes & record.mailboxes:
+                            upto[mailbox] = max(upto.get(mailbox, 0), other.clock)
+        for mailbox, ids in record.facts:
+            if mailbox in upto:
+                self.unknown.append(Unknown(mailbox, ids, 0, upto[mailbox]))
+
+    def _not_seen_by(self, entry: Entry, record: Record) -> None:
+        """Entries that are not later, and that this one did not know."""
+        if not record.mailboxes:
+            return
+        mine = self.trails[entry.replica]
+        seen = mine.seen_at(entry.seq)
+        holes: dict[int, list[int]] = {}
+        for replica, seq in entry.holes:
+            holes.setdefault(replica, []).append(seq)
+        for replica, trail in self.trails.items():
+            known = seen.get(replica, 0)
+            if known >= trail.last and replica not in holes:
+                continue
+            if replica == entry.replica:
+                continue
+            low = None
+            for seq in [*holes.get(replica, ()), *range(max(known + 1, trail.first), trail.last + 1)]:
+                clock = trail.clocks[seq - trail.first] if seq >= trail.first else 0
+                if not 0 < clock <= entry.clock or (replica not in seen and clock <= mine.floor):
+                    continue
+                other = trail.records.get(seq)
+                if other is None:
+                    low = clock if low is None else min(low, clock)
+                    continue
+                for mailbox, ids in other.facts:
+                    if mailbox in record.mailboxes:
+                        self.unknown.append(Unknown(mailbox, ids, 0, entry.clock))
+            if known + 1 < trail.first:
+                low = 0 if replica in seen else mine.floor
+            if low is not None:
+                for mailbox in record.mailboxes:
+                    self.unknown.append(Unknown(mailbox, None, low, entry.clock))
+
+
+def _knows(trail: Trail, at: int, record: Record, replica: int, seq: int, clock: int) -> bool:
+    """Whether the writer of an entry, number `at` of a trail, had seen another."""
+    if (replica, seq) in record.holes:
+        return False
+    known = trail.seen_at(at).get(replica)
+    return clock <= trail.floor if known is None else seq <= known
+
+
+def _rise(seen: dict[int, int], other: Mapping[int, int]) -> None:
+    for replica, seq in other.items():
+        if seq > seen.get(replica, 0):
+            seen[replica] = seq
+
+
+def _facts(entry: Entry) -> tuple[list[tuple[int, Runs]], frozenset[int]]:
+    facts = []
+    mailboxes = set()
+    for op in entry.ops:
+        if isinstance(op, MailboxOp | Subscribe | Again):
+            continue
+        mailboxes.add(op.mailbox)
+        if not isinstance(op, Touch):
+            facts.append((op.mailbox, Runs.of(op.ids)))
+    return facts, frozenset(mailboxes)
+
+
+def restrict(ids: Iterable[int], wanted: set[int]) -> Runs:
+    """The runs of those ids that are wanted."""
+    return Runs.of(i for i in ids if i in wanted)

@@ -1,0 +1,72 @@
+"""What has to be said before a client is told anything: the rules that make an order-free log safe for IMAP.
+
+    read      the store is read first (Journal.refresh)
+    numbers   a message without a valid UID, or that appeared below the UIDNEXT told here, claims another UID
+    unknown   messages with facts that somebody was told a later clock without are touched (history.py)
+    fold      only a state in which nothing is left to do goes into a checkpoint (Journal.fold)
+
+A state is *settled* when the rules ask for nothing. On a store that serializes appends it always is, and
+asking costs nothing: tables and history note what breaks a rule as they take in entries.
+
+Invariant: no client, whichever servers it talks to, ever knows one UID as two messages, and none misses
+a change by asking for what is above the UIDNEXT and the HIGHESTMODSEQ that it was told.
+"""
+
+from aerogramme.log.entry import Claim, Op, Touch
+from aerogramme.log.ids import Runs
+from aerogramme.log.state import State, again
+from aerogramme.log.table import Table
+
+
+def settled(state: State) -> bool:
+    """Whether the rules ask for nothing (a true answer may take `due` first)."""
+    return not (
+        state.late or state.history.unknown or any(t.hidden or t.below for t in state.tables.values())
+    )
+
+
+def due(state: State) -> list[Op]:
+    """The operations that the rules ask for."""
+    ops = again(list(state.late.values()))
+    claimed: dict[int, Runs] = {}
+    for table in state.tables.values():
+        claim = numbers(table)
+        if claim is not None:
+            ops.append(claim)
+            claimed[table.mailbox] = Runs.of(claim.ids)
+    for mailbox, messages in unknown(state).items():
+        rest = messages.difference(claimed.get(mailbox, ()))
+        if rest:
+            ops.append(Touch(mailbox, Runs.of(sorted(rest))))
+    return ops
+
+
+def numbers(table: Table) -> Claim | None:
+    """New UIDs for the messages that need one."""
+    if not (table.hidden or table.below):
+        return None
+    # Sorted, so that two servers that settle the same conflict at once mostly agree.
+    ids = sorted(table.below.union(table.hidden))
+    first = table.uidnext
+    return Claim(table.mailbox, ids, range(first, first + len(ids)))
+
+
+def unknown(state: State) -> dict[int, set[int]]:
+    """The messages to touch, by mailbox."""
+    found: dict[int, set[int]] = {}
+    for mailbox, ids, low, upto in state.history.unknown:
+        table = state.table(mailbox)
+        if ids is None:
+            messages = set(table.touched_between(low, upto))
+        else:
+            messages = {message for message in ids if table.modseq_of(message) <= upto}
+        found.setdefault(mailbox, set()).update(messages)
+    return found
+
+
+def mark_told(state: State) -> None:
+    """All that is visible now may be told: from here on nothing may appear below the UIDNEXT of now."""
+    assert not any(table.hidden or table.below for table in state.tables.values())
+    state.history.unknown.clear()
+    for table in state.tables.values():
+        table.told = table.uidnext

@@ -1,0 +1,296 @@
+"""Segments: the digests of contents, a batch at a time, as columns of bytes.
+
+A segment has groups of fields; each group is packed, stored and loaded by itself, so that a list of
+messages is shown without reading their texts. Which groups and fields there are is the business of
+mailbox/.
+"""
+
+import os
+import zlib
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import overload
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
+import trio
+import zstandard
+
+from aerogramme.errors import Damaged
+from aerogramme.log.columns import column_bytes, column_from
+from aerogramme.log.entry import SegmentRef
+from aerogramme.log.ids import Runs
+from aerogramme.seal import Keyring
+from aerogramme.store.port import Store
+
+KIND = "segment"  # of the sealed record; its name is that of the object
+VERSION = 1
+INLINE_MAX = 32 * 1024  # packed octets of all groups that ride in the entry; with them it stays a small row
+LEVEL = 3  # of zstd: a higher one costs more time on the way in than it saves on the way out
+MAX_UNPACKED = 1 << 30  # a segment is written from memory; what unpacks to more is not one
+BUDGET = 64 * 1024 * 1024  # octets of columns kept in memory for an account
+
+
+class Column(Sequence[bytes]):
+    """Values one after the other: value n is joined[ends[n - 1]:ends[n]] (from 0 for the first)."""
+
+    __slots__ = ("ends", "joined")
+
+    def __init__(self, joined: bytes, ends: "array[int]") -> None:
+        self.joined = joined
+        self.ends = ends
+
+    @classmethod
+    def of(cls, values: Sequence[bytes]) -> "Column":
+        return cls(b"".join(values), array("Q", accumulate(map(len, values))))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __iter__(self) -> Iterator[bytes]:
+        joined = self.joined
+        return (joined[start:stop] for start, stop in pairwise([0, *self.ends]))
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes]: ...
+    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
+        if isinstance(at, slice):
+            return list(self)[at]
+        if at < 0:
+            at += len(self.ends)
+        if not 0 <= at < len(self.ends):
+            raise IndexError(at)
+        return self.joined[self.ends[at - 1] if at else 0 : self.ends[at]]
+
+    def position(self, offset: int) -> int:
+        """Which value an offset into `joined` lies in."""
+        return bisect_right(self.ends, offset)
+
+
+Columns = Mapping[str, Column]  # one group of a segment: field -> values
+
+
+def pack_group(fields: Mapping[str, Sequence[bytes]]) -> bytes:
+    """The stored form of one group, before it is sealed."""
+    packed = []
+    for name, values in fields.items():
+        column = values if isinstance(values, Column) else Column.of(values)
+        lengths = array("I", (stop - start for start, stop in pairwise([0, *column.ends])))
+        packed.append([name, column_bytes(lengths), column.joined])
+    return zstandard.ZstdCompressor(LEVEL).compress(msgpack.packb([VERSION, packed]))
+
+
+def unpack_group(packed: bytes, count: int) -> dict[str, Column]:
+    """The columns that `pack_group` was given, each of `count` values. Raises Damaged."""
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
+        version, fields = msgpack.unpackb(plain, strict_map_key=True)
+        if version != VERSION:
+            raise Damaged("a segment of an unknown version")
+        columns = {}
+        for name, lengths, joined in fields:
+            ends = array("Q", accumulate(column_from("I", lengths)))
+            if type(name) is not str or type(joined) is not bytes or len(ends) != count:
+                raise Damaged("a segment does not decode")
+            if (ends[-1] if ends else 0) != len(joined):
+                raise Damaged("a segment does not decode")
+            columns[name] = Column(joined, ends)
+        return columns
+    except (ValueError, TypeError, msgpack.UnpackException, zstandard.ZstdError, zlib.error) as e:
+        raise Damaged("a segment does not decode") from e
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A segment ready for an entry: `ref` goes into an Add, `objects` are appended with the entry."""
+
+    ref: SegmentRef
+    objects: Sequence[tuple[str, bytes]]
+
+
+def object_name(segment: str, group: str) -> str:
+    """The object that holds a group of a segment that is not inline."""
+    return f"segment/{segment}/{group}"
+
+
+def pack(
+    keyring: Keyring,
+    contents: Iterable[int],
+    groups: Mapping[str, Mapping[str, Sequence[bytes]]],
+    *,
+    inline_max: int = INLINE_MAX,
+) -> Packed:
+    """A segment of the digests of these contents: group -> field -> one value for each content."""
+    packed = {group: pack_group(fields) for group, fields in groups.items()}
+    name = os.urandom(16).hex()
+    if sum(map(len, packed.values())) <= inline_max:
+        return Packed(SegmentRef(name, Runs.of(contents), packed), ())
+    names = {group: object_name(name, group) for group in packed}
+    objects = [(names[g], keyring.seal(KIND, names[g], plain)) for g, plain in packed.items()]
+    return Packed(SegmentRef(name, Runs.of(contents)), objects)
+
+
+class ContentMap:
+    """content id -> (segment, position in it), held as runs: contents come, and are folded, in runs."""
+
+    __slots__ = ("_counts", "_firsts", "_positions", "_segments")
+
+    def __init__(self) -> None:
+        self._firsts: array[int] = array("Q")
+        self._counts: array[int] = array("I")
+        self._segments: array[int] = array("I")
+        self._positions: array[int] = array("I")
+
+    def put(self, segment: int, contents: Iterable[int]) -> None:
+        """The digests of contents are in a segment, in this order. Contents that have a place keep it."""
+        position = 0
+        for first, count in Runs.of(contents).runs:
+            self._put_run(segment, first, count, position)
+            position += count
+
+    def _put_run(self, segment: int, first: int, count: int, position: int) -> None:
+        end = first + count
+        at = bisect_right(self._firsts, first) - 1
+        if at >= 0:  # what the run before has already
+            known = min(self._firsts[at] + self._counts[at], end) - first
+            if known > 0:
+                first, count, position = first + known, count - known, position + known
+        while count:
+            at = bisect_right(self._firsts, first)
+            following = self._firsts[at] if at < len(self._firsts) else end
+            if following <= first + count - 1:  # a later run begins inside: up to it, then after it
+                here = following - first
+                skip = here + self._counts[at]
+            else:
+                here = skip = count
+            if here:
+                self._firsts.insert(at, first)
+                self._counts.insert(at, here)
+                self._segments.insert(at, segment)
+                self._positions.insert(at, position)
+            skip = min(skip, count)
+            first, count, position = first + skip, count - skip, position + skip
+
+    def find(self, content: int) -> tuple[int, int] | None:
+        """The segment and the position in it."""
+        at = bisect_right(self._firsts, content) - 1
+        if at < 0 or content - self._firsts[at] >= self._counts[at]:
+            return None
+        return self._segments[at], self._positions[at] + content - self._firsts[at]
+
+    def spans(self, contents: Iterable[int]) -> Iterator[tuple[int, int, int]]:
+        """Where contents are, in their order: (segment, first position, count); segment -1: nowhere."""
+        for first, left in Runs.of(contents).runs:
+            while left:
+                at = bisect_right(self._firsts, first) - 1
+                offset = first - self._firsts[at] if at >= 0 else 0
+                if at >= 0 and offset < self._counts[at]:
+                    count = min(left, self._counts[at] - offset)
+                    yield self._segments[at], self._positions[at] + offset, count
+                else:
+                    following = self._firsts[at + 1] if at + 1 < len(self._firsts) else first + left
+                    count = min(left, following - first)
+                    yield -1, 0, count
+                first, left = first + count, left - count
+
+    def __contains__(self, content: int) -> bool:
+        return self.find(content) is not None
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+
+class Segments:
+    """The segments of an account: loads groups, keeps some, and packs new ones.
+
+    Segments have indices, which stay good while the account is open: `State.contents` names them so.
+    """
+
+    def __init__(
+        self, store: Store, keyring: Keyring, refs: Sequence[SegmentRef], budget: int = BUDGET
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._refs = refs  # the state's own list, which grows
+        self._budget = budget
+        self._kept: OrderedDict[tuple[int, str], Columns] = OrderedDict()
+        self._kept_size = 0
+        self._loading: dict[tuple[int, str], trio.Event] = {}
+
+    def pack(self, contents: Iterable[int], groups: Mapping[str, Mapping[str, Sequence[bytes]]]) -> Packed:
+        """A segment for a new entry."""
+        return pack(self._keyring, contents, groups)
+
+    async def load(self, indices: Sequence[int], group: str) -> list[Columns]:
+        """A group of several segments, in the order asked, with one trip to the store.
+
+        Raises Damaged when one cannot be read; load them one by one to know which. The columns stay
+        good, whatever is kept or not.
+        """
+        found: dict[int, Columns] = {}
+        wanted: dict[int, SegmentRef] = {}
+        for index in indices:
+            kept = self._kept.get((index, group))
+            if kept is not None:
+                self._kept.move_to_end((index, group))
+                found[index] = kept
+            else:
+                wanted[index] = self._refs[index]
+        for index, ref in wanted.items():  # before anything awaits: a fold may take inline groups away
+            if ref.inline is not None:
+                found[index] = self._keep(index, group, _opened(ref.inline.get(group), len(ref.contents)))
+        wanted = {index: ref for index, ref in wanted.items() if index not in found}
+        others = [self._loading[index, group] for index in wanted if (index, group) in self._loading]
+        await self._fetch(
+            {i: ref for i, ref in wanted.items() if (i, group) not in self._loading}, group, found
+        )
+        for event in others:
+            await event.wait()
+        left = [index for index in wanted if index not in found]
+        if left:  # another task has loaded these; if it failed, or they were let go again, it is our turn
+            found.update(zip(left, await self.load(left, group), strict=True))
+        return [found[index] for index in indices]
+
+    async def _fetch(self, refs: Mapping[int, SegmentRef], group: str, found: dict[int, Columns]) -> None:
+        if not refs:
+            return
+        event = trio.Event()
+        for index in refs:
+            self._loading[index, group] = event
+        try:
+            names = [object_name(ref.name, group) for ref in refs.values()]
+            bodies = await self._store.get_many(names)
+            for (index, ref), name, body in zip(refs.items(), names, bodies, strict=True):
+                if body is None:
+                    raise Damaged("a segment is not in the store")
+                packed = self._keyring.open(KIND, name, body)
+                found[index] = self._keep(index, group, _opened(packed, len(ref.contents)))
+        finally:
+            for index in refs:
+                del self._loading[index, group]
+            event.set()
+
+    def _keep(self, index: int, group: str, columns: Columns) -> Columns:
+        """Remember columns, and let go of those used longest ago when the budget is spent."""
+        if (index, group) not in self._kept:
+            self._kept_size += _size(columns)
+            self._kept[index, group] = columns
+            while self._kept_size > self._budget and len(self._kept) > 1:
+                _, old = self._kept.popitem(last=False)
+                self._kept_size -= _size(old)
+        return columns
+
+
+def _opened(packed: bytes | None, count: int) -> Columns:
+    if packed is None:
+        raise Damaged("a segment has no such group")
+    return unpack_group(packed, count)
+
+
+def _size(columns: Columns) -> int:
+    return sum(len(column.joined) + 8 * len(column) + 100 for column in columns.values())

@@ -1,0 +1,194 @@
+"""The state of an account: what all entries of its log, taken in any order, add up to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aerogramme.log.clock import COUNTER_BITS
+from aerogramme.log.entry import (
+    Add,
+    Again,
+    Entry,
+    MailboxOp,
+    MessageOp,
+    Op,
+    SegmentRef,
+    Subscribe,
+    decode,
+    encode,
+)
+from aerogramme.log.flagsets import Flagsets
+from aerogramme.log.history import History
+from aerogramme.log.segment import ContentMap
+from aerogramme.log.table import Table
+
+# How long an entry may take to become visible and still be found by whoever starts from a checkpoint: the
+# tail is read from that much before it. Stores take seconds; ten minutes outlast a reboot of a node.
+MARGIN = 10 * 60 * 1000 << COUNTER_BITS
+
+Attribute = tuple[int, Any]  # clock, value: the greater wins
+
+
+class State:
+    """A set of facts. `apply` takes entries in any order, more than once: the same entries, the same state.
+
+    tables      mailbox -> Table, deleted and unnamed ones too
+    flagsets    the numbers of flags and sets of flags
+    segments    what is in them: `contents` finds the segment and position of a content's digest
+    history     which entries are in it, and what their writers had seen
+    damaged     row key -> what is wrong with it: entries that cannot be read, and are left out
+    version     grows with every entry
+    """
+
+    def __init__(self) -> None:
+        self.flagsets = Flagsets()
+        self.tables: dict[int, Table] = {}
+        self.history = History()
+        self.segments: list[SegmentRef] = []
+        self.contents = ContentMap()
+        self.damaged: dict[str, str] = {}
+        self.late: dict[str, Entry] = {}  # entries that came later than MARGIN, and must be said again
+        self.attributes: dict[int, dict[str, Attribute]] = {}
+        self.subscriptions: dict[str, int] = {}  # name -> clock << 1 | on
+        self.last_uidvalidity = 0
+        self.version = 0
+        self.inline_size = 0  # octets of segments that ride in entries
+        self._names: tuple[object, dict[str, int], dict[int, str]] | None = None
+        self._attributes_version = 0
+
+    # --- reading
+
+    @property
+    def clock(self) -> int:
+        """The latest clock of any entry."""
+        return self.history.clock
+
+    @property
+    def vector(self) -> dict[int, int]:
+        """replica -> seq of its last entry that is in this state."""
+        return self.history.vector()
+
+    @property
+    def mailboxes(self) -> dict[int, Table]:
+        """The mailboxes that are shown."""
+        return {mailbox: self.tables[mailbox] for mailbox in self.names.values()}
+
+    @property
+    def names(self) -> dict[str, int]:
+        """Name as shown -> mailbox. Of mailboxes with one name, all but the first to get it have a suffix."""
+        return self._shown()[0]
+
+    @property
+    def roles(self) -> dict[int, str]:
+        """Mailbox -> its special use (RFC 6154 §2), each use once."""
+        return self._shown()[1]
+
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """The names that are subscribed, also those that no mailbox has."""
+        return frozenset(name for name, fact in self.subscriptions.items() if fact & 1)
+
+    def attribute(self, mailbox: int, name: str) -> Any:
+        """The value of an attribute: name, role, deleted, uidvalidity. None if it was never set."""
+        return self.attributes.get(mailbox, {}).get(name, (0, None))[1]
+
+    def _shown(self) -> tuple[dict[str, int], dict[int, str]]:
+        # A deleted mailbox shows as long as something is in it: what came without the deleter's knowledge.
+        full = tuple(m for m in self.attributes if self.attribute(m, "deleted") and len(self.tables[m]))
+        key = self._attributes_version, full
+        if self._names is None or self._names[0] != key:
+            shown = [m for m in self.attributes if m in full or not self.attribute(m, "deleted")]
+            self._names = (key, *_resolve({m: self.attributes[m] for m in shown}))
+        return self._names[1], self._names[2]
+
+    # --- applying
+
+    def apply(self, entry: Entry, *, own: bool = False) -> bool:
+        """Take in an entry; False if it is in already. `own`: its writer had seen this state."""
+        if (entry.clock, entry.replica, entry.seq) in self.history:
+            return False
+        if not own and entry.clock + MARGIN < self.history.clock:
+            self.late[entry.key] = entry
+        self.history.add(entry, own=own)
+        for op in entry.ops:
+            self._apply_op(op, entry.clock)
+        self.version += 1
+        return True
+
+    def skip(self, clock: int, replica: int, seq: int) -> None:
+        """An entry cannot be read: go on without it."""
+        self.history.skip(clock, replica, seq)
+        self.version += 1
+
+    def table(self, mailbox: int) -> Table:
+        """The table of a mailbox, which may not have been heard of yet."""
+        table = self.tables.get(mailbox)
+        if table is None:
+            table = self.tables[mailbox] = Table(mailbox, self.flagsets)
+        return table
+
+    def _apply_op(self, op: Op, clock: int) -> None:
+        match op:
+            case MailboxOp():
+                self._apply_mailbox(op, clock)
+            case Subscribe():
+                self.subscriptions[op.name] = max(self.subscriptions.get(op.name, 0), clock << 1 | op.on)
+            case Again():
+                self.late.pop(op.key, None)
+                self.apply(decode(op.key, op.plain))
+                self.late.pop(op.key, None)  # it has just been said again
+            case _:
+                self._apply_messages(op, clock)
+
+    def _apply_messages(self, op: MessageOp, clock: int) -> None:
+        if isinstance(op, Add) and op.segment is not None:
+            self.add_segment(op.segment)
+        self.table(op.mailbox).apply(op, clock)
+
+    def add_segment(self, segment: SegmentRef) -> None:
+        """Digests have come."""
+        self.contents.put(len(self.segments), segment.contents)
+        self.segments.append(segment)
+        self.inline_size += sum(map(len, (segment.inline or {}).values()))
+
+    def _apply_mailbox(self, op: MailboxOp, clock: int) -> None:
+        table = self.table(op.mailbox)
+        attributes = self.attributes.setdefault(op.mailbox, {})
+        for name in "name", "role", "deleted", "uidvalidity":
+            value = getattr(op, name)
+            if value is not None:
+                attributes[name] = max(attributes.get(name, (0, value)), (clock, value))
+        self.settle_attributes(op.mailbox)
+        table.version += 1
+
+    def settle_attributes(self, mailbox: int) -> None:
+        """What follows from the attributes of a mailbox, which have changed."""
+        table = self.table(mailbox)
+        table.uidvalidity = self.attribute(mailbox, "uidvalidity") or 0
+        self.last_uidvalidity = max(self.last_uidvalidity, table.uidvalidity)
+        self._attributes_version += 1
+
+
+def _resolve(shown: dict[int, dict[str, Attribute]]) -> tuple[dict[str, int], dict[int, str]]:
+    """Names and roles, each of one mailbox: the first to get it, by clock, has it."""
+    named = sorted((*attributes["name"], m) for m, attributes in shown.items() if "name" in attributes)
+    names: dict[str, int] = {}
+    others = []
+    for _, name, mailbox in named:
+        if names.setdefault(name, mailbox) != mailbox:
+            others.append((name, mailbox))
+    for name, mailbox in others:
+        number = 2
+        while f"{name} ({number})" in names:
+            number += 1
+        names[f"{name} ({number})"] = mailbox
+    roles: dict[str, int] = {}
+    for clock, role, mailbox in sorted((*a["role"], m) for m, a in shown.items() if "role" in a):
+        assert clock
+        if role and "name" in shown[mailbox]:
+            roles.setdefault(role, mailbox)
+    return names, {mailbox: role for role, mailbox in roles.items()}
+
+
+def again(entries: Sequence[Entry]) -> list[Op]:
+    """The operations that say entries again."""
+    return [Again(entry.key, encode(entry)) for entry in entries]

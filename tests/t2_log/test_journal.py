@@ -1,0 +1,100 @@
+"""The journal on stores that work: what is committed is there for everyone, in the same state."""
+
+import pytest
+import trio
+
+from aerogramme.log.entry import Add, Flags, MailboxOp, Remove, Subscribe
+from aerogramme.log.journal import Draft, Journal
+from aerogramme.seal import Keyring
+from aerogramme.store.memory import MemoryStores
+from aerogramme.store.sqlite import SqliteStores
+
+ACCOUNT = bytes(range(16))
+
+
+@pytest.fixture(params=["memory", "serial", "sqlite"])
+async def stores(request, tmp_path):
+    if request.param == "sqlite":
+        made = SqliteStores(tmp_path)
+    else:
+        made = MemoryStores(serial=request.param == "serial")
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture(scope="module")
+def keyring():
+    return Keyring.create(ACCOUNT)
+
+
+async def new_store(stores):
+    return await stores.open(ACCOUNT.hex(), create=True)
+
+
+def add(journal, mailbox, n, flags=()):
+    table = journal.state.table(mailbox)
+    ids = journal.new_ids(n)
+    uids = range(table.uidnext, table.uidnext + n)
+    return Add(mailbox, ids, uids, [1] * n, [2] * n, [flags] * n, ids)
+
+
+async def test_two_journals_see_the_same(stores, keyring):
+    one = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    [box] = one.new_ids(1)
+    await one.commit(lambda s: Draft([MailboxOp(box, "INBOX", "", False, 7), Subscribe("INBOX", True)]))
+    await one.commit(lambda s: Draft([add(one, box, 5, ("\\Seen", "Work"))]))
+    await two.refresh()
+    assert two.state.names == {"INBOX": box}
+    table = two.state.mailboxes[box]
+    assert (list(table.uids), table.uidvalidity, table.uidnext) == ([1, 2, 3, 4, 5], 7, 6)
+    assert two.state.flagsets.sets[table.flags[0]] == ("\\Seen", "Work")
+    entry = await two.commit(lambda s: Draft([Flags(box, table.ids[:3], ("\\Flagged",), ("work",))]))
+    assert table.highestmodseq == entry.clock and list(table.changed_since(entry.clock - 1)) == [0, 1, 2]
+    await two.commit(lambda s: Draft([Remove(box, table.ids[1:3])]))
+    await one.refresh()
+    table = one.state.mailboxes[box]
+    assert list(table.uids) == [1, 4, 5]
+    assert one.state.flagsets.sets[table.flags[0]] == ("\\Flagged", "\\Seen")
+    assert list(table.removed_since(entry.clock)) == [2, 3]
+    assert one.state.vector == two.state.vector
+    three = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    assert list(three.state.mailboxes[box].uids) == [1, 4, 5]
+    for journal in one, two, three:
+        assert journal.settled and journal.version == journal.state.version
+
+
+async def test_follow_wakes_who_waits(stores, keyring):
+    one = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(two.follow)
+            version = two.version
+            await one.commit(lambda s: Draft([Subscribe("a", True)]))
+            assert await two.wait_changed(version) > version
+            assert two.state.subscribed == {"a"}
+            nursery.cancel_scope.cancel()
+
+
+async def test_commit_builds_on_the_newest_state(stores, keyring):
+    one = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    await one.commit(lambda s: Draft([add(one, 1, 2)]))
+    await two.commit(lambda s: Draft([add(two, 1, 2)]))
+    await one.refresh()
+    await two.refresh()
+    await one.refresh()
+    uids = list(one.state.table(1).uids)
+    assert uids == list(two.state.table(1).uids) and len(uids) == 4
+    assert list(one.state.table(1).ids) == list(two.state.table(1).ids)
+
+
+async def test_a_large_entry_is_spilled(stores, keyring):
+    one = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    await one.commit(lambda s: Draft([add(one, 1, 20_000)]))
+    every_other = one.state.table(1).ids[::2]
+    await one.commit(lambda s: Draft([Flags(1, every_other, ("\\Seen",))]))
+    two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    assert len(two.state.table(1)) == 20_000
+    assert two.state.table(1).flags == one.state.table(1).flags
