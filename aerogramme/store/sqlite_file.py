@@ -178,6 +178,8 @@ class File:
         """Make it an erased file for all who have it open, then remove it."""
         with suppress(NoSuchUser):  # there is none, or a crash left it between the two
             await self.write(_erase)
+            # Into the file itself: without its log, which goes first, it would be what it was before.
+            await self.read(lambda connection: connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone())
         await self.close()
         await trio.to_thread.run_sync(self._unlink)
 

@@ -122,6 +122,35 @@ async def test_an_object_without_one_of_its_chunks_is_damaged(
     await store.aclose()
 
 
+async def test_an_erasure_that_stops_halfway_has_erased(
+    store: SqliteStore, stores: SqliteStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = SqliteStores(
+        stores.folder
+    )  # as another process, it keeps the log from being folded into the file
+    reader = await other.open(ACCOUNT)
+    await store.append("log", rows("a"))
+
+    def stop(file: sqlite_file.File) -> None:
+        for end in ("-wal", "-shm"):
+            Path(f"{file.path}{end}").unlink()
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_file.File, "_unlink", stop)
+        with pytest.raises(InterruptedError):
+            await stores.erase(ACCOUNT)
+    header = await trio.Path(stores.folder / f"{ACCOUNT}.sqlite").read_bytes()
+    assert header[60:64] == bytes(4)  # the user version: the file alone says that it was erased
+    with pytest.raises(NoSuchUser):
+        await reader.read("log")
+    await other.aclose()
+    with pytest.raises(NoSuchUser):
+        await stores.open(ACCOUNT)
+    await stores.erase(ACCOUNT)
+    assert await stores.list() == []
+
+
 async def test_what_a_crash_left_of_an_erasure_goes_with_the_next(
     store: SqliteStore, stores: SqliteStores
 ) -> None:
