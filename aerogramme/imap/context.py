@@ -4,7 +4,7 @@ No sockets, no clock, no trio. Session (session.py) owns one Context; the handle
 their command, write their untagged lines to it, and return what stands behind the tag.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -201,8 +201,11 @@ class Context:
             self.tell(expunge=False)
             self.out.write(b"* OK [HIGHESTMODSEQ %d] CONDSTORE is on\r\n" % self._view.modseq)
 
-    def tell(self, *, expunge: bool, own: OwnChange | None = None) -> bool:
+    def tell(self, *, expunge: bool, own: OwnChange | None = None, besides: Container[int] = ()) -> bool:
         """Writes what is new in the selected mailbox. False if there was nothing.
+
+        `own` is a change of flags that the command at hand made and answers itself; `besides` are sequence
+        numbers whose flags it tells itself in any case.
 
         RFC 3501 §7.4.1: without `expunge` (FETCH, STORE, SEARCH in progress, by sequence numbers) messages
         that are gone keep their numbers.
@@ -213,10 +216,10 @@ class Context:
         changes = view.sync(expunge, own=own)
         if not changes:
             return False
-        self._write(changes)
+        self._write(changes, besides)
         return True
 
-    def _write(self, changes: Changes) -> None:
+    def _write(self, changes: Changes, besides: Container[int]) -> None:
         write = self.out.write
         if changes.expunged:
             if self.qresync:
@@ -228,9 +231,10 @@ class Context:
             write(b"* %d EXISTS\r\n" % changes.exists)
         if changes.recent is not None:
             write(b"* %d RECENT\r\n" % changes.recent)
-        if changes.changed:
+        changed = [seq for seq in changes.changed if seq not in besides]
+        if changed:
             self.tell_keywords()
-            self.tell_flags(changes.changed, uid=False)
+            self.tell_flags(changed, uid=False)
 
     def tell_keywords(self) -> None:
         """FLAGS again when keywords have come into use that the client has not heard of (RFC 3501 §7.2.6)."""

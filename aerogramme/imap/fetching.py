@@ -26,15 +26,6 @@ BODY_BATCH = 256 * 1024  # octets of bodies rendered at once
 BODY_ROWS = 4096  # messages whose bodies are asked for in one go; how many are in memory the account decides
 LARGE = 1024 * 1024  # octets from which a message passes through in pieces
 
-# What is sent for a digest that cannot be read: clients go on, people see what is wrong, and the audit
-# reports it.
-_DAMAGED = {
-    "header": b"Subject: [damaged message]\r\n\r\n",
-    "envelope": b'(NIL "[damaged message]" NIL NIL NIL NIL NIL NIL NIL NIL)',
-    "bodystructure": b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0 NIL NIL NIL NIL)',
-    "body": b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 0 0)',
-}
-
 
 async def fetch(context: Context, command: Fetch) -> Done:
     """RFC 3501 §6.4.5, RFC 7162 §3.1.4 (CHANGEDSINCE) and §3.2.6 (VANISHED)."""
@@ -148,7 +139,7 @@ class _Run:
         done = octets = 0
         async with aclosing(account.read_bodies(contents)) as reading:
             async for body in reading:
-                if isinstance(body, Exception):
+                if isinstance(body, Damaged):
                     self._report(contents[done + len(ready)], body)
                     ready.append(None)
                 else:
@@ -208,33 +199,16 @@ class _Run:
         if plan.digest_fields or plan.needs_headers:
             batch.contents = column(table.contents)
         if plan.digest_fields:
-            columns = await self._digests(batch.contents, plan.digest_fields)
+            columns = await context.account.digests(batch.contents, plan.digest_fields)
             batch.digests = dict(zip(plan.digest_fields, columns, strict=True))
         if plan.needs_headers:
             missing = plan.missing(batch.contents)
             if missing:
-                (headers,) = await self._digests(missing, ("header",))
+                (headers,) = await context.account.digests(missing, ("header",))
                 plan.learn(missing, headers)
         return batch
 
-    async def _digests(self, contents: Sequence[int], fields: Sequence[str]) -> list[list[bytes]]:
-        account = self._context.account
-        try:
-            return await account.digests(contents, fields)
-        except Damaged as error:
-            if len(contents) == 1:
-                self._report(contents[0], error)
-                return [[_DAMAGED.get(field, b"")] for field in fields]
-        # Some of them are damaged: one by one, so that the others are not.
-        columns: list[list[bytes]] = [[] for _ in fields]
-        for content in contents:
-            for column, values in zip(columns, await self._digests([content], fields), strict=True):
-                column += values
-        return columns
-
-    def _report(self, content: int, error: Exception) -> None:
-        if not isinstance(error, Damaged):
-            raise error
+    def _report(self, content: int, error: Damaged) -> None:
         self.damaged += 1
         log.error("account %s: content %x is damaged: %s", self._context.account.id, content, error)
 
@@ -296,11 +270,8 @@ class _Run:
         await self._stream(content, start, stop)
 
     async def _range(self, content: int, start: int, stop: int) -> bytes:
-        pieces: list[bytes] = []
         async with aclosing(self._context.account.stream_body(content, start, stop)) as reading:
-            async for piece in reading:
-                pieces.append(piece)
-        return b"".join(pieces)
+            return b"".join([piece async for piece in reading])
 
     async def _stream(self, content: int, start: int, stop: int) -> None:
         context = self._context

@@ -1,5 +1,7 @@
 """Changing messages: STORE, COPY, MOVE, EXPUNGE and their UID forms."""
 
+from collections.abc import Container
+
 from aerogramme.errors import NoSuchMailbox
 from aerogramme.imap.commands import Copy, Expunge, Move, Store
 from aerogramme.imap.context import Context, Done, Handlers, try_create
@@ -19,9 +21,10 @@ async def store(context: Context, command: Store) -> Done:
     result = await context.account.store_flags(
         view.table, uids, command.mode, command.flags, command.unchanged_since
     )
-    # What others changed meanwhile is told as well; our own change is told below, or with .SILENT not at all.
+    # What others changed meanwhile is told as well. Our own change is told below, or with .SILENT not at all.
     own = OwnChange(result.modseq, result.before) if result.changed else None
-    context.tell(expunge=False, own=own)
+    besides: Container[int] = () if command.silent else frozenset(seqs)
+    context.tell(expunge=False, own=own, besides=besides)
     failed = set(result.modified)
     if not command.silent:
         context.tell_keywords()

@@ -25,6 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import trio
+
+PATIENCE = 5.0  # seconds for a whole dialogue; they take a tenth of one
+
 _LINE = re.compile(r"(\d*)(?:(C)([:|])|(S)([:|>!*])) ?(.*)")
 _WILD = re.compile("«([^»]*)»")
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n\Z")
@@ -122,8 +126,8 @@ def parse(text: str, name: str = "") -> Dialogue:
     return Dialogue(name, steps)
 
 
-def load(folder: Path) -> list[Dialogue]:
-    return [parse(path.read_text("utf-8"), path.name) for path in sorted(folder.glob("*.imap"))]
+def load(folder: Path, suffix: str) -> list[Dialogue]:
+    return [parse(path.read_text("utf-8"), path.name) for path in sorted(folder.glob("*" + suffix))]
 
 
 class TranscriptError(AssertionError):
@@ -200,10 +204,13 @@ async def run(
     if pipelined:
         assert dialogue.can_pipeline
     try:
-        await player.play(pipelined)
-    except (TranscriptError, EOFError) as error:
+        with trio.fail_after(PATIENCE):
+            await player.play(pipelined)
+    except (TranscriptError, EOFError, trio.TooSlowError) as error:
         said = "\n".join(player.said)
-        raise TranscriptError(f"{dialogue.name}: {error}\n--- the dialogue so far\n{said}") from error
+        raise TranscriptError(
+            f"{dialogue.name}: {error or 'no answer'}\n--- the dialogue so far\n{said}"
+        ) from error
 
 
 class _Player:
