@@ -23,7 +23,7 @@ from aerogramme.lmtp.events import (
 )
 from aerogramme.lmtp.headers import source_clause, trace_fields
 from aerogramme.lmtp.protocol import NO_SUCH_USER, OUR_FAULT, LmtpProtocol, Reply
-from aerogramme.users.directory import Directory, Recipient, User
+from aerogramme.users.directory import Directory, Recipient
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,12 @@ class Box(Protocol):
     ) -> Letter: ...
 
 
-OpenBox = Callable[[User], Awaitable[Box]]
+OpenBox = Callable[[str], Awaitable[Box]]
+"""The letter box of an account (32 hex digits). Raises NoSuchUser, Unavailable."""
 
 
 class LmtpServer:
-    """Takes mail for the users of a directory. `open_box` finds a user's letter box; it is called often."""
+    """Takes mail for the users of a directory. `open_box` is asked for a letter box for each message anew."""
 
     def __init__(self, directory: Directory, open_box: OpenBox, config: Config) -> None:
         self._directory = directory
@@ -87,8 +88,8 @@ class LmtpServer:
         """
         await trio.serve_listeners(self.handle, list(listeners), task_status=task_status)
 
-    async def handle(self, stream: trio.SocketStream) -> None:
-        """Serves one connection. trio has set TCP_NODELAY on it, and closes it afterwards."""
+    async def handle(self, stream: trio.abc.Stream) -> None:
+        """Serves one connection. trio has set TCP_NODELAY on a socket, and closes it afterwards."""
         if self._connections >= self._config.max_lmtp_connections:
             with trio.move_on_after(SEND_SECONDS), suppress(trio.BrokenResourceError):
                 await stream.send_all(TOO_MANY_CONNECTIONS)
@@ -108,7 +109,7 @@ class LmtpServer:
 
 class _Connection:
     def __init__(
-        self, config: Config, directory: Directory, open_box: OpenBox, stream: trio.SocketStream
+        self, config: Config, directory: Directory, open_box: OpenBox, stream: trio.abc.Stream
     ) -> None:
         self._config = config
         self._directory = directory
@@ -242,7 +243,7 @@ class _Delivery:
             return
 
         async def action() -> None:
-            box = await open_box(to.user)
+            box = await open_box(to.user.account)
             self._letter = box.letter(sender, recipient, to.detail, now, limit=limit)
             await self._letter.write(head)
 
@@ -296,8 +297,10 @@ def _report(what: str, error: Exception) -> None:
         log.error("%s: %s at\n%s", what, type(error).__name__, place)
 
 
-def _host(stream: trio.SocketStream) -> str | None:
+def _host(stream: trio.abc.Stream) -> str | None:
     """The peer's IP address; None on a Unix socket, whose peer has no name."""
+    if not isinstance(stream, trio.SocketStream):
+        return None
     try:
         name = stream.socket.getpeername()
     except OSError:
