@@ -260,11 +260,13 @@ class Framer:
             self._searched = len(self._buffer)
             if self._searched <= limit + 1:  # + 1: the CR
                 return None
-            return self._reject("BAD", None, "The line is too long", bytes(self._buffer[:_TAG_LIMIT]), None)
+            return self._reject(
+                "BAD", None, "The line is too long", bytes(self._buffer[: min(limit, _TAG_LIMIT)]), None
+            )
         # quirk_bare_lf: scripts and telnet end lines with LF alone; within a command LF has no other meaning.
         line = bytes(self._buffer[: end - 1 if self._buffer[end - 1 : end] == b"\r" else end])
         if len(line) > limit:
-            return self._reject("BAD", None, "The line is too long", line[:_TAG_LIMIT], None)
+            return self._reject("BAD", None, "The line is too long", line[: min(limit, _TAG_LIMIT)], None)
         del self._buffer[: end + 1]
         self._searched = 0
         if 0 in line:  # RFC 3501 §9: CHAR and TEXT-CHAR exclude NUL
