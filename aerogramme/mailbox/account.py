@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import trio
 
-from aerogramme.errors import Damaged, NoSuchMailbox, Unavailable
-from aerogramme.log.entry import Op
+from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, Refused, Unavailable
+from aerogramme.log.entry import Entry, Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -91,7 +91,7 @@ class Account:
                 return None
             return Draft(hierarchy.first_mailboxes(self._maker(state)))
 
-        await self.journal.commit(build)
+        await self._commit(build)
 
     async def aclose(self) -> None:
         """Closes the store. What was acknowledged is durable already."""
@@ -126,6 +126,25 @@ class Account:
         while True:
             await self.journal.fold()
             version = await self.journal.wait_changed(version)
+
+    async def _commit(self, build: Callable[[State], Draft | None]) -> Entry | None:
+        """As the journal does, and what refuses or does nothing is asked again if the state was not the
+        newest.
+        """
+        version = self.journal.version
+        try:
+            entry = await self.journal.commit(build)
+        except (NoSuchMailbox, AlreadyExists, Refused):
+            await self.journal.refresh()
+            if self.journal.version == version:
+                raise
+        else:
+            if entry is not None:
+                return entry
+            await self.journal.refresh()
+            if self.journal.version == version:
+                return None
+        return await self.journal.commit(build)
 
     async def refresh(self) -> None:
         """The read rule: what any server has acknowledged before this call is in the state after it."""
@@ -187,13 +206,11 @@ class Account:
         """RFC 3501 §6.3.3, with the levels above. `role`: a special use (RFC 6154). AlreadyExists,
         Refused.
         """
-        await self.journal.commit(
-            lambda state: Draft(hierarchy.create(state, self._maker(state), name, role))
-        )
+        await self._commit(lambda state: Draft(hierarchy.create(state, self._maker(state), name, role)))
 
     async def delete_mailbox(self, name: str) -> None:
         """RFC 3501 §6.3.4. NoSuchMailbox, Refused."""
-        await self.journal.commit(lambda state: Draft(hierarchy.delete(state, name)))
+        await self._commit(lambda state: Draft(hierarchy.delete(state, name)))
 
     async def rename_mailbox(self, name: str, new: str) -> None:
         """RFC 3501 §6.3.5, with all below it; INBOX gives away its messages. NoSuchMailbox, AlreadyExists,
@@ -203,11 +220,11 @@ class Account:
         def build(state: State) -> Draft:
             return Draft(hierarchy.rename(state, self._maker(state), self.journal.new_ids, name, new))
 
-        await self.journal.commit(build)
+        await self._commit(build)
 
     async def subscribe(self, name: str, on: bool = True) -> None:
         """RFC 3501 §6.3.6 and §6.3.7: a name, whether a mailbox has it or not."""
-        await self.journal.commit(lambda state: _draft(hierarchy.subscribe(state, name, on)))
+        await self._commit(lambda state: _draft(hierarchy.subscribe(state, name, on)))
 
     def _maker(self, state: State) -> hierarchy.Maker:
         return hierarchy.Maker(state, self.journal.new_ids, int(time.time()))
@@ -222,7 +239,9 @@ class Account:
         """RFC 3501 §6.3.11 (and RFC 3502 for more than one): new messages, all or none. NoSuchMailbox,
         Refused.
         """
-        self.find(name)  # before the work; what counts is the state in `build`
+        if canonical(name) not in self.state.names:
+            await self.refresh()
+            self.find(name)  # before the work; what counts is the state in `build`
         flags = [normal_flags(message.flags) for message in messages]
         now = int(time.time())
         dates = [now if message.date is None else message.date for message in messages]
@@ -234,8 +253,8 @@ class Account:
                 await self.store.put(body_name(content.id), sealed)
             else:
                 objects.append((body_name(content.id), sealed))
-        segment = self.journal.segments.pack([c.id for c in contents], segment_columns(contents))
-        ids = self.journal.new_ids(len(messages))
+        ids = [c.id for c in contents]  # a content has the name of the message that brought it
+        segment = self.journal.segments.pack(ids, segment_columns(contents))
         placed = Placed(0, ())
 
         def build(_: State) -> Draft:
@@ -243,7 +262,7 @@ class Account:
             op, placed = changes.add(self.find(name), ids, contents, dates, flags, segment.ref)
             return Draft([op], objects=[*objects, *segment.objects])
 
-        await self.journal.commit(build)
+        await self._commit(build)
         return placed
 
     async def copy(self, table: Table, uids: Sequence[int], name: str) -> Placed:
@@ -269,7 +288,7 @@ class Account:
             op, placed = changes.copy(source, rows, target, self.journal.new_ids)
             return Draft([op, changes.remove(source, rows)] if move else [op])
 
-        await self.journal.commit(build)
+        await self._commit(build)
         return placed
 
     async def store_flags(
@@ -292,7 +311,7 @@ class Account:
             ops, result = changes.store_flags(target, rows, mode, flags, unchanged_since)
             return _draft(ops)
 
-        entry = await self.journal.commit(build)
+        entry = await self._commit(build)
         return result if entry is None else replace(result, modseq=entry.clock)
 
     async def expunge(self, table: Table, uids: Sequence[int] | None = None) -> list[int]:
@@ -309,7 +328,7 @@ class Account:
             gone = [target.uids[row] for row in rows]
             return Draft([changes.remove(target, rows)]) if rows else None
 
-        await self.journal.commit(build)
+        await self._commit(build)
         return gone
 
     def flags_of(self, number: int) -> tuple[str, ...]:

@@ -1,0 +1,247 @@
+"""The audit: every invariant of an account as a check. It reads everything, changes nothing, and says what is
+wrong.
+
+For tests (at the end of each that wrote mail), for `aerogramme account check`, and for whoever doubts a disk.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from aerogramme.errors import Damaged, NoSuchUser, Refused
+from aerogramme.log.journal import Journal
+from aerogramme.log.state import State
+from aerogramme.log.table import Table
+from aerogramme.mail.digest import render
+from aerogramme.mailbox import incoming, keys
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.contents import (
+    GROUPS,
+    BodyRecord,
+    Content,
+    body_binding,
+    body_name,
+    digest_field,
+)
+from aerogramme.mailbox.names import INBOX, check
+from aerogramme.seal import Binding, IncomingPublic, Keyring, Slot, open_body
+
+COLUMNS = ("uids", "ids", "modseqs", "flags", "sizes", "dates", "contents")
+
+
+async def audit(account: Account) -> list[str]:
+    """What is wrong with an account, one line each; empty when all is well. Raises Unavailable.
+
+    Lines name mailboxes, and nothing else of what is in the mail: they are for the account's owner.
+    """
+    await account.refresh()
+    problems = [f"entry {key} cannot be read: {why}" for key, why in account.journal.damaged.items()]
+    problems += _hierarchy(account.state)
+    for name, mailbox in account.state.names.items():
+        problems += [f"mailbox {name}: {what}" for what in _table(account.state.tables[mailbox])]
+    problems += await _contents(account)
+    problems += await _letters(account)
+    problems += await _keys(account)
+    problems += await _replayed(account)
+    return problems
+
+
+def _hierarchy(state: State) -> Iterator[str]:
+    if INBOX not in state.names:
+        yield "there is no INBOX"
+    for name in state.names:
+        try:
+            if check(name) != name:
+                yield f"mailbox {name}: the name is not in its canonical form"
+        except Refused as why:
+            yield f"mailbox {name}: no mailbox can have this name: {why}"
+    validities = [state.tables[mailbox].uidvalidity for mailbox in state.names.values()]
+    if len(set(validities)) != len(validities):
+        yield "two mailboxes have one UIDVALIDITY"
+    if len(set(state.roles.values())) != len(state.roles):
+        yield "two mailboxes have one special use"
+
+
+def _table(table: Table) -> Iterator[str]:
+    lengths = {name: len(getattr(table, name)) for name in COLUMNS}
+    if len(set(lengths.values())) != 1:
+        yield f"the columns differ in length: {lengths}"
+        return
+    if not 0 < table.uidvalidity < 1 << 32:
+        yield f"UIDVALIDITY is {table.uidvalidity}, which is not 1 to 32 bits"
+    if any(a >= b for a, b in pairwise(table.uids)):
+        yield "the UIDs are not unique and ascending"
+    if table.uids and table.uids[0] == 0:
+        yield "a UID is 0"
+    if table.uids and table.uidnext <= table.uids[-1]:
+        yield f"UIDNEXT {table.uidnext} is not above the UID {table.uids[-1]}"
+    if len(set(table.ids)) != len(table.ids):
+        yield "a message is there twice"
+    if any(not 0 < modseq <= table.highestmodseq for modseq in table.modseqs):
+        yield "a MODSEQ is 0 or above HIGHESTMODSEQ"
+    if table.highestmodseq >= 1 << 63:
+        yield "HIGHESTMODSEQ has more than 63 bits"
+    if any(number >= len(table.flagsets.sets) for number in table.flags):
+        yield "a message has a flagset that does not exist"
+    else:
+        for number in set(table.flags):
+            flags = table.flagsets.sets[number]
+            if len({flag.casefold() for flag in flags}) != len(flags):
+                yield f"a message has a flag twice: {flags}"
+    gone = set(table.removed_since(table.forgotten))
+    if gone.intersection(table.uids):
+        yield "a UID is there and gone"
+    if any(uid >= table.uidnext for uid in gone):
+        yield "a UID that is gone is not below UIDNEXT"
+
+
+async def _contents(account: Account) -> list[str]:
+    """Every content has a place in a segment, the digest that its letter has, and a body of the size told."""
+    problems: list[str] = []
+    sizes: dict[int, set[int]] = {}
+    for mailbox in account.state.names.values():
+        table = account.state.tables[mailbox]
+        for content, size in zip(table.contents, table.sizes, strict=True):
+            sizes.setdefault(content, set()).add(size)
+    contents = sorted(sizes)
+    places: dict[int, tuple[int, int]] = {}
+    for content in contents:
+        place = account.state.contents.find(content)
+        if place is None:
+            problems.append(f"content {content:x} has no place in a segment")
+        else:
+            places[content] = place
+    digests: dict[int, dict[str, bytes]] = {content: {} for content in contents}
+    for segment in sorted({segment for segment, _ in places.values()}):
+        for group, fields in GROUPS.items():
+            try:
+                [columns] = await account.journal.segments.load([segment], group)
+            except Damaged as why:
+                problems.append(f"segment {segment}, group {group}: {why}")
+                continue
+            problems += [f"segment {segment} has no field {f}" for f in fields if f not in columns]
+            for content, (at_segment, at) in places.items():
+                if at_segment == segment:
+                    digests[content] |= {f: columns[f][at] for f in fields if f in columns}
+    bodies = await account.store.get_many([body_name(content) for content in contents])
+    for content, sealed in zip(contents, bodies, strict=True):
+        problems += [
+            f"content {content:x}: {what}"
+            for what in _content(account, content, sizes[content], digests[content], sealed)
+        ]
+    return problems
+
+
+def _content(
+    account: Account, content: int, sizes: set[int], digest: dict[str, bytes], sealed: bytes | None
+) -> Iterator[str]:
+    if "record" not in digest:
+        return  # said already
+    if sealed is None:
+        yield "the body is missing"
+        return
+    try:
+        record = BodyRecord.from_bytes(digest["record"])
+        plain = open_body(record.key, body_binding(account.keyring.account, content), sealed)
+    except Damaged as why:
+        yield f"the body does not open: {why}"
+        return
+    if len(sealed) != record.sealed_size:
+        yield f"the object has {len(sealed)} octets, its record says {record.sealed_size}"
+    if len(plain) != record.size or sizes != {record.size}:
+        yield f"the body has {len(plain)} octets, its record says {record.size}, its messages {sorted(sizes)}"
+    rendered = Content(content, record, render(plain))
+    for field, value in digest.items():
+        if digest_field(rendered, field) != value:
+            yield f"field {field} of the digest is not that of the letter"
+
+
+async def _letters(account: Account) -> list[str]:
+    """The incoming partition is empty, or each letter in it can be read."""
+    problems = []
+    rows, _ = await account.store.read(incoming.PARTITION)
+    for key, sealed in rows:
+        try:
+            plain = account.keyring.open_incoming(sealed, Binding(account.keyring.account, "letter", key))
+            letter = incoming.decode_letter(key, plain)
+            [body] = await account.store.get_many([body_name(letter.id)])
+            if body is None:
+                raise Damaged("its body is missing")
+            open_body(letter.record.key, body_binding(account.keyring.account, letter.id), body)
+        except Damaged as why:
+            problems.append(f"letter {key} cannot be read: {why}")
+    return problems
+
+
+async def _keys(account: Account) -> list[str]:
+    """The keyring is sealed to every slot it knows, each has its row, and letters are sealed to its key."""
+    rows, _ = await account.store.read(keys.PARTITION)
+    problems = [f"row {key}: {why}" for key, value in rows for why in _key_row(account.keyring, key, value)]
+    try:
+        stored = await keys.StoredKeys.read(account.store)
+    except NoSuchUser:
+        return [*problems, "there is no keyring"]
+    slots = {slot.public.fingerprint for slot in stored.slots.values()}
+    problems += [
+        f"the {member.kind} slot {member.fingerprint.hex()} of the keyring has no row"
+        for member in account.keyring.members
+        if member.fingerprint not in slots
+    ]
+    if not any(member.kind == "recovery" for member in account.keyring.members):
+        problems.append("there is no recovery slot")
+    if not stored.public:
+        problems.append("there is no public key for letters")
+    return problems
+
+
+def _key_row(keyring: Keyring, key: str, value: bytes) -> Iterator[str]:
+    try:
+        if key.startswith(keys.SLOT):
+            if keys.SLOT + Slot.from_bytes(value).public.fingerprint.hex() != key:
+                yield "the slot has the name of another"
+        elif key.startswith(keys.PUBLIC):
+            public = IncomingPublic.from_bytes(value)
+            if public.generation == keyring.current and value != keyring.incoming_public().to_bytes():
+                yield "the public key for letters is not that of the keyring"
+        elif not key.startswith(keys.KEYRING):
+            yield "nobody knows what this is"
+    except Damaged as why:
+        yield str(why)
+
+
+async def _replayed(account: Account) -> list[str]:
+    """Whoever opens the account anew has the same account."""
+    other = await Journal.open(account.store, account.keyring, account.keyring.account)
+    await account.refresh()
+    await other.refresh()
+    mine, theirs = account.state, other.state
+    problems = [
+        f"opened anew, the {what} differ"
+        for what, a, b in (
+            ("names", mine.names, theirs.names),
+            ("special uses", mine.roles, theirs.roles),
+            ("subscriptions", mine.subscribed, theirs.subscribed),
+        )
+        if a != b
+    ]
+    for name, mailbox in mine.names.items():
+        if mailbox in theirs.tables:
+            a, b = mine.tables[mailbox], theirs.tables[mailbox]
+            problems += [f"mailbox {name}: opened anew, {what} differs" for what in _differences(a, b)]
+    return problems
+
+
+def _differences(a: Table, b: Table) -> Iterator[str]:
+    for column in COLUMNS:
+        if column != "flags" and getattr(a, column) != getattr(b, column):
+            yield f"the column {column}"
+    if _flags(a) != _flags(b):
+        yield "the column flags"
+    for number in ("uidvalidity", "highestmodseq"):
+        if getattr(a, number) != getattr(b, number):
+            yield number
+    if b.uidnext > a.uidnext:
+        yield "UIDNEXT"
+
+
+def _flags(table: Table) -> Sequence[tuple[str, ...]]:
+    return [table.flagsets.sets[number] for number in table.flags]

@@ -1,0 +1,74 @@
+"""Accounts on a store in memory; every account that a test has used is audited when the test is over."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aerogramme.mailbox import keys
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.contents import NewMessage
+from aerogramme.seal import Argon2Params, Keyring, Secret
+from aerogramme.store.memory import MemoryStores
+
+CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no time; never outside of tests
+PASSWORD = Secret("correct horse")
+
+
+class World:
+    """Accounts, and the stores they are in. `expected`: what the audit shall find, by default nothing."""
+
+    def __init__(self) -> None:
+        self.stores = MemoryStores(serial=True)
+        self.keyrings: dict[str, Keyring] = {}
+        self.opened: list[Account] = []
+        self.expected: list[str] = []
+
+    async def create(self, account_id: str = "00" * 16) -> str:
+        await Account.create(self.stores, account_id, PASSWORD, params=CHEAP)
+        store = await self.stores.open(account_id)
+        self.keyrings[account_id] = (await keys.unlock(store, account_id, PASSWORD)).keyring
+        return account_id
+
+    async def open(self, account_id: str = "00" * 16, stores: MemoryStores | None = None) -> Account:
+        """Opens the account once more, as another process would; makes it first, if it is not there."""
+        if account_id not in self.keyrings:
+            await self.create(account_id)
+        store = await (stores or self.stores).open(account_id)
+        account = await Account.open(store, account_id, self.keyrings[account_id])
+        self.opened.append(account)
+        return account
+
+    async def audit(self) -> list[str]:
+        problems = []
+        for account_id, keyring in self.keyrings.items():
+            fresh = await Account.open(await self.stores.open(account_id), account_id, keyring)
+            problems += await audit(fresh)
+            await fresh.aclose()
+        return problems
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    found = await world.audit()
+    for account in world.opened:
+        await account.aclose()
+    assert found == world.expected
+
+
+@pytest.fixture
+async def account(world: World) -> Account:
+    """One account with its first mailboxes."""
+    return await world.open()
+
+
+async def put(account: Account, mailbox: str, *letters: bytes, flags=(), date=None):
+    """Appends letters in one entry."""
+    messages = []
+    for letter in letters:
+        upload = account.upload()
+        await upload.write(letter)
+        messages.append(NewMessage(upload, flags, date))
+    return await account.append(mailbox, messages)
