@@ -113,10 +113,12 @@ class Accounts:
         wanted = self._hash(opened.account.id, secret)
         for known, (cursor, read_only) in list(opened.known.items()):
             if compare_digest(known, wanted):
-                changed, _ = await opened.account.store.read(PARTITION, cursor)
+                changed, cursor = await opened.account.store.read(PARTITION, cursor)
                 if changed:
                     opened.known.pop(known, None)
                 elif self._open.get(opened.account.id) is opened:
+                    # Kept, so that the next look does not pass over all mail that has come meanwhile.
+                    opened.known[known] = cursor, read_only
                     return self._join(opened, read_only)
         return None
 
@@ -229,9 +231,11 @@ class LetterBoxes:
                 box = self._boxes.get(account_id) or await self._open(account_id)
         else:
             try:
-                changed, _ = await box.store.read(PARTITION, box.cursor)
+                changed, cursor = await box.store.read(PARTITION, box.cursor)
                 if changed:
                     box.public, box.cursor = await public_key(box.store, account_id)
+                else:
+                    box.cursor = cursor
             except NoSuchUser:  # erased: forget it, an account of this id may come again
                 if self._boxes.get(account_id) is box:
                     del self._boxes[account_id]
