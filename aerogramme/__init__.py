@@ -1,0 +1,1 @@
+"""An encrypted, log-structured mail store. docs/journey.md is the map of these folders."""

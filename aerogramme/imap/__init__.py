@@ -1,0 +1,1 @@
+"""IMAP: what clients read and change. framing, grammar and session decide without I/O; server.py has the sockets."""

@@ -1,0 +1,152 @@
+"""What every command shares: where the data is, how a password comes in, how an account is opened."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from aerogramme.config import Config
+from aerogramme.errors import BadConfiguration, NoSuchUser
+
+# What costs time to import comes when a command runs, not for --help: hence the imports inside functions.
+if TYPE_CHECKING:
+    from aerogramme.mailbox.account import Account
+    from aerogramme.seal import Secret
+    from aerogramme.store import SqliteStores, Store
+    from aerogramme.users.directory import User
+    from aerogramme.users.static import StaticDirectory
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="The configuration file, aerogramme.toml.")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="A data folder; nothing else to configure. Made when missing.")
+]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input, one line.")
+]
+AddressArgument = Annotated[
+    str, typer.Argument(help="The address of the account, such as alice@example.org.")
+]
+
+# Where a configuration is looked for when neither option is given.
+DEFAULT_CONFIG = Path("/etc/aerogramme/aerogramme.toml")
+
+
+def settings(config: Path | None, data: Path | None) -> Config:
+    """The settings that --config or --data name. Raises BadConfiguration when both or neither do."""
+    if config and data:
+        raise BadConfiguration(
+            "--config and --data exclude each other", hint="the file names its data folder"
+        )
+    if data:
+        return Config.for_data(data)
+    if config is None and not DEFAULT_CONFIG.exists():
+        raise BadConfiguration(
+            "neither --config nor --data is given", hint=f"add --data DIR, or write {DEFAULT_CONFIG}"
+        )
+    return Config.load(config or DEFAULT_CONFIG)
+
+
+def password(from_stdin: bool, prompt: str = "Password") -> "Secret":
+    """A password that exists: one line of standard input, or asked for on the terminal."""
+    from aerogramme.seal import Secret
+
+    return Secret(_line() if from_stdin else _ask(prompt))
+
+
+def new_password(from_stdin: bool, prompt: str = "New password") -> "Secret":
+    """A password to be set: asked for twice. Raises BadParameter when it is empty or the two differ."""
+    from aerogramme.seal import Secret
+
+    if from_stdin:
+        text = _line()
+    else:
+        text = _ask(prompt)
+        if text != _ask("Once more"):
+            raise typer.BadParameter("the two passwords differ; nothing was changed")
+    if not text:
+        raise typer.BadParameter("an empty password protects nothing")
+    return Secret(text)
+
+
+def _line() -> str:
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise typer.BadParameter("the password on standard input is not UTF-8") from None
+
+
+def _ask(prompt: str) -> str:
+    # The prompt goes to the terminal, not to stdout, which may be a pipe with data in it.
+    if not os.path.exists("/dev/tty") or not sys.stdin.isatty():
+        raise typer.BadParameter("no terminal to ask for the password: use --password-stdin")
+    return str(typer.prompt(prompt, hide_input=True, err=True))
+
+
+def run(task: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Runs an async function to its end. trio is imported only now: `--help` need not wait for it."""
+    import trio
+
+    return trio.run(task, *args)
+
+
+@asynccontextmanager
+async def open_stores(config: Config) -> AsyncIterator["SqliteStores"]:
+    """The accounts' stores, closed at the end."""
+    from aerogramme.store import SqliteStores
+
+    stores = SqliteStores(config.accounts_dir)
+    try:
+        yield stores
+    finally:
+        await stores.aclose()
+
+
+def directory(config: Config) -> "StaticDirectory":
+    """The users file of this configuration."""
+    from aerogramme.users.static import StaticDirectory
+
+    return StaticDirectory(config.users_file, config.detail_separator)
+
+
+def user_of(config: Config, address: str) -> "User":
+    """The user of an address. Raises NoSuchUser with a hint."""
+    user = directory(config).by_login(address)
+    if user is None:
+        raise NoSuchUser(f"no account {address}", hint="`aerogramme account list` shows them")
+    return user
+
+
+@asynccontextmanager
+async def open_store(config: Config, user: "User") -> AsyncIterator["Store"]:
+    """The store of one user."""
+    async with open_stores(config) as stores:
+        store = await stores.open(user.account)
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+
+@asynccontextmanager
+async def open_account(config: Config, user: "User", secret: "Secret") -> AsyncIterator["Account"]:
+    """The opened account of one user. Raises AuthenticationFailed."""
+    from aerogramme.mailbox import keys
+    from aerogramme.mailbox.account import Account
+
+    async with open_store(config, user) as unlocking:
+        unlocked = await keys.unlock(unlocking, user.account, secret)
+    async with open_stores(config) as stores:
+        account = await Account.open(await stores.open(user.account), user.account, unlocked.keyring)
+        try:
+            yield account
+        finally:
+            await account.aclose()

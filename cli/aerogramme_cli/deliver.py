@@ -1,0 +1,63 @@
+"""`aerogramme deliver`: one mail from standard input, without a server."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from aerogramme.config import Config
+from aerogramme.errors import NoSuchUser
+from aerogramme_cli import common
+from aerogramme_cli.common import ConfigOption, DataOption
+
+# What is read from standard input at a time.
+CHUNK = 256 * 1024
+
+
+def deliver(
+    address: Annotated[
+        str, typer.Argument(help="The recipient's address; aliases and +detail work as over LMTP.")
+    ],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sender: Annotated[str, typer.Option("--from", help="The envelope sender; empty for none.")] = "",
+) -> None:
+    """Deliver the mail on standard input. No password is needed: it is sealed to the account's public key.
+
+    \b
+    Examples:
+      aerogramme deliver alice@example.org --data ./mail < mail.eml
+      printf 'Subject: hello\\n\\nHow are you?\\n' | aerogramme deliver alice@example.org --data ./mail
+    """
+    common.run(_deliver, common.settings(config, data), address, sender)
+
+
+async def _deliver(settings: Config, address: str, sender: str) -> None:
+    import trio
+
+    from aerogramme.lmtp.headers import trace_fields
+    from aerogramme.mailbox.incoming import LetterBox
+    from aerogramme.mailbox.keys import public_key
+
+    recipient = common.directory(settings).by_address(address)
+    if recipient is None:
+        raise NoSuchUser(f"no account takes mail for {address}", hint="`aerogramme account list` shows them")
+    account = recipient.user.account
+    async with common.open_store(settings, recipient.user) as store, trio.open_nursery() as nursery:
+        public, _ = await public_key(store, account)
+        box = LetterBox(store, account, public, nursery)
+        letter = box.letter(sender, address, recipient.detail, limit=settings.max_message_size)
+        await letter.write(trace_fields(sender=sender, recipient=address, hostname=settings.hostname))
+        cut = b""
+        while chunk := sys.stdin.buffer.read(CHUNK):
+            cut, lines = _with_crlf(cut + chunk)
+            await letter.write(lines)
+        if cut:
+            await letter.write(_with_crlf(cut + b"\n")[1])
+        await letter.send()
+
+
+def _with_crlf(text: bytes) -> tuple[bytes, bytes]:
+    """The unfinished last line, and all before it with every line ended by CRLF (RFC 5322 §2.3)."""
+    end = text.rfind(b"\n") + 1
+    return text[end:], text[:end].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

@@ -1,0 +1,66 @@
+"""`aerogramme serve`: the listeners, until a signal ends them."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aerogramme.config import Config
+from aerogramme_cli import common
+from aerogramme_cli.common import ConfigOption
+
+
+def serve(
+    config: ConfigOption = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A data folder; nothing else to configure.")
+    ] = None,
+    imap: Annotated[
+        list[str] | None,
+        typer.Option("--imap", help="HOST:PORT to serve IMAP on; may be repeated. With --data."),
+    ] = None,
+    lmtp: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lmtp", help="HOST:PORT or the path of a socket to take mail on; may be repeated. With --data."
+        ),
+    ] = None,
+) -> None:
+    """Serve IMAP and take mail by LMTP, until SIGINT or SIGTERM.
+
+    \b
+    Examples:
+      aerogramme serve --config /etc/aerogramme/aerogramme.toml
+      aerogramme serve --data ./mail --imap 127.0.0.1:1143 --lmtp 127.0.0.1:1024
+      aerogramme serve --data ./mail --lmtp /run/aerogramme/lmtp
+
+    Each listener is a line on standard output once it is open; the log goes to standard error.
+    """
+    if data is not None and config is None:
+        settings = Config.for_data(data, imap=imap, lmtp=lmtp)
+    elif imap or lmtp:
+        raise typer.BadParameter(
+            "--imap and --lmtp go with --data; a configuration file names its own listeners"
+        )
+    else:
+        settings = common.settings(config, data)
+    run(settings)
+
+
+def run(settings: Config) -> None:
+    """Sets up the log and serves until a signal comes."""
+    from aerogramme.daemon import serve as daemon
+
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    common.run(daemon, settings, _announce)
+
+
+def _announce(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()

@@ -1,0 +1,90 @@
+"""A real server in a process of its own, for the tests that do what users do."""
+
+import contextlib
+import imaplib
+import os
+import re
+import smtplib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ADDRESS = "alice@example.org"
+PROGRAM = str(Path(sys.executable).with_name("aerogramme"))
+PASSWORD = "a long enough passphrase"  # of a test account, known to everybody
+
+
+def aerogramme(*args: str, stdin: str | bytes = "", check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    """Runs the command line; its whole output as bytes."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run([PROGRAM, *args], input=data, capture_output=True, timeout=120)
+    if check and done.returncode:
+        raise AssertionError(f"aerogramme {' '.join(args)}: {done.returncode}\n{done.stderr.decode()}")
+    return done
+
+
+def create_account(data: Path, address: str = ADDRESS, password: str = PASSWORD) -> None:
+    aerogramme("account", "create", address, "--data", str(data), "--password-stdin", stdin=password + "\n")
+
+
+class Server:
+    """`aerogramme serve` on free ports. Its log is the file `log`."""
+
+    def __init__(self, data: Path, *, log_level: str = "info") -> None:
+        self.data, self.log = data, data.parent / f"{data.name}-server.log"
+        config = data.parent / f"{data.name}.toml"
+        config.write_text(
+            f'data = "{data}"\nlog_level = "{log_level}"\n'
+            '[imap]\nlisten = ["127.0.0.1:0"]\n[lmtp]\nlisten = ["127.0.0.1:0"]\n'
+        )
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, "serve", "--config", str(config)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )
+        assert self.process.stdout is not None
+        ports: dict[str, int] = {}
+        while len(ports) < 2:
+            line = self.process.stdout.readline().decode()
+            if not line:
+                raise AssertionError(f"the server ended: {self.log.read_text()}")
+            if found := re.match(r"(IMAP|LMTP) on 127\.0\.0\.1:(\d+)", line):
+                ports[found[1]] = int(found[2])
+        self.imap_port, self.lmtp_port = ports["IMAP"], ports["LMTP"]
+
+    def imap(self, address: str = ADDRESS, password: str = PASSWORD) -> imaplib.IMAP4:
+        """A connection that is logged in."""
+        client = imaplib.IMAP4("127.0.0.1", self.imap_port, timeout=60)
+        client.login(address, password)
+        return client
+
+    def lmtp(self) -> smtplib.LMTP:
+        return smtplib.LMTP("127.0.0.1", self.lmtp_port, timeout=60)
+
+    def kill(self) -> None:
+        """SIGKILL, and nothing else."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        code = self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@contextlib.contextmanager
+def serving(data: Path, *, log_level: str = "info") -> Iterator[Server]:
+    server = Server(data, log_level=log_level)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.kill()

@@ -1,0 +1,133 @@
+"""The command line as people and scripts use it: a real process each time."""
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+import typer
+
+from aerogramme import errors
+from aerogramme_cli.main import app
+from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
+
+DOCS = Path(__file__).parents[2] / "docs"
+MAIL = b"From: bob@example.net\nSubject: Hi\n\nHello\n"
+
+
+def commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [()]
+
+    def walk(group: typer.core.TyperGroup, path: tuple[str, ...]) -> None:
+        for name, command in group.commands.items():
+            found.append((*path, name))
+            if isinstance(command, typer.core.TyperGroup):
+                walk(command, (*path, name))
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    walk(group, ())
+    return found
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> None:
+    text = aerogramme(*command, "--help").stdout.decode()
+    assert "Usage: aerogramme" in text
+    if command and command not in (("account",), ("log",)):
+        assert re.search(r"Examples?:\n +(\S.* \| )?(printf .* \| )?aerogramme", text), text
+
+
+def test_the_exit_codes_in_the_docs_are_those_of_the_code() -> None:
+    documented = {
+        int(code) for code in re.findall(r"^\| (\d+) \|", (DOCS / "exit-codes.md").read_text(), re.MULTILINE)
+    }
+    classes = [errors.AerogrammeError, *errors.AerogrammeError.__subclasses__()]
+    assert {cls.exit_code for cls in classes} <= documented
+
+
+def test_an_account_from_its_creation_to_its_deletion(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    made = aerogramme(
+        "account", "create", ADDRESS, "--data", str(data), "--password-stdin", stdin=PASSWORD + "\n"
+    )
+    code = made.stdout.decode().strip()
+    assert re.fullmatch(r"[0-9A-Z]+(-[0-9A-Z]+)+", code), "only the recovery code is on standard output"
+    where = ("--data", str(data))
+
+    again = aerogramme("account", "create", ADDRESS, *where, "--password-stdin", stdin="x\n", check=False)
+    assert again.returncode == 73 and b"already" in again.stderr
+    listed = json.loads(aerogramme("account", "list", *where, "--json").stdout)
+    assert [user["address"] for user in listed] == [ADDRESS]
+
+    def show(password: str) -> dict[str, object]:
+        done = aerogramme(
+            "account", "show", ADDRESS, *where, "--password-stdin", "--json", stdin=password + "\n"
+        )
+        shown = json.loads(done.stdout)
+        assert isinstance(shown, dict)
+        return shown
+
+    aerogramme("deliver", ADDRESS, *where, "--from", "bob@example.net", stdin=MAIL)
+    boxes = {box["name"]: box for box in show(PASSWORD)["mailboxes"]}  # type: ignore[attr-defined]  # JSON
+    assert boxes["INBOX"]["messages"] == 1 and boxes["Drafts"]["role"] == "\\Drafts"
+
+    changed = aerogramme(
+        "account", "passwd", ADDRESS, *where, "--password-stdin", stdin=f"{PASSWORD}\nanother one\n"
+    )
+    assert b"0 messages rewritten" in changed.stderr
+    old = aerogramme(
+        "account", "show", ADDRESS, *where, "--password-stdin", stdin=PASSWORD + "\n", check=False
+    )
+    assert old.returncode == 77 and old.stderr.startswith(b"aerogramme: error: ")
+    show("another one")
+    aerogramme("account", "passwd", ADDRESS, *where, "--password-stdin", stdin=f"{code.lower()}\na third\n")
+    show("a third")
+
+    aerogramme("account", "delete", ADDRESS, *where, "--yes")
+    assert json.loads(aerogramme("account", "list", *where, "--json").stdout) == []
+    assert not list((data / "accounts").glob("*"))
+    assert aerogramme("deliver", ADDRESS, *where, stdin=MAIL, check=False).returncode == 67
+
+
+def test_log_show_as_table_and_json(tmp_path: Path) -> None:
+    create_account(tmp_path / "data")
+    where = ("--data", str(tmp_path / "data"))
+    aerogramme("deliver", ADDRESS, *where, stdin=MAIL)
+    aerogramme("account", "show", ADDRESS, *where, "--password-stdin", stdin=PASSWORD)  # opens, and so drains
+    lines = aerogramme("log", "show", ADDRESS, *where, "--password-stdin", "--json", stdin=PASSWORD).stdout
+    entries = [json.loads(line) for line in lines.splitlines()]
+    assert next(op["name"] for op in entries[0]["operations"] if op["op"] == "subscribe") == "INBOX"
+    (added,) = entries[-1]["operations"]
+    assert (added["op"], added["mailbox"], added["uids"]) == ("add", "INBOX", [1])
+    table = aerogramme("log", "show", ADDRESS, *where, "--password-stdin", stdin=PASSWORD).stdout.decode()
+    assert "1 message added to INBOX" in " ".join(table.replace("│", " ").split())
+
+
+def test_mistakes_are_one_line_and_a_hint(tmp_path: Path) -> None:
+    nowhere = aerogramme("account", "list", check=False)
+    assert nowhere.returncode == 78
+    assert nowhere.stderr.decode().splitlines()[0].startswith("aerogramme: error: ")
+    assert nowhere.stderr.decode().splitlines()[1].startswith("aerogramme: hint: ")
+    unknown = aerogramme("deliver", "nobody@example.org", "--data", str(tmp_path), stdin=MAIL, check=False)
+    assert unknown.returncode == 67
+    no_terminal = aerogramme("account", "create", ADDRESS, "--data", str(tmp_path / "d"), check=False)
+    assert no_terminal.returncode == 2 and b"--password-stdin" in no_terminal.stderr
+    empty = aerogramme(
+        "account",
+        "create",
+        ADDRESS,
+        "--data",
+        str(tmp_path / "d"),
+        "--password-stdin",
+        stdin="\n",
+        check=False,
+    )
+    assert empty.returncode == 2 and not (tmp_path / "d").exists()
+
+
+def test_the_data_folder_is_for_its_owner_only(tmp_path: Path) -> None:
+    create_account(tmp_path / "data")
+    for file in (tmp_path / "data").rglob("*"):
+        assert not stat.S_IMODE(file.stat().st_mode) & 0o077, file
