@@ -30,12 +30,15 @@ NO_LINK = bytes(LINK_SIZE)  # before the first entry of a replica
 class SegmentRef:
     """The digests that an entry brings: of which contents, and where they are (segment.py).
 
-    `name` 32 hex digits; `contents` in the order of the segment; `inline` the packed groups when the
-    segment is small, else None: then each group is the object "segment/<name>/<group>".
+    name      32 hex digits
+    contents  in the order of the segment
+    groups    their names
+    inline    the packed groups when the segment is small, else None: then each group is an object of its own
     """
 
     name: str
     contents: Ids
+    groups: tuple[str, ...]
     inline: Mapping[str, bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -291,7 +294,7 @@ def _encode_op(op: Op) -> list[Any]:
             segment = op.segment and [
                 bytes.fromhex(op.segment.name),
                 Runs.of(op.segment.contents).wire(),
-                None if op.segment.inline is None else dict(op.segment.inline),
+                op.segment.groups if op.segment.inline is None else dict(op.segment.inline),
             ]
             ids, uids, contents = Runs.of(op.ids), Runs.of(op.uids), Runs.of(op.contents)
             return [
@@ -383,10 +386,11 @@ def _decode_add(
         flags += [flagsets[_number(number, len(flagsets) - 1)]] * count
     ref = None
     if segment is not None:
-        name, of, inline = segment
-        if inline is not None:
-            inline = {_text(group): bytes(packed) for group, packed in inline.items()}
-        ref = SegmentRef(bytes(name).hex(), Runs.from_wire(of), inline)
+        name, of, groups = segment
+        inline = groups if isinstance(groups, dict) else None
+        if type(name) is not bytes or any(type(packed) is not bytes for packed in (inline or {}).values()):
+            raise Damaged("a segment does not decode")
+        ref = SegmentRef(name.hex(), Runs.from_wire(of), _names(groups), inline)
     return Add(
         mailbox,
         ids,

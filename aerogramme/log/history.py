@@ -19,16 +19,30 @@ It costs what is new: an entry whose writer had seen all is compared by one numb
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
+from aerogramme.log.clock import COUNTER_BITS
 from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch
 from aerogramme.log.ids import Runs
 
 # Entries of a replica missing between others before they count as lost. A replica appends one at a time,
 # so it takes a damaged or a cheating store to miss even one for longer than a moment.
 MAX_GAP = 1000
+
+# How long an entry may take to become visible and still be found by whoever starts from a checkpoint: the
+# tail is read from that much before it. Stores take seconds; ten minutes outlast a reboot of a node. What
+# comes later is said again by who sees it (entry.Again).
+MARGIN = 10 * 60 * 1000 << COUNTER_BITS
+
+# A replica that was silent for so long takes a new name before it appends again, so a checkpoint need not say
+# what older ones had seen. Clocks of entries are remembered for as long.
+SILENCE = 60 * 60 * 1000 << COUNTER_BITS
+
+# Replicas that are silent for so long are forgotten: what they wrote counts as seen by all.
+RETIREMENT = 24 * 60 * 60 * 1000 << COUNTER_BITS
 
 
 class Unknown(NamedTuple):
@@ -72,6 +86,13 @@ class Trail:
     def clock(self) -> int:
         """The clock of the last known entry."""
         return self.clocks[-1] if self.clocks else 0
+
+    def trim(self, count: int) -> None:
+        """Forget the clocks of the first entries, but for that of the last of all."""
+        count = min(count, len(self.clocks) - 1)
+        if count > 0:
+            del self.clocks[:count]
+            self.first += count
 
     def has(self, seq: int) -> bool:
         return seq < self.first or (seq <= self.last and self.clocks[seq - self.first] != 0)
@@ -132,6 +153,23 @@ class History:
             self._not_seen_by(entry, record)
         self.clock = max(self.clock, entry.clock)
 
+    def rebase(self, vector: Mapping[int, int], clock: int, bases: Mapping[int, int]) -> None:
+        """A checkpoint covers the entries up to this vector, the latest of this clock."""
+        self.bases = dict(bases)
+        for replica, last in vector.items():
+            trail = self.trails[replica]
+            if any(seq <= last for seq in trail.records):
+                trail.base = dict(trail.seen_at(last))
+                trail.records = {seq: record for seq, record in trail.records.items() if seq > last}
+            old = sum(1 for c in takewhile(lambda c: 0 < c < clock - SILENCE, trail.clocks))
+            trail.trim(min(old, last + 1 - trail.first))
+            if trail.clock < clock - SILENCE and not trail.records:
+                trail.base, trail.seen = {}, {}
+        for replica in [r for r, trail in self.trails.items() if trail.clock < clock - RETIREMENT]:
+            del self.trails[replica]
+            self.holes = {hole for hole in self.holes if hole[0] != replica}
+        self.floor = max(self.floor, clock - RETIREMENT)
+
     def _place(self, clock: int, replica: int, seq: int) -> Trail:
         trail = self.trails.get(replica)
         if trail is None:
@@ -151,6 +189,8 @@ class History:
         if not record.facts:
             return
         upto = {m: base for m, base in self.bases.items() if base >= entry.clock and m in record.mailboxes}
+        if entry.clock + MARGIN < self.clock:  # it comes so late that nobody can be taken to have seen it
+            upto = dict.fromkeys(record.mailboxes, self.clock)
         if entry.clock <= self.clock:
             for replica, trail in self.trails.items():
                 if replica == entry.replica or trail.clock < entry.clock:
@@ -223,8 +263,3 @@ def _facts(entry: Entry) -> tuple[list[tuple[int, Runs]], frozenset[int]]:
         if not isinstance(op, Touch):
             facts.append((op.mailbox, Runs.of(op.ids)))
     return facts, frozenset(mailboxes)
-
-
-def restrict(ids: Iterable[int], wanted: set[int]) -> Runs:
-    """The runs of those ids that are wanted."""
-    return Runs.of(i for i in ids if i in wanted)

@@ -11,8 +11,20 @@ import trio
 
 from aerogramme.errors import Behind, Damaged
 from aerogramme.log import checkpoint, rules
-from aerogramme.log.clock import Clock, ms_of, wall_ms
-from aerogramme.log.entry import KIND, NO_LINK, PARTITION, Entry, Op, decode, encode, link, parse_key
+from aerogramme.log.clock import Clock, wall_ms
+from aerogramme.log.entry import (
+    KIND,
+    NO_LINK,
+    PARTITION,
+    Entry,
+    Op,
+    SegmentRef,
+    decode,
+    encode,
+    link,
+    parse_key,
+)
+from aerogramme.log.history import SILENCE
 from aerogramme.log.ids import MAX_COUNT
 from aerogramme.log.segment import Segments
 from aerogramme.log.state import State
@@ -22,9 +34,9 @@ from aerogramme.store.port import Cursor, Row, Store
 log = logging.getLogger(__name__)
 
 ROW_MAX = 48 * 1024  # octets of a sealed entry that is a row; the store's rows are small, up to about 64 KiB
-SILENCE_MS = 60 * 60 * 1000  # a replica that was silent for so long is not used again: see checkpoint.py
 FOLD_ENTRIES = 256  # entries after a checkpoint that make another worth it: reading them takes some 10 ms
 FOLD_INLINE = 4 * 1024 * 1024  # or so many octets of digests in them, which stay in memory until then
+SEGMENT = 1000  # contents of a merged segment: some MB of text, read with one request
 MAX_ROUNDS = 100  # of settling; two or three is what it takes, and each ends unless others keep appending
 
 
@@ -62,6 +74,9 @@ class Journal:
         self._clock = clock
         self._random = random
         self._lock = trio.Lock()
+        self._folding = trio.Lock()
+        self._merged: list[int] = []  # segments whose contents are in others now
+        self._unmergeable: set[int] = set()  # and segments next to which one cannot be read
         self._cursor: Cursor | None = None
         self._reads_begun = self._reads_done = 0
         self._changed = trio.Event()
@@ -136,7 +151,7 @@ class Journal:
         new = [row for row in rows if self._is_new(row.key)]
         large = [row.key for row in new if not row.value]
         bodies = (
-            dict(zip(large, await self._store.get_many(list(map(_spilled, large))), strict=True))
+            dict(zip(large, await self._store.get_many(list(map(spilled, large))), strict=True))
             if large
             else {}
         )
@@ -207,6 +222,75 @@ class Journal:
                 self._publish()
                 return entry
 
+    async def fold(self, *, force: bool = False) -> bool:
+        """Writes a checkpoint, if what came after the last one makes it worth it (or if told to).
+
+        Reading and appending go on meanwhile. Raises Unavailable: then the checkpoint may be there.
+        """
+        if not force and not self._worth_a_checkpoint():
+            return False
+        async with self._folding:
+            if not force and not self._worth_a_checkpoint():
+                return False
+            self._drop_merged()
+            merged = await self._merge_segments()
+            async with self._lock:
+                await self._read()
+                await self._settle()
+                if merged:
+                    old, new = merged
+                    self.state.replace_segments(old, new)
+                    self._merged = old
+                snapshot = checkpoint.take(self.state, self._keyring)
+            try:
+                for name, body in snapshot.objects:
+                    await self._store.put(name, body)
+            except BaseException:
+                checkpoint.failed(self.state, snapshot)
+                raise
+            checkpoint.stored(self.state, snapshot)
+            return True
+
+    def _worth_a_checkpoint(self) -> bool:
+        history, state = self.state.history, self.state
+        tail = sum(len(trail.records) for trail in history.trails.values())
+        return tail >= FOLD_ENTRIES or (tail > 0 and state.inline_size >= FOLD_INLINE)
+
+    def _drop_merged(self) -> None:
+        """Let go of the inline digests that the fold before has put into other segments."""
+        for index in self._merged:
+            ref = self.state.segments[index]
+            self.state.segments[index] = SegmentRef(ref.name, ref.contents, ref.groups)
+        self._merged = []
+
+    async def _merge_segments(self) -> tuple[list[int], list[SegmentRef]] | None:
+        """New segments of about SEGMENT contents, stored, in place of small ones: old indices, new ones."""
+        named = sorted(self.state.named_segments() - self._unmergeable)
+        small = [i for i in named if _is_small(self.state.segments[i])]
+        old: list[int] = []
+        new: list[SegmentRef] = []
+        batch: list[int] = []
+        for index in [*small, None]:
+            size = sum(len(self.state.segments[i].contents) for i in batch)
+            if batch and (index is None or size + len(self.state.segments[index].contents) > SEGMENT):
+                if len(batch) == 1 and self.state.segments[batch[0]].inline is None:
+                    batch = [] if index is None else [index]
+                    continue
+                try:
+                    packed = await self.segments.merge(batch)
+                except Damaged as e:  # they stay as they are: all that can be read, stays readable
+                    log.error("digests of account %s cannot be read: %s", self._keyring.account.hex(), e)
+                    self._unmergeable.update(batch)
+                else:
+                    for name, body in packed.objects:
+                        await self._store.put(name, body)
+                    old += batch
+                    new.append(packed.ref)
+                batch = []
+            if index is not None:
+                batch.append(index)
+        return (old, new) if new else None
+
     async def _settle(self) -> None:
         """Append what the rules ask for, until they ask for nothing."""
         if self.settled and self.version == self.state.version:
@@ -237,7 +321,7 @@ class Journal:
         value = self._keyring.seal(KIND, entry.key, plain)
         objects = draft.objects
         if len(value) > ROW_MAX:
-            objects, value = [(_spilled(entry.key), value), *objects], b""
+            objects, value = [(spilled(entry.key), value), *objects], b""
         try:
             self._cursor = await self._store.append(
                 PARTITION,
@@ -261,7 +345,7 @@ class Journal:
         history = self.state.history
         self._clock.saw(history.clock)
         clock = self._clock.next()
-        if self._seq and ms_of(clock) - ms_of(self._last_clock) > SILENCE_MS:
+        if self._seq and clock - self._last_clock > SILENCE:
             self._new_replica()
         first = self._seq == 0
         return Entry(
@@ -288,6 +372,10 @@ class Journal:
         self._news: dict[int, int] = {}  # what was read since the last entry: replica -> last seq
 
 
-def _spilled(key: str) -> str:
+def _is_small(ref: SegmentRef) -> bool:
+    return ref.inline is not None or len(ref.contents) < SEGMENT // 2
+
+
+def spilled(key: str) -> str:
     """The object that holds an entry which is too large for a row."""
     return f"entry/{key}"

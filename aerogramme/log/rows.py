@@ -49,6 +49,7 @@ class Rows:
         self.contents: array[int] = array("Q")
         self.highestmodseq = 0
         self.dirty: set[int] = set()  # pieces that are not as the last checkpoint has them
+        self.pieces: dict[int, str] = {}  # and the names of those that it has
         self._index: IdMap | None = None  # visible message -> UID; made when first needed
         self._recent: list[tuple[int, array[int]]] = []  # (clock, UIDs) of the last changes
         self._recent_from = 0  # every change above this clock is in `_recent`
@@ -191,6 +192,10 @@ class Rows:
             self.dirty.update(range(uids[0] >> PIECE_BITS, (uids[-1] >> PIECE_BITS) + 1))
         else:
             self.dirty.update({uid >> PIECE_BITS for uid in uids})
+
+    def recent_from(self, clock: int) -> None:
+        """Changes are remembered from this clock on; what was before is in a checkpoint."""
+        self._recent_from = clock
 
     def _remember(self, clock: int, uids: "array[int]") -> None:
         if uids:

@@ -129,10 +129,10 @@ def pack(
     packed = {group: pack_group(fields) for group, fields in groups.items()}
     name = os.urandom(16).hex()
     if sum(map(len, packed.values())) <= inline_max:
-        return Packed(SegmentRef(name, Runs.of(contents), packed), ())
+        return Packed(SegmentRef(name, Runs.of(contents), tuple(packed), packed), ())
     names = {group: object_name(name, group) for group in packed}
     objects = [(names[g], keyring.seal(KIND, names[g], plain)) for g, plain in packed.items()]
-    return Packed(SegmentRef(name, Runs.of(contents)), objects)
+    return Packed(SegmentRef(name, Runs.of(contents), tuple(packed)), objects)
 
 
 class ContentMap:
@@ -198,6 +198,17 @@ class ContentMap:
                     yield -1, 0, count
                 first, left = first + count, left - count
 
+    def rebuild(self, refs: Mapping[int, SegmentRef]) -> None:
+        """Forget all places, and take those in these segments, by index."""
+        for column in self._firsts, self._counts, self._segments, self._positions:
+            del column[:]
+        for index, ref in refs.items():
+            self.put(index, ref.contents)
+
+    def segments(self) -> set[int]:
+        """The indices of all segments that have a content."""
+        return set(self._segments)
+
     def __contains__(self, content: int) -> bool:
         return self.find(content) is not None
 
@@ -208,7 +219,8 @@ class ContentMap:
 class Segments:
     """The segments of an account: loads groups, keeps some, and packs new ones.
 
-    Segments have indices, which stay good while the account is open: `State.contents` names them so.
+    Segments have indices: `State.contents` names them so. A fold merges small segments into new ones; the old
+    indices stay good until the fold after that.
     """
 
     def __init__(
@@ -225,6 +237,16 @@ class Segments:
     def pack(self, contents: Iterable[int], groups: Mapping[str, Mapping[str, Sequence[bytes]]]) -> Packed:
         """A segment for a new entry."""
         return pack(self._keyring, contents, groups)
+
+    async def merge(self, indices: Sequence[int]) -> Packed:
+        """One new segment, never inline, of the contents of several. Raises Damaged, Unavailable."""
+        refs = [self._refs[index] for index in indices]
+        groups = {}
+        for group in sorted({group for ref in refs for group in ref.groups}):
+            groups[group] = _joined(await self.load(indices, group))
+            await trio.lowlevel.checkpoint()  # packing takes some milliseconds: others have their turn
+        contents = [content for ref in refs for content in ref.contents]
+        return pack(self._keyring, contents, groups, inline_max=-1)
 
     async def load(self, indices: Sequence[int], group: str) -> list[Columns]:
         """A group of several segments, in the order asked, with one trip to the store.
@@ -290,6 +312,21 @@ def _opened(packed: bytes | None, count: int) -> Columns:
     if packed is None:
         raise Damaged("a segment has no such group")
     return unpack_group(packed, count)
+
+
+def _joined(parts: Sequence[Columns]) -> dict[str, Column]:
+    """Columns one below the other."""
+    fields = list(parts[0])
+    if any(list(part) != fields for part in parts):
+        raise Damaged("segments differ in their fields")
+    joined = {}
+    for field in fields:
+        ends, end = array("Q"), 0
+        for part in parts:
+            ends.extend(end + e for e in part[field].ends)
+            end += len(part[field].joined)
+        joined[field] = Column(b"".join(part[field].joined for part in parts), ends)
+    return joined
 
 
 def _size(columns: Columns) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aerogramme.log.clock import COUNTER_BITS
 from aerogramme.log.entry import (
     Add,
     Again,
@@ -17,13 +16,9 @@ from aerogramme.log.entry import (
     encode,
 )
 from aerogramme.log.flagsets import Flagsets
-from aerogramme.log.history import History
+from aerogramme.log.history import MARGIN, History
 from aerogramme.log.segment import ContentMap
 from aerogramme.log.table import Table
-
-# How long an entry may take to become visible and still be found by whoever starts from a checkpoint: the
-# tail is read from that much before it. Stores take seconds; ten minutes outlast a reboot of a node.
-MARGIN = 10 * 60 * 1000 << COUNTER_BITS
 
 Attribute = tuple[int, Any]  # clock, value: the greater wins
 
@@ -143,6 +138,25 @@ class State:
         if isinstance(op, Add) and op.segment is not None:
             self.add_segment(op.segment)
         self.table(op.mailbox).apply(op, clock)
+
+    def drop_mailbox(self, mailbox: int) -> None:
+        """Forget a deleted mailbox, of which nothing is left."""
+        del self.tables[mailbox], self.attributes[mailbox]
+        self._attributes_version += 1
+
+    def named_segments(self) -> set[int]:
+        """The indices of the segments that have a content."""
+        return self.contents.segments()
+
+    def replace_segments(self, old: Sequence[int], new: Sequence[SegmentRef]) -> None:
+        """Segments have been merged into new ones, which have all their contents."""
+        kept = self.named_segments().difference(old)
+        refs = {index: self.segments[index] for index in sorted(kept)}
+        for ref in new:
+            refs[len(self.segments)] = ref
+            self.segments.append(ref)
+        self.contents.rebuild(refs)
+        self.inline_size = sum(len(p) for ref in refs.values() for p in (ref.inline or {}).values())
 
     def add_segment(self, segment: SegmentRef) -> None:
         """Digests have come."""

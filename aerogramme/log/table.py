@@ -94,6 +94,22 @@ class Table(Rows):
         found += [m for m, hidden in self.hidden.items() if low <= hidden.modseq <= high]
         return found + [m for m, q in self.early.items() if low <= q <= high]
 
+    def forget(self, before: int) -> None:
+        """Drop the tombstones of messages that were last touched before a clock."""
+        ids, (uids, modseqs) = self.tombs.ids, self.tombs.columns
+        old = [at for at, q in enumerate(modseqs) if q < before]
+        if not old:
+            return
+        for at in old:
+            self.forgotten = max(self.forgotten, modseqs[at])
+            claims = self.claims.pop(ids[at], {uids[at]})
+            self.forgotten_uid = max(self.forgotten_uid, *claims)
+            for uid in claims & self.claimed.keys():
+                self.claimed[uid].discard(ids[at])
+                if not self.claimed[uid]:
+                    del self.claimed[uid]
+        self.tombs.keep([q >= before for q in modseqs])
+
     # --- applying entries
 
     def apply(self, op: MessageOp, clock: int) -> None:

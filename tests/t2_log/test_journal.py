@@ -8,6 +8,7 @@ from aerogramme.log.journal import Draft, Journal
 from aerogramme.seal import Keyring
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.sqlite import SqliteStores
+from tests.helpers.log_facts import facts_of
 
 ACCOUNT = bytes(range(16))
 
@@ -98,3 +99,29 @@ async def test_a_large_entry_is_spilled(stores, keyring):
     two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
     assert len(two.state.table(1)) == 20_000
     assert two.state.table(1).flags == one.state.table(1).flags
+
+
+async def test_a_checkpoint_opens_to_the_same_state(stores, keyring):
+    store = await new_store(stores)
+    one = await Journal.open(store, keyring, ACCOUNT)
+    await one.commit(lambda s: Draft([MailboxOp(9, "INBOX", "", False, 7), Subscribe("INBOX", True)]))
+    for _ in range(10):
+        await one.commit(lambda s: Draft([add(one, 9, 1000, ("Work",))]))
+    await one.commit(lambda s: Draft([Flags(9, one.state.table(9).ids[5000:5010], ("\\Seen",), ("work",))]))
+    await one.commit(lambda s: Draft([Remove(9, one.state.table(9).ids[:10])]))
+    assert await one.fold(force=True)
+    first = set(await store.list("piece/"))
+    assert len(first) == 3
+    await one.commit(lambda s: Draft([Flags(9, one.state.table(9).ids[-2:], ("\\Seen",))]))
+    await one.fold(force=True)
+    assert len(set(await store.list("piece/")) - first) == 1  # what has not changed is named again
+    await one.commit(lambda s: Draft([Flags(9, one.state.table(9).ids[-3:-2], ("\\Seen",))]))
+    two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    assert_same(one.state, two.state)
+    await two.commit(lambda s: Draft([Flags(9, two.state.table(9).ids[:2], (), ("WORK",))]))
+    await one.refresh()
+    assert_same(one.state, two.state)
+
+
+def assert_same(a, b):
+    assert facts_of(a) == facts_of(b)
