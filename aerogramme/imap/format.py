@@ -1,7 +1,7 @@
 """Values as IMAP writes them: strings, mailbox names, flags, sets, status lines."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from aerogramme.imap import mutf7
@@ -69,27 +69,19 @@ def sequence_set(numbers: Iterable[int]) -> bytes:
     return b",".join(parts)
 
 
-def uid_sets(pairs_from: Iterable[int], pairs_to: Iterable[int]) -> tuple[bytes, bytes]:
-    """The two sets of COPYUID (RFC 4315 §3): they are read in parallel, so a range ends where either one
-    breaks.
+def uid_sets(source: Sequence[int], target: Sequence[int]) -> tuple[bytes, bytes]:
+    """The two sets of COPYUID (RFC 4315 §3), for `source[i]` that became `target[i]`; not empty.
 
-    Both iterables have one length; the numbers may come in any order, and are written in that order.
+    They are read in parallel, in their order: a range ends in both where it ends in either.
     """
-    left: list[tuple[int, int]] = []
-    right: list[tuple[int, int]] = []
-    first_a = last_a = first_b = last_b = -2
-    for a, b in zip(pairs_from, pairs_to, strict=True):
-        if a == last_a + 1 and b == last_b + 1:
-            last_a, last_b = a, b
-            continue
-        if first_a >= 0:
-            left.append((first_a, last_a))
-            right.append((first_b, last_b))
-        first_a, last_a, first_b, last_b = a, a, b, b
-    if first_a >= 0:
-        left.append((first_a, last_a))
-        right.append((first_b, last_b))
-    return ranges(left), ranges(right)
+    starts = [0]
+    for i in range(1, len(source)):
+        if source[i] != source[i - 1] + 1 or target[i] != target[i - 1] + 1:
+            starts.append(i)
+    spans = list(zip(starts, [*starts[1:], len(source)], strict=True))
+    return ranges([(source[i], source[j - 1]) for i, j in spans]), ranges(
+        [(target[i], target[j - 1]) for i, j in spans]
+    )
 
 
 def ranges(spans: Iterable[tuple[int, int]]) -> bytes:

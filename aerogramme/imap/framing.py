@@ -154,26 +154,8 @@ class Framer:
         """Stores what the client sent."""
         self._buffer += data
 
-    @property
-    def pending(self) -> int:
-        """The number of octets received and not yet given out."""
-        return len(self._buffer)
-
-    @property
-    def idle(self) -> bool:
-        """Whether the client stands between two commands."""
-        return self._state == "line" and not self._text and not self._buffer
-
-    def discard(self) -> None:
-        """Forgets what was received: nothing that came before TLS may count after it (RFC 3501 §6.2.1)."""
-        self._buffer.clear()
-        self._searched = 0
-        self._text.clear()
-        self._state = "line"
-
     def next_line(self) -> Line | Rejected | None:
-        """One line as it stands, for what is no command: DONE (RFC 2177 §3), a SASL response (RFC 3501
-        §6.2.2).
+        """One line as it stands: DONE (RFC 2177 §3) or a SASL response (RFC 3501 §6.2.2).
 
         None until it is there. Blank lines are lines here: an empty SASL response is one.
         """
@@ -234,8 +216,7 @@ class Framer:
         return CONTINUE if self._synchronizing else b""
 
     def refuse(self) -> None:
-        """Gives up the APPEND at hand, before or amid its message: the session answers, the octets are
-        skipped.
+        """Gives up the APPEND at hand, before, amid or behind its message: the rest of it is skipped.
 
         A client that was not asked for its literal does not send it (RFC 3501 §7.5).
         """

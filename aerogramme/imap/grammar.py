@@ -14,7 +14,7 @@ from aerogramme.errors import BadSyntax, UnknownCharset
 from aerogramme.imap import commands
 from aerogramme.imap.commands import Command, StatusItem
 from aerogramme.imap.framing import AppendHead, tag_of
-from aerogramme.imap.grammar_fetch import fetch, storable, store
+from aerogramme.imap.grammar_fetch import fetch, store
 from aerogramme.imap.grammar_search import search
 from aerogramme.imap.scanner import LARGEST_32, LARGEST_63, Scanner
 from aerogramme.mailbox.search_keys import STAR, SequenceSet
@@ -57,7 +57,8 @@ def parse_append(head: AppendHead, *, utf8: bool = False) -> commands.Append:
     append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal
     """
     found = _START.match(head.text)
-    assert found is not None  # the framing has seen the tag and the name
+    if found is None:
+        raise BadSyntax("Expected a tag, a space and a command", tag=tag_of(head.text))
     tag = head.text[: found.start(1) - 1]
     scanner = Scanner(head.text, found.end(), utf8=utf8)
     try:
@@ -67,9 +68,9 @@ def parse_append(head: AppendHead, *, utf8: bool = False) -> commands.Append:
         flags: tuple[str, ...] = ()
         date = None
         if scanner.at(b"("):
-            # quirk_append_flags: imapsync and imap-backup copy flags as other servers had them, `\$NOTJUNK`
-            # too; a refusal ends their run.
-            flags = storable(scanner.flag_list(), lenient=True)
+            # quirk_append_flags: imapsync and imap-backup copy system flags that nobody knows (`\$NOTJUNK`),
+            # and a refusal ends their run. They are left out where flags are stored.
+            flags = scanner.flag_list()
             scanner.sp()
         if scanner.at(b'"'):
             # The index holds unsigned 32 bits: 1970 to 2106.

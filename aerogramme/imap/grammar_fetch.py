@@ -6,7 +6,7 @@ from typing import Final, Literal
 from aerogramme.errors import BadSyntax
 from aerogramme.imap import format as out
 from aerogramme.imap.commands import Att, Fetch, FetchItem, Section, Store
-from aerogramme.imap.scanner import LARGEST_63, Scanner
+from aerogramme.imap.scanner import LARGEST_63, SYSTEM_FLAGS, Scanner
 
 MACROS: Final[dict[bytes, tuple[FetchItem, ...]]] = {
     b"ALL": (Att.FLAGS, Att.INTERNALDATE, Att.SIZE, Att.ENVELOPE),
@@ -200,21 +200,6 @@ def store(scanner: Scanner, tag: bytes, uid: bool = False) -> Store:
             scanner.sp()
             bare.append(scanner.flag())
         flags = tuple(bare)
-    return Store(tag, numbers, _MODES[found[1]], storable(flags), bool(found[2]), uid, unchanged_since)
-
-
-def storable(flags: tuple[str, ...], *, lenient: bool = False) -> tuple[str, ...]:
-    """The flags that a client can set, none twice: without \\Recent (RFC 3501 §2.3.2).
-
-    `lenient`: unknown system flags are left out instead of refused.
-    """
-    kept: dict[str, str] = {}
-    for flag in flags:
-        if flag[0] != "\\" or flag in _SETTABLE:
-            kept.setdefault(flag.lower(), flag)
-        elif flag != "\\Recent" and not lenient:
-            raise BadSyntax("Unknown system flag")
-    return tuple(kept.values())
-
-
-_SETTABLE: Final = frozenset(("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft"))
+    if any(flag[0] == "\\" and flag.lower() not in SYSTEM_FLAGS for flag in flags):
+        raise BadSyntax("Unknown system flag")
+    return Store(tag, numbers, _MODES[found[1]], flags, bool(found[2]), uid, unchanged_since)

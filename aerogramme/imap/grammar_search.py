@@ -199,13 +199,14 @@ def _charset(name: bytes) -> str:
     """The codec of a charset. Only names known beforehand: codecs.lookup remembers whatever it is asked."""
     known = normalize_encoding(name.decode("ascii", "replace")).lower()
     known = aliases.get(known, known)
-    if known in _CODECS:
+    if known in CODECS:
         return known
     raise UnknownCharset("Unknown charset")
 
 
-# Python has base64 and the like among its codecs, too; their names end so.
-_CODECS: Final = frozenset(
-    {name for name in aliases.values() if not name.endswith("_codec")} - {"mbcs", "rot_13"}
+# Python has base64 and the like among its codecs, too; their names end so. UTF-7 can spell half a surrogate
+# pair.
+CODECS: Final = frozenset(
+    {name for name in aliases.values() if not name.endswith("_codec")} - {"mbcs", "rot_13", "utf_7"}
     | {"koi8_u", "cp737", "cp874"}
 )

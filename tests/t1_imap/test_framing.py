@@ -235,15 +235,6 @@ def test_before_login_an_append_is_a_command_like_any_other() -> None:
     ]
 
 
-def test_what_came_in_the_clear_is_forgotten() -> None:
-    framer = Framer()
-    framer.receive(b"a STARTTLS\r\nb LOGIN {3}\r\nx")
-    assert framer.next_event() == CommandText(b"a STARTTLS")
-    framer.discard()
-    framer.receive(b"c NOOP\r\n")
-    assert framer.next_event() == CommandText(b"c NOOP")
-
-
 def test_many_small_literals_take_linear_time() -> None:
     # A quadratic framer would need minutes for it.
     data = b"a X" + b" {0+}\r\n" * 100_000 + b"\r\nb NOOP\r\n"

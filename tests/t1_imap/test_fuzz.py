@@ -7,8 +7,9 @@ from aerogramme.errors import BadSyntax, UnknownCharset
 from aerogramme.imap import commands as c
 from aerogramme.imap.framing import AppendHead, CommandText, Framer, Rejected, after_login
 from aerogramme.imap.grammar import COMMANDS, UID_COMMANDS, parse, parse_append
-from aerogramme.imap.grammar_search import ARGUMENTS, SIMPLE
+from aerogramme.imap.grammar_search import ARGUMENTS, CODECS, SIMPLE
 from aerogramme.imap.states import RULES
+from aerogramme.mailbox.search_keys import Text
 from tests.helpers import imap_commands as client
 from tests.helpers.feed import events
 
@@ -88,6 +89,14 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(text)
 
 
+appends = st.tuples(
+    st.binary(max_size=2),
+    st.sampled_from([b" APPEND ", b" append x "]),
+    nonsense,
+    st.sampled_from([b"{3}", b"~{3+}"]),
+).map(b"".join)
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.binary(max_size=40) | nonsense | nonsense.map(lambda text: b"a " + text) | mutated(), st.booleans())
 def test_read_or_refused(text: bytes, utf8: bool) -> None:
@@ -112,7 +121,7 @@ def test_append_is_read_or_refused(text: bytes) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(nonsense | mutated(), max_size=4))
+@given(st.lists(nonsense | mutated() | appends, max_size=4))
 def test_the_next_command_is_understood(lines: list[bytes]) -> None:
     framer = Framer(after_login(1000))
     framer.receive(b"\r\n".join(lines))
@@ -120,11 +129,22 @@ def test_the_next_command_is_understood(lines: list[bytes]) -> None:
     framer.receive(b"\r\n" * 2000 + b"z NOOP\r\n")
     read: list[c.Command] = []
     for event in events(framer):
-        if isinstance(event, CommandText):
+        if isinstance(event, CommandText | AppendHead):
             try:
-                read.append(parse(event.text))
+                read.append(parse_append(event) if isinstance(event, AppendHead) else parse(event.text))
             except (BadSyntax, UnknownCharset):
                 continue
         elif isinstance(event, Rejected) and event.fatal:
             return
     assert read[-1] == c.Noop(b"z")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(CODECS)), st.binary(max_size=8).filter(lambda octets: 0 not in octets))
+def test_a_search_text_is_text_in_any_charset(codec: str, octets: bytes) -> None:
+    try:
+        command = parse(b"a SEARCH CHARSET %b TEXT {%d}\r\n%b" % (codec.encode(), len(octets), octets))
+    except BadSyntax:
+        return
+    assert isinstance(command, c.Search) and isinstance(command.key, Text)
+    command.key.text.encode("utf-8")  # raises for half a surrogate pair

@@ -194,10 +194,10 @@ GOOD: list[tuple[bytes, Command]] = [
     (b"a STORE 1 FLAGS ()", c.Store(T, ONE, "=", ())),
     (
         b"a STORE 1 +flags.silent (\\deleted $Junk $junk)",
-        c.Store(T, ONE, "+", ("\\Deleted", "$Junk"), True),
+        c.Store(T, ONE, "+", ("\\Deleted", "$Junk", "$junk"), True),
     ),
     (b"a UID STORE 1 -FLAGS \\Seen x", c.Store(T, ONE, "-", ("\\Seen", "x"), uid=True)),
-    (b"a STORE 1 FLAGS (\\Recent \\Seen)", c.Store(T, ONE, "=", ("\\Seen",))),
+    (b"a STORE 1 FLAGS (\\Recent \\Seen)", c.Store(T, ONE, "=", ("\\Recent", "\\Seen"))),
     (
         b"a STORE 1 (UNCHANGEDSINCE 0) FLAGS.SILENT (x)",
         c.Store(T, ONE, "=", ("x",), True, unchanged_since=0),
@@ -311,7 +311,12 @@ APPENDS = [
     (b'a APPEND x "7-Jul-1996 02:44:25 +0000" ', "x", (), 836707465),
     (b'a APPEND x "01-Jan-1900 00:00:00 +0000" ', "x", (), 0),
     (b'a APPEND x "31-Dec-9999 23:59:60 -0000" ', "x", (), 2**32 - 1),
-    (b"a APPEND x (\\* \\$NOTJUNK \\Recent $Junk \\seen) ", "x", ("$Junk", "\\Seen"), None),
+    (
+        b"a APPEND x (\\* \\$NOTJUNK \\Recent $Junk \\seen) ",
+        "x",
+        ("\\*", "\\$NOTJUNK", "\\Recent", "$Junk", "\\Seen"),
+        None,
+    ),
 ]
 
 

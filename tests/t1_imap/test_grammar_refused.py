@@ -227,7 +227,8 @@ def test_a_password_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "charset", [b"FOO", b"base64", b"rot13", b"zlib", b"idna", b"unicode_escape", b'"\xff"', b"mbcs"]
+    "charset",
+    [b"FOO", b"base64", b"rot13", b"zlib", b"idna", b"unicode_escape", b'"\xff"', b"mbcs", b"utf-7"],
 )
 def test_unknown_charsets(charset: bytes) -> None:
     with pytest.raises(UnknownCharset) as caught:
