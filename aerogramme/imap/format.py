@@ -74,10 +74,11 @@ def uid_sets(source: Sequence[int], target: Sequence[int]) -> tuple[bytes, bytes
 
     They are read in parallel, in their order: a range ends in both where it ends in either.
     """
-    starts = [0]
-    for i in range(1, len(source)):
-        if source[i] != source[i - 1] + 1 or target[i] != target[i - 1] + 1:
-            starts.append(i)
+    starts = [
+        i
+        for i in range(len(source))
+        if i == 0 or source[i] != source[i - 1] + 1 or target[i] != target[i - 1] + 1
+    ]
     spans = list(zip(starts, [*starts[1:], len(source)], strict=True))
     return ranges([(source[i], source[j - 1]) for i, j in spans]), ranges(
         [(target[i], target[j - 1]) for i, j in spans]

@@ -178,24 +178,20 @@ class Framer:
                     if event is not None:
                         return event
                 case "literal":
-                    self._need -= self._move(self._text)
+                    self._text += self._take()
                     if self._need:
                         return None
                     self._state = "line"
                 case "message":
-                    taken = bytes(self._buffer[: self._need])
-                    if not taken and self._need:
-                        return None
-                    del self._buffer[: len(taken)]
-                    self._need -= len(taken)
+                    taken = self._take()
                     if not self._need:
                         self._state = "behind"
+                    elif not taken:
+                        return None
                     if taken:
                         return AppendData(taken)
                 case "skip":
-                    skipped = min(self._need, len(self._buffer))
-                    del self._buffer[:skipped]
-                    self._need -= skipped
+                    self._take()
                     if self._need:
                         return None
                     self._state = "skip line"
@@ -227,11 +223,16 @@ class Framer:
         else:
             self._state = "skip line" if self._state == "behind" else "skip"
 
-    def _move(self, target: bytearray) -> int:
-        data = self._buffer[: self._need]
-        target += data
-        del self._buffer[: len(data)]
-        return len(data)
+    def _take(self) -> bytes:
+        """What is there of the literal at hand."""
+        if len(self._buffer) <= self._need:  # the usual case amid a long message: no slice, one copy
+            taken = bytes(self._buffer)
+            self._buffer.clear()
+        else:
+            taken = bytes(self._buffer[: self._need])
+            del self._buffer[: self._need]
+        self._need -= len(taken)
+        return taken
 
     def _take_line(self) -> bytes | Rejected | None:
         """The next line without its end, None if that has not come yet, Rejected if it cannot be taken."""
