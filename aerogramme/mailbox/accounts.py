@@ -10,6 +10,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 
 import trio
+from trio import sleep
 
 from aerogramme.errors import AerogrammeError, AuthenticationFailed, NoSuchUser, Unavailable
 from aerogramme.mailbox.account import Account
@@ -88,7 +89,7 @@ class Accounts:
         Raises AuthenticationFailed; Unavailable.
         """
         address = [] if peer is None else [f"address {peer}"]
-        await trio.sleep(self._throttle.begin(address))
+        await sleep(self._throttle.begin(address))
         if account_id is not None and account_id in self._open:
             login = await self._recall(self._open[account_id], secret)
             if login is not None:
@@ -98,7 +99,7 @@ class Accounts:
         if account_id is None:
             await waste_time(secret)
             raise AuthenticationFailed
-        await trio.sleep(self._throttle.begin(names[-1:]))
+        await sleep(self._throttle.begin(names[-1:]))
         login = await self._unlock(account_id, secret)
         self._throttle.right(names)
         return login

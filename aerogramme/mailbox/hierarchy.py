@@ -82,7 +82,7 @@ def rename(
     inner = below(name, state.names)
     if name not in state.names and not inner:
         raise NoSuchMailbox
-    if new == INBOX or new in state.names:
+    if new in (INBOX, name) or new in state.names:
         raise AlreadyExists("There is a mailbox of the new name")
     if new.startswith(name + DELIMITER) and name != INBOX:
         raise Refused("A mailbox cannot go below itself")

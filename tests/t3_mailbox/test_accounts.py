@@ -1,0 +1,191 @@
+"""Logins: who gets in, how fast the second time, how slow with wrong passwords, and when accounts close."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from aerogramme.errors import AuthenticationFailed, NoSuchUser
+from aerogramme.mailbox import keys
+from aerogramme.mailbox.accounts import Accounts, LetterBoxes
+from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.throttle import FREE
+from aerogramme.seal import Secret, Slot
+from tests.t3_mailbox.conftest import CHEAP, PASSWORD, World
+
+ID = "00" * 16
+WRONG = Secret("wrong")
+
+
+@pytest.fixture
+async def accounts(world: World, nursery) -> AsyncIterator[Accounts]:
+    await world.create()
+    pool = Accounts(world.stores)
+    await nursery.start(pool.run)
+    yield pool
+    nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def unlocks(monkeypatch, accounts) -> list[str]:
+    """One line for each password that was really stretched."""
+    calls: list[str] = []
+    unlock = Slot.unlock
+
+    def counted(self, secret):
+        calls.append(self.kind)
+        return unlock(self, secret)
+
+    monkeypatch.setattr(Slot, "unlock", counted)
+    return calls
+
+
+@pytest.fixture
+def slow(monkeypatch) -> list[float]:
+    """How long tries were made to wait; nobody really waits."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            waits.append(seconds)
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("aerogramme.mailbox.accounts.sleep", sleep)
+    return waits
+
+
+async def test_all_sessions_of_a_user_share_one_account(accounts, unlocks) -> None:
+    first = await accounts.login(ID, PASSWORD, "10.0.0.1")
+    assert len(unlocks) == 1
+    second = await accounts.login(ID, PASSWORD, "10.0.0.2")
+    assert first.account is second.account
+    assert len(unlocks) == 1, "the second login costs no Argon2id"
+    first.release()
+    first.release()
+    assert accounts.open_count == 1, "the second session is still there"
+    second.release()
+
+
+async def test_logins_at_once_open_one_account(accounts, unlocks) -> None:
+    logins = []
+
+    async def login() -> None:
+        logins.append(await accounts.login(ID, PASSWORD, "10.0.0.1"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(login)
+    assert len({id(login.account) for login in logins}) == 1
+    assert accounts.open_count == 1
+
+
+async def test_wrong_passwords_always_cost_the_full_price(accounts, unlocks, slow) -> None:
+    login = await accounts.login(ID, PASSWORD, "10.0.0.1")
+    for n in range(FREE + 3):
+        with pytest.raises(AuthenticationFailed):
+            await accounts.login(ID, WRONG, f"10.0.1.{n}")
+        assert len(unlocks) == 2 + n
+    assert slow == [0.25, 0.5, 1.0], "slowed down by account, wherever they come from"
+    slow.clear()
+    again = await accounts.login(ID, PASSWORD, "10.0.0.1")
+    assert slow == [], "a password that is remembered does not wait for those of others"
+    assert again.account is login.account
+
+
+async def test_one_address_is_slowed_down_whatever_names_it_tries(world, accounts, slow) -> None:
+    other = await world.create("11" * 16)
+    for account_id in (ID, other, None, "22" * 16, None):
+        with pytest.raises(AuthenticationFailed):
+            await accounts.login(account_id, WRONG, "10.0.0.1")
+    assert slow == [0.25, 0.5]
+    with pytest.raises(AuthenticationFailed):
+        await accounts.login(None, WRONG, "10.0.0.2")
+    with pytest.raises(AuthenticationFailed):
+        await accounts.login(None, WRONG, None)
+    assert slow == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("account_id", [None, "22" * 16])
+async def test_names_that_nobody_has_cost_the_same_and_say_the_same(
+    accounts, monkeypatch, account_id
+) -> None:
+    created: list[Secret] = []
+    monkeypatch.setattr(Slot, "create", lambda secret: created.append(secret))
+    with pytest.raises(AuthenticationFailed) as unknown:
+        await accounts.login(account_id, WRONG, "10.0.0.1")
+    with pytest.raises(AuthenticationFailed) as wrong:
+        await accounts.login(ID, WRONG, "10.0.0.1")
+    assert str(unknown.value) == str(wrong.value)
+    assert created == [WRONG], "a password was stretched all the same"
+
+
+async def test_a_changed_password_is_forgotten_at_once(world, accounts, unlocks) -> None:
+    login = await accounts.login(ID, PASSWORD, None)
+    store = await world.stores.another().open(ID)  # as another process
+    await keys.change_password(store, ID, PASSWORD, Secret("new"), CHEAP)
+    with pytest.raises(AuthenticationFailed):
+        await accounts.login(ID, PASSWORD, None)
+    again = await accounts.login(ID, Secret("new"), None)
+    assert again.account is login.account
+    assert await audit(login.account) == [], "whose keyring is the one before the change"
+    before = len(unlocks)
+    await accounts.login(ID, Secret("new"), None)
+    assert len(unlocks) == before
+
+
+async def test_a_read_only_app_password_stays_read_only(world, accounts) -> None:
+    store = await world.stores.open(ID)
+    await keys.add_slot(store, ID, PASSWORD, Secret("app"), "backup", read_only=True, params=CHEAP)
+    logins = [await accounts.login(ID, secret, None) for secret in (PASSWORD, Secret("app")) * 2]
+    assert [login.read_only for login in logins] == [False, True, False, True]
+
+
+async def test_an_account_lingers_and_closes(world, autojump_clock) -> None:
+    await world.create()
+    async with trio.open_nursery() as nursery:
+        pool = Accounts(world.stores, linger=60.0)
+        await nursery.start(pool.run)
+        login = await pool.login(ID, PASSWORD, None)
+        login.release()
+        await trio.sleep(50)
+        again = await pool.login(ID, PASSWORD, None)
+        assert again.account is login.account
+        await trio.sleep(50)
+        assert pool.open_count == 1, "the first linger was overtaken"
+        again.release()
+        await trio.sleep(59)
+        assert pool.open_count == 1
+        await trio.sleep(2)
+        assert pool.open_count == 0
+        other = await pool.login(ID, PASSWORD, None)
+        assert other.account is not login.account
+        nursery.cancel_scope.cancel()
+
+
+async def test_no_secret_is_shown(accounts) -> None:
+    login = await accounts.login(ID, PASSWORD, None)
+    shown = repr([accounts._open[ID], login, login.account, accounts])
+    assert "horse" not in shown
+    assert not any(digest.hex() in shown or repr(digest) in shown for digest in accounts._open[ID].known)
+
+
+async def test_letter_boxes_follow_the_store(world, nursery) -> None:
+    await world.create()
+    boxes = LetterBoxes(world.stores, nursery)
+    await boxes.open(ID)
+    with pytest.raises(NoSuchUser):
+        await boxes.open("11" * 16)
+    await world.stores.erase(ID)
+    with pytest.raises(NoSuchUser):
+        await boxes.open(ID)
+    del world.keyrings[ID]
+    await world.create()
+    async with trio.open_nursery() as letters:
+        box = await boxes.open(ID)
+        letter = box.letter("", "")
+        await letter.write(b"x")
+        await letter.send()
+        letters.cancel_scope.cancel()
+    account = await world.open()
+    assert await account.drain.all_waiting() == 1, "sealed to the new account's key"
+    await boxes.aclose()
