@@ -83,8 +83,13 @@ async def test_more_than_a_batch(world: World, account, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("detail", "mailbox"),
-    [("Archive", "Archive"), ("archive", "Archive"), ("inbox", "INBOX"), ("none", "INBOX"), ("a//b",
-    "INBOX")],
+    [
+        ("Archive", "Archive"),
+        ("archive", "Archive"),
+        ("inbox", "INBOX"),
+        ("none", "INBOX"),
+        ("a//b", "INBOX"),
+    ],
 )
 async def test_the_detail_names_a_mailbox_if_there_is_one(world: World, account, detail, mailbox) -> None:
     await send(world.stores, b"x", detail=detail)
@@ -146,8 +151,9 @@ async def test_a_letter_that_does_not_open_stays_and_blocks_no_other(world: Worl
     assert await account.drain.all_waiting() == 0
     assert caplog.text.count("cannot be read") == 3, "each is reported once"
     found = await world.audit()
-    assert [line.split(":")[0] for line in found] == [f"letter {key} cannot be read" for key in (one, two,
-    three)] world.expected = found
+    told = [line.split(":")[0] for line in found]
+    assert told == [f"letter {key} cannot be read" for key in (one, two, three)]
+    world.expected = found
 
 
 async def test_a_letter_with_an_impossible_key_or_content(world: World, account) -> None:
@@ -159,8 +165,9 @@ async def test_a_letter_with_an_impossible_key_or_content(world: World, account)
     ):
         binding = Binding(bytes.fromhex(ID), "letter", key)
         with pytest.raises(Damaged):
-            incoming.decode_letter(key, keyring.open_incoming(keyring.incoming_public().seal(plain, binding),
-            binding))
+            incoming.decode_letter(
+                key, keyring.open_incoming(keyring.incoming_public().seal(plain, binding), binding)
+            )
 
 
 async def test_two_servers_drain_at_once_and_nothing_is_doubled() -> None:
