@@ -1,6 +1,7 @@
 """The settings: what is read, what is refused, and that the docs name every one of them."""
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def test_every_setting():
 
 def test_each_field_has_a_setting_and_each_setting_a_field():
     assert {key.field for key in module._KEYS.values()} == {f.name for f in dataclasses.fields(Config)}
+
+
+def test_the_whole_example_in_the_docs_holds_the_defaults():
+    whole = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)[1]
+    settings = tomllib.loads(whole)
+    assert sum(len(value) if isinstance(value, dict) else 1 for value in settings.values()) == len(
+        module._KEYS
+    )
+    default = Config.for_data(Path(settings["data"]))
+    assert Config.from_table(settings, Path("/")) == dataclasses.replace(
+        default, hostname=settings["hostname"]
+    )
 
 
 @pytest.mark.parametrize("name", sorted(module._KEYS))
