@@ -157,8 +157,8 @@ def bodies() -> None:
     body(
         "double-frame",
         "payload failure",
-        frames(frame + frame, size=2 * n),
-        LETTER * 2,
+        frames(frame + frame, size=n),
+        LETTER,
         "two zstd frames in one",
     )
     bomb = zstandard.compress(bytes(300_000))

@@ -223,7 +223,7 @@ class Keyring:
     def open_incoming(self, sealed: bytes, binding: Binding) -> bytes:
         """What was sealed to an incoming key of this account and this binding, or `Damaged`."""
         generation = sealed_generation(sealed)
-        if generation not in self._secrets or binding.account != self.account:
+        if generation not in self._secrets:
             raise Damaged("this is not sealed to an incoming key of this keyring")
         return open_incoming(self._incoming_private(generation), generation, sealed, binding)
 

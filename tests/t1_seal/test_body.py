@@ -246,6 +246,35 @@ def test_bytes_after_the_end_are_not_kept() -> None:
         open_streamed(LETTER_KEY, sealed_as_is(LETTER_KEY, inner), CHUNK)
 
 
+def test_a_frame_is_not_padded() -> None:
+    frame = zstandard.compress(LETTER)
+    head = zstandard.frame_header_size(frame)
+    padded = frame[:head] + bytes(3) * 100_000 + frame[head:]  # RFC 8878 §3.1.1.2: raw blocks of nothing
+    assert zstandard.decompress(padded) == LETTER
+    inner = struct.pack(">I", len(padded)) + padded + struct.pack(">IQ", len(padded), len(LETTER))
+    with pytest.raises(Damaged, match="too long"):
+        open_body(LETTER_KEY, HERE, sealed_as_is(LETTER_KEY, inner))
+
+
+def test_a_last_chunk_is_not_empty() -> None:
+    # The same body, but its last full chunk is not marked as the last one, and one of nothing follows.
+    plain = NOISE[: CHUNK - 4 - 12 - 10]  # ten bytes are what zstd adds to bytes that do not compress
+    key = ContentKey.generate()
+    sealed = seal_body(key, HERE, plain)
+    stream = SealedStream(key.aead, HERE, len(sealed))
+    assert (stream.chunks, stream.plain_size) == (1, CHUNK)
+    bound = b"AGB\1" + HERE.encoded()
+    longer = (
+        b"AGB\1"
+        + key.aead.encrypt(bytes(12), stream.open(0, sealed[4:]), bound)
+        + key.aead.encrypt(bytes(10) + b"\1\1", b"", bound)
+    )
+    with pytest.raises(Damaged):
+        open_body(key, HERE, longer)
+    with pytest.raises(Damaged, match="empty chunk"):
+        open_streamed(key, longer, 1000)
+
+
 def test_a_table_that_lies_is_seen_by_the_reader() -> None:
     frame = zstandard.compress(LETTER)
     body = struct.pack(">I", len(frame)) + frame
@@ -260,11 +289,16 @@ def test_a_table_that_lies_is_seen_by_the_reader() -> None:
         reader = BodyReader(LETTER_KEY, HERE, len(sealed))
         with pytest.raises(Damaged):
             reader.load(sealed[slice(*reader.table_range())])
-    sealed = sealed_as_is(LETTER_KEY, body + struct.pack(">IQ", len(frame), n + 1))
-    reader = BodyReader(LETTER_KEY, HERE, len(sealed))
-    reader.load(sealed[slice(*reader.table_range())])
-    with pytest.raises(Damaged):
-        reader.read(0, 5, sealed[slice(*reader.range_of(0, 5))])
+    other_length = struct.pack(">I", len(frame) + 1) + frame
+    for inner in (
+        body + struct.pack(">IQ", len(frame), n + 1),
+        other_length + struct.pack(">IQ", len(frame), n),
+    ):
+        sealed = sealed_as_is(LETTER_KEY, inner)
+        reader = BodyReader(LETTER_KEY, HERE, len(sealed))
+        reader.load(sealed[slice(*reader.table_range())])
+        with pytest.raises(Damaged):
+            reader.read(0, 5, sealed[slice(*reader.range_of(0, 5))])
 
 
 def test_too_large_to_be_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Slots and keyring: every password opens, a revoked one does not, a stranger slips in no keyring of his own."""
+"""Slots and keyring: every password opens, a revoked one does not, a stranger slips in no keyring."""
 
 import struct
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from aerogramme.errors import AerogrammeError, AuthenticationFailed, Damaged, Refused
 from aerogramme.seal import Argon2Params, Binding, IncomingPublic, Keyring, Secret, Slot, SlotPrivate
+from aerogramme.seal import keyring as keyring_module
 from aerogramme.seal import slots as slots_module
 from aerogramme.seal.hybrid import HybridPrivate, HybridPublic
 from aerogramme.seal.keyring import MAX_SLOTS, _decode
@@ -56,10 +57,10 @@ def test_what_may_not_become_a_slot(cheap: Argon2Params) -> None:
             Slot.create(Secret("a"), params=params)
 
 
-def test_a_slot_cannot_ask_for_all_memory(opened_slot: Opened) -> None:
+def test_a_slot_stays_within_bounds(opened_slot: Opened) -> None:
     stored = opened_slot[0].to_bytes()
     fields = list(slots_module._fixed.unpack_from(stored))
-    for at, value in ((4, 2**21), (5, 17), (6, 17), (5, 0), (6, 0), (4, 7)):
+    for at, value in ((1, 3), (2, 2), (4, 2**21), (5, 17), (6, 17), (5, 0), (6, 0), (4, 7)):
         changed = [*fields[:at], value, *fields[at + 1 :]]
         with pytest.raises(Damaged):
             Slot.from_bytes(slots_module._fixed.pack(*changed) + stored[slots_module._fixed.size :])
@@ -122,6 +123,14 @@ def test_a_stranger_cannot_seal_a_keyring(cheap: Argon2Params) -> None:
     _, private = Slot.create(Secret("a"), params=cheap)
     with pytest.raises(Damaged):
         Keyring.unlock(forged(private), private, ACCOUNT)
+
+
+def test_a_keyring_says_to_whom_it_is_sealed(
+    keyring: Keyring, opened_slot: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring_module, "pack", lambda content: pack([content[0], []]))
+    with pytest.raises(Damaged, match="other slots"):
+        Keyring.unlock(keyring.to_bytes(1), opened_slot[1], keyring.account)
 
 
 @settings(max_examples=150)
