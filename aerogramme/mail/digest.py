@@ -22,7 +22,8 @@ _MONTHS: Final = {
 # 13:19:26 2002".
 _DATE: Final = re.compile(
     rb"\b(\d{1,2})[ \t-]{1,9}([A-Za-z]{3})[A-Za-z]{0,6}[ \t.-]{1,9}(\d{2,4})\b"
-    rb"|\b([A-Za-z]{3})[ \t]{1,9}(\d{1,2}),?[ \t]{1,9}(?:\d{1,2}:\d\d(?::\d\d)?[ \t]{1,9})?(\d{4})\b"
+    rb"|\b([A-Za-z]{3})[A-Za-z]{0,6}[ \t]{1,9}(\d{1,2}),?[ \t]{1,9}"
+    rb"(?:\d{1,2}:\d\d(?::\d\d)?[ \t]{1,9})?(\d{4})\b"
 )
 _MESSAGE_ID: Final = re.compile(rb"<[^<>\s]{1,900}>")
 # The first names the thread, the last ones the place in it; RFC 5256 needs no more of a list grown too long.
@@ -66,8 +67,9 @@ def sent_day(value: bytes) -> int:
     if month is None:
         return -1
     full_year = int(year)
-    if len(year) < 4:
-        # RFC 5322 §4.3: two digits 00-49 are 2000-2049; all other short ones count from 1900.
+    if full_year < 1000:
+        # RFC 5322 §4.3: two digits 00-49 are 2000-2049; all other short ones count from 1900 (as does
+        # "0102").
         full_year += 2000 if len(year) == 2 and full_year < 50 else 1900
     try:
         days = date(full_year, month, int(day)).toordinal() - _EPOCH

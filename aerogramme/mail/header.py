@@ -45,13 +45,16 @@ def read_fields(raw: bytes, start: int, stop: int) -> dict[bytes, bytes]:
     counts.
     """
     fields: dict[bytes, bytes] = {}
+    more: dict[bytes, list[bytes]] = {}
     for name, value in _FIELD.findall(raw, start, stop):
         name = name.lower()
         if name in _WANTED:
             if name not in fields:
                 fields[name] = unfold(value)
             elif name in ADDRESS_FIELDS:
-                fields[name] += b", " + unfold(value)
+                more.setdefault(name, [fields[name]]).append(unfold(value))
+    for name, values in more.items():
+        fields[name] = b", ".join(values)
     return fields
 
 
@@ -60,7 +63,7 @@ def read_fields(raw: bytes, start: int, stop: int) -> dict[bytes, bytes]:
 # once.
 _PARAMETER: Final = re.compile(
     rb'[;\s]*+([^;=\s"]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)(?:"|\\?\Z)[^;]*+|([^;"]*+(?:"[^;]*+)?+))'
-    rb'|;|[^;"]++|"(?:[^"\\]++|\\.)*+"?+\\?+',
+    rb'|[;\s]++|[^;"]++|"(?:[^"\\]++|\\.)*+"?+\\?+',
     re.DOTALL,
 )
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)

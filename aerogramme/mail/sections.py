@@ -190,6 +190,11 @@ def _selector(names: frozenset[bytes]) -> re.Pattern[bytes]:
     )
 
 
+def _name(field: bytes) -> bytes | None:
+    name, colon, _ = field.partition(b":")
+    return name.rstrip(b" \t").lower() if colon else None
+
+
 def header_fields(header: bytes, names: frozenset[bytes], negate: bool = False) -> bytes:
     """HEADER.FIELDS, or with `negate` HEADER.FIELDS.NOT: the fields of these names (lower case), as written.
 
@@ -205,9 +210,7 @@ def header_fields(header: bytes, names: frozenset[bytes], negate: bool = False) 
             return blank
         ended = lines.endswith(b"\n")
         chunks = _FIELD_START.split(lines[1:-1] if ended else lines[1:])
-        found = [
-            b"\n" + chunk for chunk in chunks if chunk.partition(b":")[0].rstrip(b" \t").lower() not in names
-        ]
+        found = [b"\n" + chunk for chunk in chunks if _name(chunk) not in names]
     else:
         found = _selector(names).findall(lines)
     if not found:

@@ -25,6 +25,9 @@ MAX_PARTS: Final = 10_000
 MAX_HEADER: Final = 1 << 20
 # RFC 2046 §5.1.1 allows 70; senders exceed it, but a delimiter line fits into an SMTP line.
 MAX_BOUNDARY: Final = 998
+# Lines that begin with "--" and are looked at as delimiters: half a microsecond each, so half a second. A
+# mail with as many has them as text.
+MAX_CANDIDATES: Final = 1_000_000
 
 _BLANK: Final = re.compile(rb"\n\r?\n")
 _EMPTY_LINE: Final = (b"\r\n", b"\n")
@@ -79,6 +82,7 @@ class _Scanner:
     __slots__ = (
         "_after",
         "_blank",
+        "_candidates",
         "_counted",
         "_lines",
         "_pending",
@@ -97,6 +101,7 @@ class _Scanner:
         self._blank = -1  # first LF of the last blank line found, and the offset behind it
         self._after = -1
         self._scanned = 0  # delimiters have been looked for up to here
+        self._candidates = 0
         self._pending: tuple[int, int, int, bool] | None = None
         self._counted = 0
         self._lines = 0
@@ -117,7 +122,8 @@ class _Scanner:
         if self._pending is not None or not levels:
             return self._pending
         at = raw.find(b"\n--", self._scanned, stop)
-        while at >= 0:
+        while at >= 0 and self._candidates < MAX_CANDIDATES:
+            self._candidates += 1
             next_line = raw.find(b"\n", at + 3) + 1 or len(raw)
             if next_line - at < MAX_BOUNDARY + 8:
                 # RFC 2046 §5.1.1: blanks may follow. The whole line must agree, so that a boundary which is

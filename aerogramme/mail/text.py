@@ -163,10 +163,9 @@ def transfer_decode(data: bytes, encoding: bytes) -> bytes:
     return data
 
 
+_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 # One that never closes goes to the end, as in browsers, and so that nothing is read twice.
-_INVISIBLE: Final = re.compile(
-    r"<!--.*?(?:-->|\Z)|<(style|script|title)\b.*?(?:</\1\b[^>]*+>?|\Z)", re.DOTALL | re.IGNORECASE
-)
+_INVISIBLE: Final = re.compile(r"<(style|script|title)\b.*?(?:</\1\b[^>]*+>?|\Z)", re.DOTALL | re.IGNORECASE)
 _INLINE: Final = re.compile(
     r"</?(?:a|abbr|acronym|b|bdo|big|code|del|em|font|i|ins|kbd|mark|o:p|s|small|span|strike|strong|sub|sup|tt|u|wbr)"
     r"(?![\w:-])[^>]*+(?:>|\Z)",
@@ -179,7 +178,13 @@ _REFERENCE: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][
 
 def html_to_text(markup: str) -> str:
     """The words of an HTML document, without its markup. Inline tags join, others part words."""
-    text = _INVISIBLE.sub(" ", markup) if "<" in markup else markup
+    text = markup
+    last = text.rfind("-->") + 3
+    if last > 2:
+        # Only where one ends is a comment looked for: a search for an end that is not there would start at
+        # each "<!--".
+        text = _COMMENT.sub(" ", text[:last]) + text[last:]
+    text = _INVISIBLE.sub(" ", text)
     text = _TAG.sub(" ", _INLINE.sub("", text))
     if "&" in text:
         text = _REFERENCE.sub(lambda found: html.unescape(found[0]), text.replace("&nbsp;", " "))
@@ -218,6 +223,11 @@ def leaves(root: Part) -> Iterator[Part]:
             yield part
 
 
+_HEAD: Final = (b"subject", b"from", b"to", b"cc")
+# message/delivery-status and its like are text, and what people look for in a bounce.
+_SEARCHED: Final = (b"text", b"message")
+
+
 def body_text(raw: bytes, root: Part) -> tuple[bytes, bytes]:
     """(folded text of all text parts, up to TEXT_MAX bytes; preview in UTF-8)."""
     out: list[bytes] = []
@@ -237,7 +247,7 @@ def body_text(raw: bytes, root: Part) -> tuple[bytes, bytes]:
             todo.extend(reversed(part.children))
         elif part.message is not None:
             todo.append(part.message)
-        elif part.type == b"text" and part.end > part.body:
+        elif part.type in _SEARCHED and part.end > part.body:
             data = raw[part.body : min(part.end, part.body + source)]
             source -= len(data)
             text = decode(transfer_decode(data, part.encoding), _label(part))
@@ -248,9 +258,6 @@ def body_text(raw: bytes, root: Part) -> tuple[bytes, bytes]:
             out.append(fold(text))
             room -= len(out[-1]) + 1
     return cut(b"\n".join(out), TEXT_MAX), preview.encode("utf-8", "replace")
-
-
-_HEAD: Final = (b"subject", b"from", b"to", b"cc")
 
 
 def cut(text: bytes, size: int) -> bytes:

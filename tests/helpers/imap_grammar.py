@@ -1,8 +1,8 @@
-"""A strict client: parses what an IMAP server sends by the letter of RFC 3501 §9, so that every deviation is a
-failure.
+"""A strict client: parses what an IMAP server sends by the letter of RFC 3501 §9.
 
 Written from the grammar, not from our renderer. Entry points: `envelope`, `body`, `nstring` for single
-values, `responses` for all that a server has sent. What breaks the grammar raises `GrammarError`, with the place.
+values, `responses` for all that a server has sent. What breaks the grammar raises `GrammarError`, with the
+place.
 """
 
 import re
