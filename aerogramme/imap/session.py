@@ -188,8 +188,8 @@ class Session:
         if context.state is states.State.LOGOUT:
             self.closed = True
 
-    def _answer_bad(self, tag: bytes | None, reason: str) -> None:
-        self._out.write(status_line(tag, "BAD", reason))
+    def _answer_bad(self, tag: bytes | None, reason: str, code: str | None = None) -> None:
+        self._out.write(status_line(tag, "BAD", reason, code))
         self._bad += 1
         if self._bad >= MAX_BAD:
             self._out.write(status_line(None, "BYE", "Too many bad commands"))
@@ -202,9 +202,8 @@ class Session:
             tag = self._idle_tag or (self._sasl.tag if self._sasl else None)
             self._idle_tag, self._sasl = b"", None
             self._answer_bad(tag, event.reason)
-            return
-        if event.status == "BAD":
-            self._answer_bad(event.tag, event.reason)
+        elif event.status == "BAD":
+            self._answer_bad(event.tag, event.reason, event.code)
         else:
             self._out.write(status_line(event.tag, event.status, event.reason, event.code))
         if event.fatal:
