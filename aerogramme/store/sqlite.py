@@ -92,7 +92,7 @@ class SqliteStore:
                 [(partition, key, value) for key, value in rows],
             )
             connection.executemany("DELETE FROM rows WHERE part = ? AND key = ?", delete)
-            return None if seen is None else Cursor(max(seen, _head(connection)))
+            return None if seen is None else Cursor(_head(connection))
 
         return await self._file.write(work)
 

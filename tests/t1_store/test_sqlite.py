@@ -45,6 +45,19 @@ def execute(sql: str) -> Callable[[sqlite3.Connection], object]:
     return lambda connection: connection.execute(sql).fetchall()
 
 
+async def blocked(store: SqliteStore) -> threading.Event:
+    """Keep the writer at work until the event is set, so that what is written meanwhile waits together."""
+    begun, end = threading.Event(), threading.Event()
+
+    def work(_: sqlite3.Connection) -> None:
+        begun.set()
+        end.wait()
+
+    store._file.post(work)
+    await trio.to_thread.run_sync(begun.wait)
+    return end
+
+
 def change(path: Path, sql: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(sql)
@@ -221,36 +234,33 @@ async def test_a_put_that_was_cleaned_away_fails_whole(
 
 
 async def test_those_who_wait_together_are_committed_together(store: SqliteStore) -> None:
-    block = threading.Event()
-    store._file.post(lambda _: block.wait())
-    results: dict[str, object] = {}
     _, cursor = await store.read("log")
-
-    async def append(key: str, read: bool) -> None:
-        try:
-            results[key] = await store.append("log", rows(key), read=cursor if read else None)
-        except Behind:
-            results[key] = "behind"
-
+    await store.append("other", [])  # what opening the file asks for is done
     commits: list[str] = []
     store._file._connections[0].set_trace_callback(
         lambda sql: commits.append(sql) if sql == "COMMIT" else None
     )
+    block = await blocked(store)
+
+    async def late() -> None:
+        with pytest.raises(Behind):
+            await store.append("log", rows("late"), objects=[("o", b"")], read=cursor)
+
     async with trio.open_nursery() as nursery:
-        for n in range(20):
-            nursery.start_soon(append, f"{n:02}", n % 5 == 0)
+        nursery.start_soon(store.append, "log", rows("first"))
+        await wait_all_tasks_blocked()
+        for n in range(5):
+            nursery.start_soon(store.append, "log", rows(str(n)))
+            nursery.start_soon(late)
         await wait_all_tasks_blocked()
         block.set()
-    there = {row.key for row in (await store.read("log"))[0]}
-    assert len(commits) == 2
-    assert there == {key for key, result in results.items() if result != "behind"}
-    assert {n for n in range(20) if f"{n:02}" not in there} <= {0, 5, 10, 15}
-    assert "behind" in results.values()
+    assert len(commits) == 2  # the one that blocked, and one for all who waited
+    assert (await store.read("log"))[0] == rows("0", "1", "2", "3", "4", "first")
+    assert await store.list("") == []
 
 
 async def test_one_that_fails_does_not_harm_those_it_shares_a_transaction_with(store: SqliteStore) -> None:
-    block = threading.Event()
-    store._file.post(lambda _: block.wait())
+    block = await blocked(store)
 
     async def wrong() -> None:
         with pytest.raises(sqlite3.IntegrityError):
@@ -267,8 +277,7 @@ async def test_one_that_fails_does_not_harm_those_it_shares_a_transaction_with(s
 
 
 async def test_a_cancelled_waiter_leaves_the_others_alone(store: SqliteStore) -> None:
-    block = threading.Event()
-    store._file.post(lambda _: block.wait())
+    block = await blocked(store)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.append, "log", rows("b"))
         with trio.CancelScope() as scope:
@@ -322,6 +331,17 @@ async def test_a_folder_that_cannot_be_is_unavailable(tmp_path: Path) -> None:
     assert await stores.list() == []
 
 
+async def test_a_write_in_this_process_wakes_watchers_at_once(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PAUSE_MIN", 3600.0)
+    _, cursor = await store.read("log")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.watch, "log", cursor)
+        await wait_all_tasks_blocked()
+        await store.append("log", rows("a"))
+
+
 # --- open and closed
 
 
@@ -350,8 +370,7 @@ async def test_no_thread_outlives_its_store(stores: SqliteStores) -> None:
 
 
 async def test_closing_finishes_what_was_asked_for(store: SqliteStore, stores: SqliteStores) -> None:
-    block = threading.Event()
-    store._file.post(lambda _: block.wait())
+    block = await blocked(store)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.append, "log", rows("a"))
