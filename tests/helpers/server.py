@@ -67,17 +67,17 @@ class Server:
     def kill(self) -> None:
         """SIGKILL, and nothing else."""
         self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._ended()
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.terminate()
-        code = self.process.wait(30)
+        return self._ended()
+
+    def _ended(self) -> int:
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return code
+        return self.process.wait(30)
 
 
 @contextlib.contextmanager
