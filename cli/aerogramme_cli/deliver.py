@@ -36,6 +36,7 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
     import trio
 
     from aerogramme.lmtp.headers import trace_fields
+    from aerogramme.lmtp.lineends import LineEnds
     from aerogramme.mailbox.incoming import LetterBox
     from aerogramme.mailbox.keys import public_key
 
@@ -48,16 +49,12 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
         box = LetterBox(store, account, public, nursery)
         letter = box.letter(sender, address, recipient.detail, limit=settings.max_message_size)
         await letter.write(trace_fields(sender=sender, recipient=address, hostname=settings.hostname))
-        cut = b""
+        lines = LineEnds()
+        ended = False
         while chunk := sys.stdin.buffer.read(CHUNK):
-            cut, lines = _with_crlf(cut + chunk)
-            await letter.write(lines)
-        if cut:
-            await letter.write(_with_crlf(cut + b"\n")[1])
+            if piece := lines.feed(chunk):
+                await letter.write(piece)
+                ended = piece.endswith(b"\n")
+        if (rest := lines.finish()) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end
+            await letter.write(rest + b"\r\n")
         await letter.send()
-
-
-def _with_crlf(text: bytes) -> tuple[bytes, bytes]:
-    """The unfinished last line, and all before it with every line ended by CRLF (RFC 5322 §2.3)."""
-    end = text.rfind(b"\n") + 1
-    return text[end:], text[:end].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
