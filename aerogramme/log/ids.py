@@ -106,7 +106,8 @@ class Runs(Sequence[int]):
         flat: list[int] = []
         end = 0
         for first, count in self.runs:
-            flat += (first - end, count)
+            distance = first - end
+            flat += (distance if distance >= -(1 << 63) else distance + (1 << 64), count)  # 64 bits
             end = first + count
         return flat
 
@@ -118,8 +119,8 @@ class Runs(Sequence[int]):
         runs: list[tuple[int, int]] = []
         end = 0
         for distance, count in zip(flat[::2], flat[1::2], strict=True):
-            first = end + distance
-            if count < 1 or first < 0 or first + count - 1 > limit or (runs and not distance):
+            first = end + distance & MAX_ID
+            if count < 1 or first + count - 1 > limit or (runs and not distance):
                 raise Damaged("runs do not decode")
             end = first + count
             runs.append((first, count))

@@ -154,27 +154,18 @@ class ContentMap:
             position += count
 
     def _put_run(self, segment: int, first: int, count: int, position: int) -> None:
-        end = first + count
-        at = bisect_right(self._firsts, first) - 1
-        if at >= 0:  # what the run before has already
-            known = min(self._firsts[at] + self._counts[at], end) - first
-            if known > 0:
-                first, count, position = first + known, count - known, position + known
         while count:
-            at = bisect_right(self._firsts, first)
-            following = self._firsts[at] if at < len(self._firsts) else end
-            if following <= first + count - 1:  # a later run begins inside: up to it, then after it
-                here = following - first
-                skip = here + self._counts[at]
-            else:
-                here = skip = count
-            if here:
-                self._firsts.insert(at, first)
-                self._counts.insert(at, here)
-                self._segments.insert(at, segment)
-                self._positions.insert(at, position)
-            skip = min(skip, count)
-            first, count, position = first + skip, count - skip, position + skip
+            at = bisect_right(self._firsts, first) - 1
+            step = self._firsts[at] + self._counts[at] - first if at >= 0 else 0  # how many have a place
+            if step <= 0:
+                step = self._firsts[at + 1] - first if at + 1 < len(self._firsts) else count
+                step = min(step, count)
+                self._firsts.insert(at + 1, first)
+                self._counts.insert(at + 1, step)
+                self._segments.insert(at + 1, segment)
+                self._positions.insert(at + 1, position)
+            step = min(step, count)
+            first, count, position = first + step, count - step, position + step
 
     def find(self, content: int) -> tuple[int, int] | None:
         """The segment and the position in it."""

@@ -171,6 +171,7 @@ class State:
             value = getattr(op, name)
             if value is not None:
                 attributes[name] = max(attributes.get(name, (0, value)), (clock, value))
+        self.last_uidvalidity = max(self.last_uidvalidity, op.uidvalidity or 0)
         self.settle_attributes(op.mailbox)
         table.version += 1
 
@@ -178,7 +179,6 @@ class State:
         """What follows from the attributes of a mailbox, which have changed."""
         table = self.table(mailbox)
         table.uidvalidity = self.attribute(mailbox, "uidvalidity") or 0
-        self.last_uidvalidity = max(self.last_uidvalidity, table.uidvalidity)
         self._attributes_version += 1
 
 
