@@ -40,7 +40,8 @@ CAPABILITIES: Final = (
 def capabilities(*, authenticated: bool, may_login: bool) -> bytes:
     """The words of a capability response or code, without the word CAPABILITY itself.
 
-    `may_login`: a password may be sent as things are; else LOGINDISABLED is told (RFC 3501 §6.2.3) and no mechanism.
+    `may_login`: a password may be sent as things are; else LOGINDISABLED is told instead of mechanisms (RFC
+    3501 §6.2.3).
     """
     words = []
     for entry in CAPABILITIES:

@@ -1,4 +1,4 @@
-"""Dates as IMAP writes them (RFC 3501 §9), from and to unix seconds and days since 1970-01-01."""
+"""Dates as IMAP writes them (RFC 3501 §9), as unix seconds and days since 1970-01-01, and back."""
 
 import datetime
 import re
@@ -63,12 +63,6 @@ def parse_date_time(text: bytes) -> int:
     return seconds + zone if found[7] == b"-" else seconds - zone
 
 
-def format_date(day: int) -> bytes:
-    """Days since 1970-01-01 as `1-Feb-1994`."""
-    date = datetime.date.fromordinal(day + _EPOCH)
-    return b"%d-%s-%04d" % (date.day, MONTHS[date.month - 1], date.year)
-
-
 @lru_cache(maxsize=4096)
 def _start_of_day(day: int) -> bytes:
     date = datetime.date.fromordinal(min(day, _LAST_DAY) + _EPOCH)
@@ -79,17 +73,14 @@ def _time_of_day(minute: int) -> bytes:
     return b"%02d:%02d:" % divmod(minute, 60)
 
 
-_MINUTES: Final = [_time_of_day(minute) for minute in range(24 * 60)]
+_MINUTES_A_DAY: Final = 24 * 60
+_MINUTES: Final = [_time_of_day(minute) for minute in range(_MINUTES_A_DAY)]
 _SECONDS: Final = [b'%02d +0000"' % second for second in range(60)]
 
 
-def date_time(seconds: int) -> bytes:
-    """Unix seconds as an IMAP date-time, quotes included, in UTC: `"17-Jul-1996 02:44:25 +0000"`."""
-    day, rest = divmod(seconds, _DAY)
-    minute, second = divmod(rest, 60)
-    return _start_of_day(day) + _MINUTES[minute] + _SECONDS[second]
-
-
 def date_times(column: Iterable[int]) -> list[bytes]:
-    """A column of unix seconds as date-times."""
-    return [date_time(seconds) for seconds in column]
+    """Unix seconds as IMAP date-times, quotes included, in UTC: `"17-Jul-1996 02:44:25 +0000"`."""
+    return [
+        _start_of_day(seconds // _DAY) + _MINUTES[seconds // 60 % _MINUTES_A_DAY] + _SECONDS[seconds % 60]
+        for seconds in column
+    ]

@@ -6,9 +6,9 @@ responses of it.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 
 from aerogramme.imap.commands import Att, FetchItem, Section
+from aerogramme.imap.dates import date_times
 from aerogramme.imap.format import literal
 from aerogramme.mail import sections
 
@@ -192,27 +192,6 @@ def section_of(item: Section, raw: bytes, parts: bytes) -> bytes | None:
     return cut(octets, item.partial)
 
 
-def internal_dates(seconds: Sequence[int]) -> list[bytes]:
-    """date-time of RFC 3501 §9, in UTC, without the quotes: b"17-Jul-1996 02:44:25 +0000"."""
-    days = {second // 86400 for second in seconds}
-    begin = {day: _date(day) for day in days}
-    return [
-        b"%b %02d:%02d:%02d +0000"
-        % (begin[second // 86400], second // 3600 % 24, second // 60 % 60, second % 60)
-        for second in seconds
-    ]
-
-
-_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
-_EPOCH = 719163  # the ordinal of 1970-01-01
-
-
-def _date(day: int) -> bytes:
-    at = date.fromordinal(_EPOCH + day)
-    # date-day-fixed = (SP DIGIT) / 2DIGIT
-    return b"%2d-%b-%04d" % (at.day, _MONTHS[at.month - 1], at.year)
-
-
 def _escaped(label: bytes) -> bytes:
     return label.replace(b"%", b"%%")
 
@@ -249,7 +228,7 @@ class _Octets:
 _ATTS: dict[Att, tuple[bytes, Produce, tuple[str, ...]]] = {
     Att.UID: (b"UID %d", lambda b: b.uids, ()),
     Att.FLAGS: (b"FLAGS %b", lambda b: b.flags, ()),
-    Att.INTERNALDATE: (b'INTERNALDATE "%b"', lambda b: internal_dates(b.dates), ()),
+    Att.INTERNALDATE: (b"INTERNALDATE %b", lambda b: date_times(b.dates), ()),
     Att.SIZE: (b"RFC822.SIZE %d", lambda b: b.sizes, ()),
     Att.MODSEQ: (b"MODSEQ (%d)", lambda b: b.modseqs, ()),
     Att.ENVELOPE: (b"ENVELOPE %b", lambda b: b.digests["envelope"], ("envelope",)),

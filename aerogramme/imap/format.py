@@ -28,11 +28,6 @@ def string(value: bytes) -> bytes:
     return literal(value)
 
 
-def nstring(value: bytes | None) -> bytes:
-    """nstring = string / nil."""
-    return b"NIL" if value is None else string(value)
-
-
 def astring(value: bytes) -> bytes:
     """astring = 1*ASTRING-CHAR / string: an atom where it can be one and cannot be read as nil."""
     if _ATOM.fullmatch(value) and value.upper() != b"NIL":

@@ -17,11 +17,6 @@ class SequenceSet:
 
     ranges: tuple[tuple[int, int], ...]
 
-    @classmethod
-    def of(cls, numbers: Iterable[int]) -> "SequenceSet":
-        """The set of these numbers, as few ranges as possible."""
-        return cls(tuple(_merged((n, n) for n in numbers)))
-
     def resolve(self, largest: int) -> list[tuple[int, int]]:
         """The same set, `*` replaced by `largest`: sorted, disjoint, never adjacent ranges.
 

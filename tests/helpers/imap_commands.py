@@ -1,5 +1,6 @@
 """The client's side of the grammar: writes any command as a client may write it, and makes any command up."""
 
+import datetime
 from collections.abc import Callable, Iterable
 
 from hypothesis import strategies as st
@@ -33,6 +34,12 @@ def numbers(values: SequenceSet) -> bytes:
 def name(value: str) -> bytes:
     """A mailbox name."""
     return quote(mutf7.encode(value))
+
+
+def date(day: int) -> bytes:
+    """Days since 1970-01-01 as a date."""
+    value = datetime.date(1970, 1, 1) + datetime.timedelta(day)
+    return b"%d-%s-%04d" % (value.day, dates.MONTHS[value.month - 1], value.year)
 
 
 def words(values: Iterable[str]) -> bytes:
@@ -73,8 +80,8 @@ def search_key(key: k.SearchKey) -> bytes:
             word = b"SENT" if isinstance(key, k.Sent) else b""
             if start is None:
                 assert stop is not None
-                return word + b"BEFORE " + dates.format_date(stop)
-            return word + (b"SINCE " if stop is None else b"ON ") + dates.format_date(start)
+                return word + b"BEFORE " + date(stop)
+            return word + (b"SINCE " if stop is None else b"ON ") + date(start)
         case k.Larger(octets):
             return b"LARGER %d" % octets
         case k.Smaller(octets):
@@ -204,7 +211,7 @@ def write_append(command: c.Append) -> AppendHead:
     if command.message.flags:
         text += words(command.message.flags) + b" "
     if command.message.date is not None:
-        text += dates.date_time(command.message.date) + b" "
+        text += dates.date_times([command.message.date])[0] + b" "
     return AppendHead(text, command.message.size)
 
 

@@ -27,13 +27,11 @@ from aerogramme.imap.scanner import Scanner
 )
 def test_strings(value: bytes, expected: bytes) -> None:
     assert out.string(value) == expected
-    assert out.nstring(value) == expected
 
 
-def test_nil_and_what_could_be_taken_for_it() -> None:
-    assert out.nstring(None) == b"NIL"
-    assert out.astring(b"nil") == b'"nil"'
+def test_atoms_and_what_could_be_taken_for_nil() -> None:
     assert out.astring(b"x-y") == b"x-y"
+    assert out.astring(b"nil") == b'"nil"'
     assert out.astring(b"x]") == b'"x]"'
     assert out.astring(b"") == b'""'
 
@@ -41,7 +39,6 @@ def test_nil_and_what_could_be_taken_for_it() -> None:
 @given(st.binary(max_size=20).filter(lambda value: 0 not in value))
 def test_what_is_written_is_read_again(value: bytes) -> None:
     assert Scanner(out.string(value)).string() == value
-    assert Scanner(out.nstring(value)).nstring() == value
     assert Scanner(out.astring(value)).astring() == value
 
 
@@ -160,14 +157,12 @@ def test_status_lines() -> None:
 )
 def test_dates_and_times(moment: datetime.datetime) -> None:
     seconds = int(moment.timestamp())
-    text = dates.date_time(seconds)
+    [text] = dates.date_times([seconds])
     months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     expected = f'"{moment.day:2}-{months[moment.month - 1]}-{moment:%Y %H:%M:%S +0000}"'
     assert text == expected.encode()
     assert dates.parse_date_time(text[1:-1]) == seconds
-    assert dates.date_times([seconds]) == [text]
-    day = seconds // 86400
-    assert dates.parse_date(dates.format_date(day)) == day
+    assert dates.parse_date(text[1:12].lstrip()) == seconds // 86400
 
 
 @pytest.mark.parametrize(
@@ -184,7 +179,7 @@ def test_zones(text: bytes, seconds: int) -> None:
 
 
 def test_dates_out_of_range() -> None:
-    assert dates.date_time(10**15).startswith(b'"31-Dec-9999')
+    assert dates.date_times([10**15])[0].startswith(b'"31-Dec-9999')
     for text in b"1-Jan-0000", b"0-Jan-2000", b"32-Jan-2000", b"29-Feb-1900", b"1-Foo-2000", b"":
         with pytest.raises(ValueError):
             dates.parse_date(text)

@@ -44,12 +44,6 @@ def test_resolved_means_the_same(ranges: list[tuple[int, int]], largest: int) ->
     assert all(later[0] > earlier[1] + 1 for earlier, later in itertools.pairwise(found))
 
 
-@given(st.lists(st.integers(1, 40)))
-def test_a_set_of_numbers(numbers: list[int]) -> None:
-    found = SequenceSet.of(numbers)
-    assert [n for first, last in found.ranges for n in range(first, last + 1)] == sorted(set(numbers))
-
-
 @given(search_keys)
 def test_walk_meets_every_key_once(key: k.SearchKey) -> None:
     def count(key: k.SearchKey) -> int:
