@@ -1,5 +1,4 @@
-"""All cryptography, and nothing else: bytes in, sealed bytes out. No I/O, no clock but a slot's date of
-creation.
+"""All cryptography, and nothing else: bytes in, sealed bytes out, no I/O.
 
     secrets   Secret: what a person types
     record    Key, Binding: small things, sealed whole

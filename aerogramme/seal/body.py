@@ -26,12 +26,11 @@ FRAME = 256 * 1024
 of 1 MiB 0.189; base64 is 0.754 with each (zstd level 3)."""
 
 LEVEL = 3
-"""zstd level: 0.41 of a mail's size in 22 µs for 5 kB; level 1 takes 17 µs, level 4 30 µs, for 2 % more or
-less."""
+"""zstd level: real mails of 5 kB come to 0.408 of their size in 22 µs; with level 1 to 0.417 in 17 µs."""
 
 MAX_BODY = 256 * 1024 * 1024
-"""The largest plain body that is opened, unless told otherwise. Without a bound, 1 MB could unpack to 8
-GB."""
+"""The largest plain body that is opened, unless told otherwise. Without a bound, 1 MB could become
+8 GB."""
 
 _MAX_FRAME = FRAME + (FRAME >> 8) + 64  # ZSTD_COMPRESSBOUND: what zstd makes of bytes that do not compress
 

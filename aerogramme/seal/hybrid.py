@@ -1,5 +1,6 @@
-"""Sealing to a public key: HPKE (RFC 9180, base mode) with ML-KEM-768 and X25519 together, HKDF-SHA256,
-AES-256-GCM.
+"""Sealing to a public key: HPKE with a lattice (ML-KEM-768) and a curve (X25519) together.
+
+RFC 9180, base mode, HKDF-SHA256, AES-256-GCM.
 
 The private key is the 32-byte seed of X-Wing (draft-connolly-cfrg-xwing-kem §5.2): SHAKE-256 makes the seeds
 of both halves of it. What is sealed stays closed as long as one of the two, the lattice or the curve, holds.

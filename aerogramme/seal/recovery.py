@@ -1,5 +1,4 @@
-"""Recovery codes: a secret for paper. Random enough to need no password rules, forgiving to type, typos are
-told apart.
+"""Recovery codes: a secret for paper, random, forgiving to type, and a typing error is told.
 
 30 characters of Crockford's base 32 in six groups: 26 of random (130 bits), 4 of check sum (the first 20 bits
 of SHA-256 over the 26). Case, spaces and dashes do not matter; O is 0, I and L are 1.

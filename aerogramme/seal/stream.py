@@ -1,5 +1,4 @@
-"""Sealed streams: chunks of 64 KiB, each of which opens alone, in which a cut, a swap or a reordering is
-seen.
+"""Sealed streams: chunks of 64 KiB that open alone, in which a cut, a swap or a new order is seen.
 
     stream = magic (3 bytes), version (1 byte), chunk*, last chunk
     chunk  = 64 KiB of ciphertext, tag (16); the last one holds 1 byte to 64 KiB, and is never missing

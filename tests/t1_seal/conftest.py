@@ -1,8 +1,13 @@
 """What the tests of seal/ share: one account, cheap parameters, one slot, one keyring."""
 
 import pytest
+from hypothesis import settings
 
 from aerogramme.seal import Argon2Params, Keyring, Secret, Slot, SlotPrivate
+
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is not a failure
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
