@@ -5,7 +5,6 @@ from hypothesis import settings
 
 from aerogramme.seal import Argon2Params, Keyring, Secret, Slot, SlotPrivate
 
-
 settings.register_profile("no deadline", deadline=None)  # a busy machine is not a failure
 settings.load_profile("no deadline")
 
