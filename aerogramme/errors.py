@@ -93,7 +93,7 @@ class BadConfiguration(AerogrammeError):
 
 
 class BadSyntax(AerogrammeError):
-    """The command cannot be understood. IMAP answers BAD under `tag`, untagged without one (RFC 3501 §7.1.3)."""
+    """The command cannot be understood. IMAP: BAD, under `tag` if there is one (RFC 3501 §7.1.3)."""
 
     exit_code = 76
     imap_code = None

@@ -1,1 +1,1 @@
-"""IMAP: what clients read and change. framing, grammar and session decide without I/O; server.py has the sockets."""
+"""IMAP: what clients read and change. Framing, grammar and session are without I/O; server.py has the sockets."""
