@@ -1,1 +1,1 @@
-"""IMAP: what clients read and change. Framing, grammar and session are without I/O; server.py has the sockets."""
+"""IMAP: what clients read and change. Protocol and session are without I/O; server.py has the sockets."""
