@@ -124,9 +124,8 @@ async def _enter(context: Context, user: str, password: bytes) -> None:
     # From this machine many may come through one proxy (webmail): one who guesses must not slow down all.
     peer = None if context.peer.loopback else context.peer.host
     try:
-        context.login(
-            await context.service.accounts.login(known.account if known else None, Secret(password), peer)
-        )
+        account_id = known.account if known else None
+        context.login(await context.service.accounts.login(account_id, Secret(password), peer, name=user))
     except AuthenticationFailed:
         log.info("login failed from %s", context.peer)
         raise

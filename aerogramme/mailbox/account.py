@@ -179,7 +179,7 @@ class Account:
         mailbox = self.state.names.get(canonical(name))
         if mailbox is None:
             raise NoSuchMailbox
-        return self.state.mailboxes[mailbox]
+        return self.state.tables[mailbox]
 
     def name_of(self, mailbox: int) -> str | None:
         """The name of a mailbox now; None when it was deleted."""

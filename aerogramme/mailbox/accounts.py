@@ -81,10 +81,12 @@ class Accounts:
             task_status.started()
             await trio.sleep_forever()
 
-    async def login(self, account_id: str | None, secret: Secret, peer: str | None) -> Login:
+    async def login(
+        self, account_id: str | None, secret: Secret, peer: str | None, *, name: str = ""
+    ) -> Login:
         """Opens the account with a password, or joins those who have it open.
 
-        `account_id` is None for a name that nobody has: that costs the same time and gives the same error.
+        `account_id` is None for a `name` that nobody has: that costs the same time and gives the same error.
         `peer` is the address of the client, None where all clients share one (a proxy on this machine).
         Raises AuthenticationFailed; Unavailable.
         """
@@ -95,13 +97,13 @@ class Accounts:
             if login is not None:
                 self._throttle.right(address)
                 return login
-        names = [*address, f"account {account_id}"]
+        tried = [f"account {account_id}" if account_id is not None else f"name {name.casefold()}"]
+        await sleep(self._throttle.begin(tried))
         if account_id is None:
             await waste_time(secret)
             raise AuthenticationFailed
-        await sleep(self._throttle.begin(names[-1:]))
         login = await self._unlock(account_id, secret)
-        self._throttle.right(names)
+        self._throttle.right([*address, *tried])
         return login
 
     # --- remembered passwords

@@ -25,6 +25,7 @@ from aerogramme.mailbox.contents import (
 from aerogramme.mailbox.names import INBOX, check
 from aerogramme.seal import Binding, IncomingPublic, Keyring, Slot, open_body
 
+BATCH = 200  # contents checked at a time: their bodies are in memory at once
 COLUMNS = ("uids", "ids", "modseqs", "flags", "sizes", "dates", "contents")
 
 
@@ -102,16 +103,31 @@ async def _contents(account: Account) -> list[str]:
         table = account.state.tables[mailbox]
         for content, size in zip(table.contents, table.sizes, strict=True):
             sizes.setdefault(content, set()).add(size)
-    contents = sorted(sizes)
-    places: dict[int, tuple[int, int]] = {}
-    for content in contents:
+    placed: list[tuple[int, int, int]] = []  # in the order of segments, so that each is loaded about once
+    for content in sizes:
         place = account.state.contents.find(content)
         if place is None:
             problems.append(f"content {content:x} has no place in a segment")
         else:
-            places[content] = place
-    digests: dict[int, dict[str, bytes]] = {content: {} for content in contents}
-    for segment in sorted({segment for segment, _ in places.values()}):
+            placed.append((*place, content))
+    placed.sort()
+    for start in range(0, len(placed), BATCH):
+        some = placed[start : start + BATCH]
+        digests = await _digests(account, some, problems)
+        contents = [content for _, _, content in some]
+        bodies = await account.store.get_many([body_name(content) for content in contents])
+        for content, digest, sealed in zip(contents, digests, bodies, strict=True):
+            found = _content(account, content, sizes[content], digest, sealed)
+            problems += [f"content {content:x}: {what}" for what in found]
+    return problems
+
+
+async def _digests(
+    account: Account, some: Sequence[tuple[int, int, int]], problems: list[str]
+) -> list[dict[str, bytes]]:
+    """All that can be read of the digests of contents, given with their places."""
+    digests: list[dict[str, bytes]] = [{} for _ in some]
+    for segment in dict.fromkeys(segment for segment, _, _ in some):
         for group, fields in GROUPS.items():
             try:
                 [columns] = await account.journal.segments.load([segment], group)
@@ -119,16 +135,10 @@ async def _contents(account: Account) -> list[str]:
                 problems.append(f"segment {segment}, group {group}: {why}")
                 continue
             problems += [f"segment {segment} has no field {f}" for f in fields if f not in columns]
-            for content, (at_segment, at) in places.items():
-                if at_segment == segment:
-                    digests[content] |= {f: columns[f][at] for f in fields if f in columns}
-    bodies = await account.store.get_many([body_name(content) for content in contents])
-    for content, sealed in zip(contents, bodies, strict=True):
-        problems += [
-            f"content {content:x}: {what}"
-            for what in _content(account, content, sizes[content], digests[content], sealed)
-        ]
-    return problems
+            for digest, (its_segment, at, _) in zip(digests, some, strict=True):
+                if its_segment == segment:
+                    digest.update((f, columns[f][at]) for f in fields if f in columns)
+    return digests
 
 
 def _content(
@@ -245,5 +255,6 @@ def _differences(a: Table, b: Table) -> Iterator[str]:
         yield "UIDNEXT"
 
 
-def _flags(table: Table) -> Sequence[tuple[str, ...]]:
-    return [table.flagsets.sets[number] for number in table.flags]
+def _flags(table: Table) -> Sequence[tuple[str, ...] | None]:
+    sets = dict(enumerate(table.flagsets.sets))
+    return [sets.get(number) for number in table.flags]

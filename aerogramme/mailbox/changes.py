@@ -53,8 +53,8 @@ class StoreResult:
 
 def mailbox(state: State, mailbox_id: int) -> Table:
     """A mailbox by its id, or NoSuchMailbox when it was deleted."""
-    table = state.mailboxes.get(mailbox_id)
-    if table is None:
+    table = state.tables.get(mailbox_id)
+    if table is None or (state.attribute(mailbox_id, "deleted") and not len(table)):
         raise NoSuchMailbox("The mailbox is gone")
     return table
 

@@ -123,6 +123,7 @@ class Upload:
         self._sealer = BodySealer(self._key, body_binding(account, content))
         self._plain: list[bytes] = []
         self._sealed: list[bytes] = []
+        self._finished = False
         self.size = 0
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
@@ -141,6 +142,9 @@ class Upload:
 
     async def finish(self) -> tuple[Content, bytes]:
         """The content, and the sealed body for the object `body_name(content)`. Once only."""
+        if self._finished:
+            raise ValueError("an upload is used once")
+        self._finished = True
         plain = b"".join(self._plain)
         self._plain.clear()
         self._sealed.append(self._sealer.finish())

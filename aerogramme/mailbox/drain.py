@@ -151,7 +151,7 @@ class Drain:
             segment = self._account.journal.segments.pack(ids, segment_columns(contents))
             dates = [letter.millis // 1000 for letter, _ in group]
             flags: list[tuple[str, ...]] = [()] * len(group)
-            op, _ = changes.add(state.mailboxes[mailbox], ids, contents, dates, flags, segment.ref)
+            op, _ = changes.add(state.tables[mailbox], ids, contents, dates, flags, segment.ref)
             ops.append(op)
             objects += segment.objects
         return Draft(ops, objects=objects, delete=[(PARTITION, letter.key) for letter, _ in letters])

@@ -65,7 +65,7 @@ def delete(state: State, name: str) -> list[Op]:
         if below(name, state.names):
             raise Refused("There is no such mailbox, only mailboxes below it")
         raise NoSuchMailbox
-    table = state.mailboxes[state.names[name]]
+    table = state.tables[state.names[name]]
     gone: list[Op] = [Remove(table.mailbox, table.ids[:])] if len(table.ids) else []
     return [*gone, MailboxOp(table.mailbox, deleted=True)]
 
@@ -110,7 +110,7 @@ def _make_all(maker: Maker, names: Sequence[str]) -> list[Op]:
 
 
 def _rename_inbox(state: State, maker: Maker, new_ids: Callable[[int], Sequence[int]], new: str) -> list[Op]:
-    inbox = state.mailboxes[state.names[INBOX]]
+    inbox = state.tables[state.names[INBOX]]
     ops = _make_all(maker, _missing_parents(state, new, ()))
     made = maker.make(new)
     ops += [made, Subscribe(new, True)]

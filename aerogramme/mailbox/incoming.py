@@ -171,6 +171,9 @@ class Letter:
         objects = []
         if self._spill is not None:
             await self._spill.finish()
+            self._spill = (
+                None  # from here on the row may be there, whatever is heard of it: the body must stay
+            )
         else:
             objects.append((body_name(self.id), b"".join(self._held)))
         record = BodyRecord(self._key, self._sealer.sealed_size, self._sealer.plain_size)
@@ -181,7 +184,7 @@ class Letter:
         await self._store.append(PARTITION, [row], objects=objects)
 
     async def abandon(self) -> None:
-        """Drops the letter. What was put already is removed, or cleaned by the store."""
+        """Drops the letter. A body that was put already is removed, unless `send` has got as far as the row."""
         self._held.clear()
         if self._spill is not None:
             await self._spill.cancel()

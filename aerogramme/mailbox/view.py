@@ -130,7 +130,7 @@ class View:
         if allow_expunge or not gone:
             self._removed_modseq = table.highestmodseq
         self._held = bool(gone) and not allow_expunge
-        changed = self._changed(own)
+        changed = self._changed(own, new_from)
         exists = None
         if new_from < len(table.uids):
             self.uids.extend(table.uids[new_from:])
@@ -159,19 +159,15 @@ class View:
         # whole.
         return sorted(set(self.uids).difference(table.uids))
 
-    def _changed(self, own: "OwnChange | None") -> list[int]:
+    def _changed(self, own: "OwnChange | None", new_from: int) -> list[int]:
         """The sequence numbers of the told messages that changed after `modseq`, ascending."""
-        table, uids = self.table, self.uids
+        table, modseqs = self.table, self.table.modseqs
         skip = own.modseq if own is not None and own.before <= self.modseq else None
-        seqs = []
-        for row in table.changed_since(self.modseq):
-            uid = table.uids[row]
-            if uid <= self._top and table.modseqs[row] != skip:
-                at = bisect_left(uids, uid)
-                if at < len(uids) and uids[at] == uid:
-                    seqs.append(at + 1)
-        seqs.sort()
-        return seqs
+        rows = [row for row in table.changed_since(self.modseq) if row < new_from and modseqs[row] != skip]
+        if rows and self.uids == table.uids[:new_from]:  # nearly always: no row has to be looked up
+            return [row + 1 for row in rows]
+        found = (self.seq_of_uid(table.uids[row]) for row in rows)
+        return [seq for seq in found if seq is not None]
 
     # --- numbers
 

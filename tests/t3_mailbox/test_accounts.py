@@ -94,15 +94,22 @@ async def test_wrong_passwords_always_cost_the_full_price(accounts, unlocks, slo
 
 async def test_one_address_is_slowed_down_whatever_names_it_tries(world, accounts, slow) -> None:
     other = await world.create("11" * 16)
-    for account_id in (ID, other, None, "22" * 16, None):
+    for n, account_id in enumerate((ID, other, None, "22" * 16, None)):
         with pytest.raises(AuthenticationFailed):
-            await accounts.login(account_id, WRONG, "10.0.0.1")
+            await accounts.login(account_id, WRONG, "10.0.0.1", name=str(n))
     assert slow == [0.25, 0.5]
     with pytest.raises(AuthenticationFailed):
         await accounts.login(None, WRONG, "10.0.0.2")
-    with pytest.raises(AuthenticationFailed):
-        await accounts.login(None, WRONG, None)
     assert slow == [0.25, 0.5]
+
+
+async def test_a_name_that_nobody_has_is_slowed_down_like_one_that_somebody_has(accounts, slow) -> None:
+    for account_id, name in ((ID, "here"), (None, "Nobody")):
+        slow.clear()
+        for n in range(FREE + 3):
+            with pytest.raises(AuthenticationFailed):
+                await accounts.login(account_id, WRONG, f"10.0.{name == 'here'}.{n}", name=name)
+        assert slow == [0.25, 0.5, 1.0]
 
 
 @pytest.mark.parametrize("account_id", [None, "22" * 16])
