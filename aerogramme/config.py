@@ -19,8 +19,8 @@ from aerogramme.errors import BadConfiguration
 # Others: Gmail takes 25 MB before encoding, Postfix 10 MB unless told, Exchange Online up to 150 MB. Base64
 # adds a third, so 50 MiB passes an attachment of 37 MB.
 DEFAULT_MESSAGE_SIZE = 50 * 1024**2
-# Every message is rendered whole in memory when it is drained, so there is an end to it.
-LARGEST_MESSAGE_SIZE = 2 * 1024**3
+# Every message is rendered whole in memory when it is drained, so there is an end to it; seal/ opens 256 MiB.
+LARGEST_MESSAGE_SIZE = 240 * 1024**2
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -154,7 +154,7 @@ def parse_size(value: object, _base: Path | None = None) -> int:
             raise ValueError(f'not a size: {value!r} (a number of bytes, or text such as "50 MiB")')
         size = int(match[1]) * _UNITS[match[2]]
     if not 1 <= size <= LARGEST_MESSAGE_SIZE:
-        raise ValueError("a size is at least 1 byte and at most 2 GiB")
+        raise ValueError("a size is at least 1 byte and at most 240 MiB")
     return size
 
 

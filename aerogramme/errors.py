@@ -1,7 +1,7 @@
-"""One tree of errors. Each class says what a peer or a user is told: IMAP response code, LMTP reply, exit code.
+"""One tree of errors. Each class says what a peer is told: IMAP response code, LMTP reply, exit code.
 
-The text of an exception is for the person at the other end and gives away nothing about the server; what an operator
-needs besides goes to the log. Exit codes are those of sysexits.h; `docs/exit-codes.md` lists them.
+The text of an exception is for the person at the other end and gives away nothing about the server; what an
+operator needs besides goes to the log. Exit codes are those of sysexits.h; `docs/exit-codes.md` lists them.
 """
 
 

@@ -690,7 +690,7 @@ def rare_word(s):
     return s.rare
 
 
-WORKLOADS["search-flag"] = searching("UNSEEN", lambda s: b"UNSEEN")
+WORKLOADS["search-flag"] = searching("UNSEEN", lambda _: b"UNSEEN")
 WORKLOADS["search-from"] = searching("FROM --from-word", lambda s: b"FROM " + quote(s.o.from_word))
 WORKLOADS["search-subject"] = searching(
     "SUBJECT --subject-word", lambda s: b"SUBJECT " + quote(s.o.subject_word)
@@ -731,7 +731,7 @@ def w_store_all(s):
     return result(wall, n, None, None, undo_s=round(undo, 4))
 
 
-def some_500(s, c):
+def some_500(c):
     """UID set of 500 messages in the selected big mailbox."""
     uids = c.uids()[:500]
     return len(uids), b"%d:%d" % (uids[0], uids[-1])
@@ -743,7 +743,7 @@ def put_500(s, c, name):
     box = s.temp(c, name)
     try:
         c.select(s.big)
-        c.do(b"UID COPY " + some_500(s, c)[1] + b" " + quote(box))
+        c.do(b"UID COPY " + some_500(c)[1] + b" " + quote(box))
     except Refused:
         for i in range(500):
             c.append(box, s.small(i))
@@ -756,7 +756,7 @@ def w_copy(s):
     s.ensure_big()
     c = s.conn()
     c.select(s.big)
-    n, seq = some_500(s, c)
+    n, seq = some_500(c)
     times = []
     for i in range(3):
         box = s.temp(c, "copy%d" % i)
