@@ -24,7 +24,7 @@ DELETE_MAX = 256  # objects deleted in one transaction, for the same reason
 LOOK_MAX = 256  # so many new rows at most are read in trio's thread: about 1 ms
 # Between processes nobody calls: a watcher looks at the time of change of the file, every 25 ms at first (a
 # person does not notice), then ever more rarely, as thousands may be waiting.
-PAUSE_MIN, PAUSE_MAX, PAUSE_GROWTH = 0.025, 0.25, 1.25
+PAUSE_MIN, PAUSE_MAX, PAUSE_GROWTH = 0.025, 0.5, 1.25
 
 
 class SqliteStore:

@@ -146,17 +146,19 @@ class File:
             raise _told(error) from error
 
     def stamp(self) -> tuple[int, ...] | None:
-        """Changes with each commit, of any process. None if it was written to so lately that it might not."""
-        stamps: list[int] = []
+        """Changes with each commit, of any process; opening and closing alone do not change it. None if there
+        was a write so lately that the next might not change it.
+        """
         try:
-            for path in (self.path, f"{self.path}-wal"):
-                status = os.stat(path)
-                stamps += (status.st_mtime_ns, status.st_size)
+            status = os.stat(self.path)
         except FileNotFoundError:
-            if not stamps:
-                raise NoSuchUser("The account was erased") from None
-        settled = max(stamps[::2]) + TICK_NS < time.time_ns()
-        return tuple(stamps) if settled else None
+            raise NoSuchUser("The account was erased") from None
+        stamp: tuple[int, ...] = (status.st_mtime_ns, status.st_size)
+        with suppress(FileNotFoundError):
+            log = os.stat(f"{self.path}-wal")
+            if log.st_size:  # an empty one comes and goes with the connections
+                stamp += (log.st_mtime_ns, log.st_size)
+        return stamp if max(stamp[::2]) + TICK_NS < time.time_ns() else None
 
     async def aclose(self) -> None:
         """Close it for good."""

@@ -409,6 +409,23 @@ async def test_only_so_many_files_are_open_at_once(
     assert threads() == []
 
 
+async def test_opening_and_closing_alone_do_not_look_like_writing(
+    store: SqliteStore, stores: SqliteStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "TICK_NS", -(10**12))  # no stamp is too fresh
+    await store.append("log", rows("a"))
+    written = store._file.stamp()
+    await store._file.close()
+    closed = store._file.stamp()  # its log was folded into the file
+    assert written != closed
+    assert (await store.read("log"))[0] == rows("a")
+    assert store._file.stamp() == closed
+    await store._file.close()
+    assert store._file.stamp() == closed
+    await store.append("log", rows("b"))
+    assert store._file.stamp() != closed
+
+
 async def test_many_at_once_do_not_fight_over_files(
     stores: SqliteStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
