@@ -82,7 +82,7 @@ class _Cursor:
                 raise Damaged("a number in the list of parts is too large")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)  # clients ask for several parts of a message in a row; one may have 10,000 parts
 def _unpack(packed: bytes) -> _Unpacked:
     cursor = _Cursor(packed)
     if cursor.byte() != _VERSION:
@@ -175,7 +175,11 @@ _FIELD_START: Final = re.compile(rb"\n(?![ \t])")
 _NONE: Final = re.compile(rb"(?!)")
 
 
-@lru_cache(maxsize=256)
+# A pattern is made for this many names (clients ask for up to 30) and kept; with more, fields are looked at.
+_MANY_NAMES: Final = 100
+
+
+@lru_cache(maxsize=64)
 def _selector(names: frozenset[bytes]) -> re.Pattern[bytes]:
     """Finds the fields of these names, each with the line end before it and without its own."""
     usable = sorted(filter(_FIELD_NAME.match, names))
@@ -205,12 +209,11 @@ def header_fields(header: bytes, names: frozenset[bytes], negate: bool = False) 
     if header.endswith((b"\n\r\n", b"\n\n")) or header in (b"\r\n", b"\n"):
         blank = b"\r\n" if header.endswith(b"\r\n") else b"\n"
     lines = b"\n" + header[: len(header) - len(blank)]
-    if negate:
-        if lines == b"\n":
-            return blank
-        ended = lines.endswith(b"\n")
-        chunks = _FIELD_START.split(lines[1:-1] if ended else lines[1:])
-        found = [b"\n" + chunk for chunk in chunks if _name(chunk) not in names]
+    if lines == b"\n":
+        return blank
+    if negate or len(names) > _MANY_NAMES:
+        chunks = _FIELD_START.split(lines[1:-1] if lines.endswith(b"\n") else lines[1:])
+        found = [b"\n" + chunk for chunk in chunks if (_name(chunk) in names) is not negate]
     else:
         found = _selector(names).findall(lines)
     if not found:

@@ -169,6 +169,9 @@ def structures(n: int) -> dict[str, bytes]:
         "long lines that begin like delimiters": MIXED + (b"--" + b"x" * 5000 + b"\n") * (n // 100),
         "a header without end in nested messages": b"Content-Type: message/rfc822\n\n" * 99
         + b"X: y\n" * (8 * n),
+        "long headers in nested messages": MIXED
+        + b"--b\n"
+        + (b"Content-Type: message/rfc822\n" + b"X: y\n" * (n // 10) + b"\n") * 98,
         "a digest of messages": DIGEST + b"--b\n\nFrom: a,b,c\n\n" * n,
         "nothing but line ends": b"\n" * (40 * n),
         "nothing but CR": b"\r" * (40 * n),

@@ -192,6 +192,12 @@ def test_header_fields() -> None:
     )
 
 
+def test_header_fields_of_very_many_names() -> None:
+    many = names(b"subject", b"to", *(b"x-%d" % number for number in range(500)))
+    assert header_fields(HEADER, many) == header_fields(HEADER, names(b"subject", b"to"))
+    assert header_fields(b"A: b", many) == b""
+
+
 def test_header_fields_not() -> None:
     rest = header_fields(HEADER, names(b"subject", b"to"), negate=True)
     assert rest == b"From x\r\nX-Subject: d\r\nSubjects: f\r\n\r\n"
