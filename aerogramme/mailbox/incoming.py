@@ -184,7 +184,7 @@ class Letter:
         await self._store.append(PARTITION, [row], objects=objects)
 
     async def abandon(self) -> None:
-        """Drops the letter. A body that was put already is removed, unless `send` has got as far as the row."""
+        """Drops the letter. A body that was put already is removed, unless `send` got as far as the row."""
         self._held.clear()
         if self._spill is not None:
             await self._spill.cancel()

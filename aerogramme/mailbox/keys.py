@@ -140,17 +140,18 @@ def _public_row(keyring: Keyring) -> Row:
 async def create_keys(
     store: Store, account_id: str, password: Secret, params: Argon2Params | None = None
 ) -> tuple[Keyring, RecoveryCode]:
-    """First slot, recovery slot, keyring and public key, in one append. Raises AlreadyExists if there are
-    keys.
-    """
+    """First slot, recovery slot, public key and keyring, in one append. Raises AlreadyExists."""
     rows, cursor = await store.read(PARTITION)
-    if rows:
+    if any(key.startswith(KEYRING) for key, _ in rows):
         raise AlreadyExists("The account exists already")
+    if rows:  # a creation was cut short; its public key has the name that the new one will have
+        await store.delete_rows(PARTITION, [key for key, _ in rows])
     code = RecoveryCode.generate()
     slot, private = await _new_slot(password, "password", "", params)
     recovery, recovery_private = await _new_slot(code.secret, "recovery", "", params)
     keyring = Keyring.create(bytes.fromhex(account_id)).admit(private).admit(recovery_private)
-    new = [_slot_row(slot), _slot_row(recovery), _keyring_row(keyring, 1), _public_row(keyring)]
+    # The keyring is the last: once it is there, all is.
+    new = [_slot_row(slot), _slot_row(recovery), _public_row(keyring), _keyring_row(keyring, 1)]
     try:
         await store.append(PARTITION, new, read=cursor)
     except Behind:

@@ -120,6 +120,29 @@ async def test_a_crash_at_any_step_of_a_change_leaves_a_password_that_works(stor
     raise AssertionError("the change never finished")
 
 
+async def test_a_crash_at_any_step_of_a_creation_leaves_a_whole_account_or_none(stores) -> None:
+    for call in range(1, 10):
+        for steps in range(6):
+            fresh = MemoryStores(serial=stores.serial)
+            store = await fresh.open(ID, create=True)
+            crashing = await fresh.another(CrashAt(call, steps=steps)).open(ID)
+            try:
+                await keys.create_keys(crashing, ID, OLD, CHEAP)
+                return
+            except Crash:
+                ...
+            try:
+                await keys.create_keys(store, ID, NEW, CHEAP)
+            except AlreadyExists:
+                assert await opens(fresh, OLD)
+            else:
+                assert await opens(fresh, NEW)
+            await keys.public_key(store, ID)
+            rows, _ = await store.read("keys")
+            assert len(rows) == 4
+    raise AssertionError("it never finished")
+
+
 async def test_letters_are_sealed_to_the_public_key(stores) -> None:
     await account(stores)
     store = await stores.open(ID)
