@@ -58,7 +58,11 @@ class Server:
     def imap(self, address: str = ADDRESS, password: str = PASSWORD) -> imaplib.IMAP4:
         """A connection that is logged in."""
         client = imaplib.IMAP4("127.0.0.1", self.imap_port, timeout=60)
-        client.login(address, password)
+        try:
+            client.login(address, password)
+        except BaseException:
+            client.shutdown()
+            raise
         return client
 
     def lmtp(self) -> smtplib.LMTP:

@@ -62,6 +62,13 @@ def deliveries(server: Server, round_: int, worker: int, done: Acknowledged) -> 
 
 def appends_and_changes(server: Server, round_: int, done: Acknowledged) -> None:
     client = server.imap()
+    try:
+        append_and_change(client, round_, done)
+    finally:
+        client.shutdown()
+
+
+def append_and_change(client: imaplib.IMAP4, round_: int, done: Acknowledged) -> None:
     client.select("Drafts")
     for n in range(1000):
         token = f"append-{round_}-{n}"
