@@ -16,7 +16,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 from aerogramme.errors import Damaged
 from aerogramme.log.clock import MAX_CLOCK
 from aerogramme.log.columns import column_bytes, column_from
-from aerogramme.log.ids import MAX_ID, MAX_REPLICA, Ids, Runs, distinct
+from aerogramme.log.ids import MAX_ID, MAX_REPLICA, Ids, Runs, distinct, each_once
 
 KIND = "entry"  # of the sealed record; its name is the row key
 PARTITION = "log"
@@ -97,7 +97,7 @@ class Remove:
     ids: Ids
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", Runs.of(self.ids))
+        object.__setattr__(self, "ids", each_once(self.ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Flags:
     remove: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", Runs.of(self.ids))
+        object.__setattr__(self, "ids", each_once(self.ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Touch:
     ids: Ids
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", Runs.of(self.ids))
+        object.__setattr__(self, "ids", each_once(self.ids))
 
 
 @dataclass(frozen=True, slots=True)

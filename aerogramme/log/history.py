@@ -59,9 +59,7 @@ class Unknown(NamedTuple):
 class Record:
     """What is remembered of an entry until a checkpoint covers it."""
 
-    clock: int
-    seen: Mapping[int, int]
-    holes: tuple[tuple[int, int], ...]
+    entry: Entry
     facts: list[tuple[int, Runs]]  # mailbox, messages
     mailboxes: frozenset[int]  # all that it touches
 
@@ -104,7 +102,7 @@ class Trail:
         seen = dict(self.base)
         for n, record in self.records.items():
             if n <= seq:
-                _rise(seen, record.seen)
+                _rise(seen, record.entry.seen)
         return seen
 
 
@@ -116,6 +114,8 @@ class History:
     holes    (replica, seq) of entries that were not seen though later ones of the replica were
     bases    mailbox -> its HIGHESTMODSEQ in the checkpoint
     unknown  what has to be touched; may list more than has to be
+    late     entries, by row key, that must be said again: some who start from a checkpoint may not find them
+    news     replica -> seq of its last entry, where that has changed since the owner of this took it
     """
 
     def __init__(self) -> None:
@@ -125,6 +125,9 @@ class History:
         self.holes: set[tuple[int, int]] = set()
         self.bases: dict[int, int] = {}
         self.unknown: list[Unknown] = []
+        self.late: dict[str, Entry] = {}
+        self.news: dict[int, int] = {}
+        self._said_again: set[str] = set()
 
     def __contains__(self, position: tuple[int, int, int]) -> bool:
         """Whether the entry (clock, replica, seq) has been taken in."""
@@ -138,17 +141,20 @@ class History:
 
     def skip(self, clock: int, replica: int, seq: int) -> None:
         """An entry that cannot be read: its key is all that is known."""
-        self._place(clock, replica, seq)
+        self.news[replica] = self._place(clock, replica, seq).last
         self.clock = max(self.clock, clock)
 
     def add(self, entry: Entry, *, own: bool = False) -> None:
         """Take in an entry that is new. `own`: its writer had seen all that is known here."""
         trail = self._place(entry.clock, entry.replica, entry.seq)
-        record = Record(entry.clock, entry.seen, entry.holes, *_facts(entry))
+        record = Record(entry, *_facts(entry))
         trail.records[entry.seq] = record
         _rise(trail.seen, entry.seen)
         trail.floor = max(trail.floor, entry.floor)
         if not own:
+            self.news[entry.replica] = trail.last
+            if entry.clock + MARGIN < self.clock:
+                self._is_late(entry)
             self._not_seen_by_others(entry, record)
             self._not_seen_by(entry, record)
         self.clock = max(self.clock, entry.clock)
@@ -169,6 +175,20 @@ class History:
             del self.trails[replica]
             self.holes = {hole for hole in self.holes if hole[0] != replica}
         self.floor = max(self.floor, clock - RETIREMENT)
+        self._said_again.clear()
+
+    def said_again(self, key: str) -> None:
+        """An entry is part of another one, and found by everyone who finds that."""
+        self._said_again.add(key)
+        self.late.pop(key, None)
+
+    def _is_late(self, entry: Entry) -> None:
+        """Somebody went on for longer than MARGIN without having seen this entry.
+
+        Whoever starts from a checkpoint of theirs does not look for it.
+        """
+        if entry.key not in self._said_again:
+            self.late[entry.key] = entry
 
     def _place(self, clock: int, replica: int, seq: int) -> Trail:
         trail = self.trails.get(replica)
@@ -196,19 +216,18 @@ class History:
                 if replica == entry.replica or trail.clock < entry.clock:
                     continue
                 for seq, other in trail.records.items():
-                    if other.clock < entry.clock or other.mailboxes.isdisjoint(record.mailboxes):
+                    clock = other.entry.clock
+                    if clock < entry.clock or other.mailboxes.isdisjoint(record.mailboxes):
                         continue
-                    if not _knows(trail, seq, other, entry.replica, entry.seq, entry.clock):
+                    if not _knows(trail, seq, other, entry):
                         for mailbox in other.mailboxes & record.mailboxes:
-                            upto[mailbox] = max(upto.get(mailbox, 0), other.clock)
+                            upto[mailbox] = max(upto.get(mailbox, 0), clock)
         for mailbox, ids in record.facts:
             if mailbox in upto:
                 self.unknown.append(Unknown(mailbox, ids, 0, upto[mailbox]))
 
     def _not_seen_by(self, entry: Entry, record: Record) -> None:
         """Entries that are not later, and that this one did not know."""
-        if not record.mailboxes:
-            return
         mine = self.trails[entry.replica]
         seen = mine.seen_at(entry.seq)
         holes: dict[int, list[int]] = {}
@@ -229,6 +248,8 @@ class History:
                 if other is None:
                     low = clock if low is None else min(low, clock)
                     continue
+                if clock + MARGIN < entry.clock:
+                    self._is_late(other.entry)
                 for mailbox, ids in other.facts:
                     if mailbox in record.mailboxes:
                         self.unknown.append(Unknown(mailbox, ids, 0, entry.clock))
@@ -239,12 +260,12 @@ class History:
                     self.unknown.append(Unknown(mailbox, None, low, entry.clock))
 
 
-def _knows(trail: Trail, at: int, record: Record, replica: int, seq: int, clock: int) -> bool:
-    """Whether the writer of an entry, number `at` of a trail, had seen another."""
-    if (replica, seq) in record.holes:
+def _knows(trail: Trail, at: int, record: Record, entry: Entry) -> bool:
+    """Whether the writer of entry number `at` of a trail had seen another entry."""
+    if (entry.replica, entry.seq) in record.entry.holes:
         return False
-    known = trail.seen_at(at).get(replica)
-    return clock <= trail.floor if known is None else seq <= known
+    known = trail.seen_at(at).get(entry.replica)
+    return entry.clock <= trail.floor if known is None else entry.seq <= known
 
 
 def _rise(seen: dict[int, int], other: Mapping[int, int]) -> None:

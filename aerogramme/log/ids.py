@@ -133,12 +133,6 @@ def distinct(values: Ids) -> bool:
     return all(a + n <= b for (a, n), (b, _) in pairwise(ordered))
 
 
-def covered(runs: Iterable[tuple[int, int]]) -> "Runs":
-    """The runs of a set of numbers that is given by ascending runs which may touch."""
-    joined: list[tuple[int, int]] = []
-    for first, count in runs:
-        if joined and joined[-1][0] + joined[-1][1] == first:
-            joined[-1] = joined[-1][0], joined[-1][1] + count
-        else:
-            joined.append((first, count))
-    return Runs(tuple(joined))
+def each_once(values: Ids) -> Runs:
+    """The same numbers, sorted if one is there twice."""
+    return Runs.of(values if distinct(values) else sorted(set(values)))

@@ -180,7 +180,6 @@ class Journal:
             self.state.skip(*parse_key(key))
             return
         self.state.apply(entry)
-        self._news[entry.replica] = self.state.history.trails[entry.replica].last
 
     def _report(self, key: str, why: Damaged) -> None:
         self.state.damaged[key] = str(why)
@@ -337,7 +336,7 @@ class Journal:
             self._new_replica()
             raise
         self._seq, self._link, self._last_clock = entry.seq, link(entry.key, plain), entry.clock
-        self._news.clear()
+        self.state.history.news.clear()
         self.state.apply(entry, own=True)
         return entry
 
@@ -354,7 +353,7 @@ class Journal:
             self._seq + 1,
             self._link,
             tuple(ops),
-            history.vector() if first else dict(self._news),
+            history.vector() if first else dict(history.news),
             tuple(sorted(history.holes)),
             history.floor if first else 0,
         )
@@ -369,7 +368,6 @@ class Journal:
         self._seq = 0
         self._link = NO_LINK
         self._last_clock = 0
-        self._news: dict[int, int] = {}  # what was read since the last entry: replica -> last seq
 
 
 def _is_small(ref: SegmentRef) -> bool:

@@ -21,13 +21,13 @@ from aerogramme.log.table import Table
 def settled(state: State) -> bool:
     """Whether the rules ask for nothing (a true answer may take `due` first)."""
     return not (
-        state.late or state.history.unknown or any(t.hidden or t.below for t in state.tables.values())
+        state.history.late or state.history.unknown or any(t.hidden or t.below for t in state.tables.values())
     )
 
 
 def due(state: State) -> list[Op]:
     """The operations that the rules ask for."""
-    ops = again(list(state.late.values()))
+    ops = again(list(state.history.late.values()))
     claimed: dict[int, Runs] = {}
     for table in state.tables.values():
         claim = numbers(table)
@@ -67,6 +67,7 @@ def unknown(state: State) -> dict[int, set[int]]:
 def mark_told(state: State) -> None:
     """All that is visible now may be told: from here on nothing may appear below the UIDNEXT of now."""
     assert not any(table.hidden or table.below for table in state.tables.values())
+    assert not state.history.late
     state.history.unknown.clear()
     for table in state.tables.values():
         table.told = table.uidnext

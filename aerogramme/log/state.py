@@ -16,7 +16,7 @@ from aerogramme.log.entry import (
     encode,
 )
 from aerogramme.log.flagsets import Flagsets
-from aerogramme.log.history import MARGIN, History
+from aerogramme.log.history import History
 from aerogramme.log.segment import ContentMap
 from aerogramme.log.table import Table
 
@@ -41,7 +41,6 @@ class State:
         self.segments: list[SegmentRef] = []
         self.contents = ContentMap()
         self.damaged: dict[str, str] = {}
-        self.late: dict[str, Entry] = {}  # entries that came later than MARGIN, and must be said again
         self.attributes: dict[int, dict[str, Attribute]] = {}
         self.subscriptions: dict[str, int] = {}  # name -> clock << 1 | on
         self.last_uidvalidity = 0
@@ -101,8 +100,6 @@ class State:
         """Take in an entry; False if it is in already. `own`: its writer had seen this state."""
         if (entry.clock, entry.replica, entry.seq) in self.history:
             return False
-        if not own and entry.clock + MARGIN < self.history.clock:
-            self.late[entry.key] = entry
         self.history.add(entry, own=own)
         for op in entry.ops:
             self._apply_op(op, entry.clock)
@@ -128,9 +125,8 @@ class State:
             case Subscribe():
                 self.subscriptions[op.name] = max(self.subscriptions.get(op.name, 0), clock << 1 | op.on)
             case Again():
-                self.late.pop(op.key, None)
+                self.history.said_again(op.key)
                 self.apply(decode(op.key, op.plain))
-                self.late.pop(op.key, None)  # it has just been said again
             case _:
                 self._apply_messages(op, clock)
 
