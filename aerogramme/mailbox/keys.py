@@ -21,8 +21,22 @@ from aerogramme.store.port import Cursor, Row, Store
 PARTITION = "keys"
 SLOT, KEYRING, PUBLIC = "slot-", "keyring-", "public-"
 
-STRETCHERS = trio.CapacityLimiter(2)
-"""How many passwords are stretched at once, in threads: each takes a core and 19 MiB for 90 ms."""
+AT_ONCE = 2  # passwords stretched at a time, in threads: each takes a core and 19 MiB for 90 ms
+
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("stretching passwords")
+
+
+def stretchers() -> trio.CapacityLimiter:
+    """Bounds how many passwords are stretched at once.
+
+    One for each run of trio: a thread that is abandoned at the end of a run can never give its place back.
+    """
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(AT_ONCE)
+        _limiter.set(limiter)
+        return limiter
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +117,13 @@ async def stretch(slot: Slot, secret: Secret) -> SlotPrivate:
     """Opens a slot in a thread. One that is cancelled goes on there, and keeps its place among the
     STRETCHERS.
     """
-    return await trio.to_thread.run_sync(slot.unlock, secret, limiter=STRETCHERS, abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(slot.unlock, secret, limiter=stretchers(), abandon_on_cancel=True)
 
 
 async def waste_time(secret: Secret) -> None:
     """What a wrong password costs, where there is no account: an answer must not tell which names exist."""
     await trio.to_thread.run_sync(
-        Slot.create, secret or Secret(b"-"), limiter=STRETCHERS, abandon_on_cancel=True
+        Slot.create, secret or Secret(b"-"), limiter=stretchers(), abandon_on_cancel=True
     )
 
 
@@ -119,7 +133,7 @@ async def _new_slot(
     def create() -> tuple[Slot, SlotPrivate]:
         return Slot.create(secret, kind, label, params, read_only=read_only)
 
-    return await trio.to_thread.run_sync(create, limiter=STRETCHERS)
+    return await trio.to_thread.run_sync(create, limiter=stretchers())
 
 
 def _slot_row(slot: Slot) -> Row:

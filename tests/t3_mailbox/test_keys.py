@@ -1,10 +1,13 @@
 """Passwords of an account in its store, with a crash at every step of every change."""
 
+import threading
+
 import pytest
+import trio
 
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Damaged, NoSuchUser, Refused
 from aerogramme.mailbox import keys
-from aerogramme.seal import Argon2Params, Binding, RecoveryCode, Secret
+from aerogramme.seal import Argon2Params, Binding, RecoveryCode, Secret, Slot
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 
@@ -141,6 +144,36 @@ async def test_a_crash_at_any_step_of_a_creation_leaves_a_whole_account_or_none(
             rows, _ = await store.read("keys")
             assert len(rows) == 4
     raise AssertionError("it never finished")
+
+
+def test_logins_cut_off_with_their_run_leave_no_place_taken(monkeypatch) -> None:
+    """A run of trio that ends while passwords are stretched must not block the logins of the next one."""
+    slot, _ = Slot.create(OLD, "password", "", CHEAP)
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    unlock = Slot.unlock
+
+    def waits(self, secret):
+        begun.release()
+        assert go_on.wait(60)
+        return unlock(self, secret)
+
+    async def cut_off() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(keys.AT_ONCE):
+                nursery.start_soon(keys.stretch, slot, OLD)
+            for _ in range(keys.AT_ONCE):
+                await trio.to_thread.run_sync(begun.acquire)
+            nursery.cancel_scope.cancel()
+
+    async def try_again() -> str:
+        with trio.fail_after(60):
+            return (await keys.stretch(slot, OLD)).kind
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Slot, "unlock", waits)
+        trio.run(cut_off)
+    go_on.set()
+    assert trio.run(try_again) == "password"
 
 
 async def test_letters_are_sealed_to_the_public_key(stores) -> None:
