@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from aerogramme.errors import AerogrammeError, BadSyntax, NoSuchMailbox, Refused
 from aerogramme.imap.commands import Command
@@ -28,7 +29,8 @@ class Out(Protocol):
     full: bool
 
     def write(self, octets: bytes) -> None: ...
-    async def flush(self) -> None: ...
+    async def flush(self) -> None:
+        """Sends what was written. Raises HangUp when the peer is gone."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class Service:
     max_connections_per_user: int = 50
     plaintext_login: bool = False  # also from other machines, without TLS
     connections: dict[str, int] = field(default_factory=dict)  # logged in, by account
-    header_caches: dict[str, HeaderCache] = field(
-        default_factory=dict
-    )  # by account, while anyone is logged in
+    # While the account is open, which outlasts its sessions: clients that poll ask for the same fields each
+    # time.
+    header_caches: WeakKeyDictionary[Account, HeaderCache] = field(default_factory=WeakKeyDictionary)
 
 
-class HangUp(AerogrammeError):  # noqa: N818  # named for what it asks for, like its siblings in errors.py
-    """What was promised to the client cannot be kept: the connection must end as it is."""
+class HangUp(AerogrammeError):
+    """The connection must end as it is: the peer is gone, or what was promised to it cannot be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,6 @@ class Context:
             error.imap_code = "LIMIT"  # RFC 5530 §3; K-9 takes other codes for a wrong password
             raise error
         connections[account.id] = count + 1
-        self.service.header_caches.setdefault(account.id, HeaderCache())
         self._login = login
         self.state = State.AUTHENTICATED
 
@@ -141,7 +142,7 @@ class Context:
         connections, account = self.service.connections, login.account
         connections[account.id] -= 1
         if not connections[account.id]:
-            del connections[account.id], self.service.header_caches[account.id]
+            del connections[account.id]
         login.release()
 
     def may_write(self) -> None:
@@ -173,7 +174,11 @@ class Context:
 
     @property
     def headers(self) -> HeaderCache:
-        return self.service.header_caches[self.account.id]
+        caches = self.service.header_caches
+        cache = caches.get(self.account)
+        if cache is None:
+            cache = caches[self.account] = HeaderCache()
+        return cache
 
     # --- numbers
 
@@ -199,7 +204,7 @@ class Context:
         if self._view is not None:
             # RFC 7162 §3.1: with a mailbox selected the client needs to know where it stands.
             self.tell(expunge=False)
-            self.out.write(b"* OK [HIGHESTMODSEQ %d] CONDSTORE is on\r\n" % self._view.modseq)
+            self.out.write(b"* OK [HIGHESTMODSEQ %d] CONDSTORE is on\r\n" % self._view.safe_modseq)
 
     def tell(self, *, expunge: bool, own: OwnChange | None = None, besides: Container[int] = ()) -> bool:
         """Writes what is new in the selected mailbox. False if there was nothing.
@@ -235,6 +240,13 @@ class Context:
         if changed:
             self.tell_keywords()
             self.tell_flags(changed, uid=False)
+
+    def tell_held_back(self) -> None:
+        """RFC 7162 §3.2: who was told a MODSEQ while an expunge is held back must not take it for
+        HIGHESTMODSEQ, or would never hear of the expunge if the connection broke now."""
+        view = self._view
+        if view is not None and self.condstore and view.safe_modseq < view.modseq:
+            self.out.write(b"* OK [HIGHESTMODSEQ %d] Expunges will follow\r\n" % view.safe_modseq)
 
     def tell_keywords(self) -> None:
         """FLAGS again when keywords have come into use that the client has not heard of (RFC 3501 §7.2.6)."""

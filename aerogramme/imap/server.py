@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import trio
 
-from aerogramme.imap.context import Out, Peer, Service
+from aerogramme.imap.context import HangUp, Out, Peer, Service
 from aerogramme.imap.faults import stack
 from aerogramme.imap.session import Session
 
@@ -122,8 +122,8 @@ class Server:
             if connection.farewell and not connection.sending:
                 connection.write(connection.farewell)
                 await connection.say_goodbye()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            log.debug("connection lost: %s", connection.peer)
+        except HangUp:
+            log.debug("connection ended: %s", connection.peer)
         except Exception as error:
             # The one place that keeps a fault of ours in one connection from ending the others.
             log.error("connection failed: %s\n%s", connection.peer, stack(error))
@@ -184,13 +184,16 @@ class _Connection(Out):
         self.full = False
         self.deadline = trio.current_time() + SEND_TIME
         self.sending = True  # stays so if it fails: half a line may be out, and no BYE must follow it
-        if len(octets) <= 2 * SEND_SIZE:
-            await self._stream.send_all(octets)
-        else:
-            view = memoryview(octets)
-            for start in range(0, len(view), SEND_SIZE):
-                self.deadline = trio.current_time() + SEND_TIME
-                await self._stream.send_all(view[start : start + SEND_SIZE])
+        try:
+            if len(octets) <= 2 * SEND_SIZE:
+                await self._stream.send_all(octets)
+            else:
+                view = memoryview(octets)
+                for start in range(0, len(view), SEND_SIZE):
+                    self.deadline = trio.current_time() + SEND_TIME
+                    await self._stream.send_all(view[start : start + SEND_SIZE])
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise HangUp from error
         self.sending = False
         self.deadline = math.inf
 
@@ -211,7 +214,7 @@ class _Connection(Out):
             if session.idling:
                 octets = await self._idle(limit)
             else:
-                octets = await self._stream.receive_some(RECEIVE_SIZE)
+                octets = await self._receive()
             self._waiting = False
             if not octets:
                 return
@@ -219,41 +222,46 @@ class _Connection(Out):
             session.receive(octets)
             await session.proceed()
 
+    async def _receive(self) -> bytes | bytearray:
+        """What the client sent, b"" at its end, however it ended."""
+        try:
+            return await self._stream.receive_some(RECEIVE_SIZE)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
     async def _idle(self, limit: float) -> bytes | bytearray:
         """Tells news until the client sends something: what it sent, b"" at its end."""
         while True:
-            octets = await self._octets_or_news()
+            octets, quiet = await self._octets_or_news()
             if octets is not None:
                 return octets
-            if not self.session.tell_news():
+            self.session.tell_news()
+            if quiet:
                 self.write(b"* OK Still here\r\n")
             await self.flush()
             self.deadline = limit
 
-    async def _octets_or_news(self) -> bytes | bytearray | None:
-        """What the client sent, or None: there is news, or nothing happened for IDLE_SIGN."""
+    async def _octets_or_news(self) -> tuple[bytes | bytearray | None, bool]:
+        """What the client sent, or None: there is news. And whether nothing happened for IDLE_SIGN."""
         octets: bytes | bytearray | None = None
 
         async def receive() -> None:
             nonlocal octets
-            try:
-                octets = await self._stream.receive_some(RECEIVE_SIZE)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                octets = b""
+            octets = await self._receive()
             nursery.cancel_scope.cancel()
 
         # Nothing is sent in here, so cancelling loses nothing: receive_some that is cancelled has read
         # nothing.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
-            with trio.move_on_after(IDLE_SIGN):
+            with trio.move_on_after(IDLE_SIGN) as waiting:
                 await self.session.wait_news()
             nursery.cancel_scope.cancel()
-        return octets
+        return octets, waiting.cancelled_caught
 
     async def say_goodbye(self) -> None:
         with trio.move_on_after(GOODBYE_TIME, shield=True):
             try:
                 await self.flush()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except HangUp:
                 log.debug("gone before BYE: %s", self.peer)

@@ -94,7 +94,10 @@ class Session:
         self._framer.receive(octets)
 
     async def proceed(self) -> None:
-        """Carries out, one after another, all that was received whole (RFC 3501 §5.5: pipelining)."""
+        """Carries out, one after another, all that was received whole (RFC 3501 §5.5: pipelining).
+
+        Raises HangUp when the connection must end as it is.
+        """
         framer, out = self._framer, self._out
         while not self.closed:
             if out.full:
@@ -167,8 +170,7 @@ class Session:
             self._answer_bad(tag, str(error))
             return
         except HangUp:
-            self.closed = True
-            return
+            raise  # not even an answer can be given
         except AerogrammeError as error:
             if isinstance(error, Damaged) or error.imap_code == "SERVERBUG":
                 log.error("%s failed: %s", type(command).__name__, stack(error))
@@ -182,7 +184,10 @@ class Session:
             status, text, code = "OK", done.text, done.code
         # RFC 3501 §7.4.1: no EXPUNGE in answer to FETCH, STORE and SEARCH, whose successors may be on their
         # way with sequence numbers in them; the UID forms may have it.
-        context.tell(expunge=not isinstance(command, Fetch | Store | Search) or command.uid)
+        expunge = not isinstance(command, Fetch | Store | Search) or command.uid
+        context.tell(expunge=expunge)
+        if not expunge:
+            context.tell_held_back()
         self._out.write(status_line(tag, status, text, code))
         self._after_login()
         if context.state is states.State.LOGOUT:

@@ -176,6 +176,14 @@ class View:
         return len(self.uids)
 
     @property
+    def safe_modseq(self) -> int:
+        """What a client may remember as HIGHESTMODSEQ: changes and removals up to here have been told.
+
+        RFC 7162 §3.2: while expunges are held back it is lower than what they have.
+        """
+        return min(self.modseq, self._removed_modseq) if self._held else self.modseq
+
+    @property
     def in_step(self) -> bool:
         """True when the table is what this view shows: then the row of sequence number n is n - 1."""
         return self._same and self._version == self.table.version

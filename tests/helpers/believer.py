@@ -24,7 +24,7 @@ class Believer:
     client: Client
     messages: list[Message] = field(default_factory=list)
     uidvalidity: int = 0
-    modseq: int = 0  # HIGHESTMODSEQ as codes have told it
+    modseq: int = 0  # HIGHESTMODSEQ: the last code, or a higher MODSEQ since
     found: list[int] = field(default_factory=list)  # by the last SEARCH
     command: bytes = b""  # the command under way, without its tag
     vanished: list[int] = field(default_factory=list)  # by VANISHED (EARLIER)
@@ -121,6 +121,7 @@ class Believer:
             uid = response.data[b"UID"]
             assert message.uid in (None, uid), f"message {response.number} was {message.uid} and is {uid}"
             message.uid = uid
+        self.modseq = max(self.modseq, response.data.get(b"MODSEQ", 0))
         if b"FLAGS" in response.data:
             message.flags = frozenset(response.data[b"FLAGS"]) - {RECENT}
             self.told.add(response.number)
