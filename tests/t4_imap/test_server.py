@@ -1,0 +1,170 @@
+"""The server around the sessions: time-outs, slow and vanished peers, limits, shutdown."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+
+from aerogramme.imap.server import IDLE_SIGN, INACTIVITY_TIME, LOGIN_TIME, SEND_TIME, WATCH_INTERVAL
+from tests.helpers.imap_world import World, imap_world
+from tests.helpers.transcript import Client
+
+MOMENT = 2 * WATCH_INTERVAL
+
+
+@pytest.fixture
+async def world(mock_clock: trio.testing.MockClock) -> AsyncIterator[World]:
+    async with imap_world() as world:
+        yield world
+
+
+async def pass_time(clock: trio.testing.MockClock, seconds: float) -> None:
+    """Lets time go by in steps, and everybody do what they have to do."""
+    while seconds > 0:
+        step = min(seconds, 10.0)
+        clock.jump(step)
+        seconds -= step
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def expect_end(client: Client) -> None:
+    with pytest.raises(EOFError):
+        await client.line()
+
+
+async def test_who_does_not_log_in_is_sent_away(world: World, mock_clock: trio.testing.MockClock) -> None:
+    client = await world.client(login=False)
+    await pass_time(mock_clock, LOGIN_TIME - 20)
+    assert (await client.command(b"NOOP"))[-1].startswith(b"x OK")  # does not prolong it
+    await pass_time(mock_clock, 20 + MOMENT)
+    assert (await client.line()).startswith(b"* BYE ")
+    await expect_end(client)
+
+
+async def test_half_an_hour_of_silence(world: World, mock_clock: trio.testing.MockClock) -> None:
+    client = await world.client()
+    await pass_time(mock_clock, INACTIVITY_TIME - 60)
+    assert (await client.command(b"NOOP"))[-1].startswith(b"x OK")
+    await pass_time(mock_clock, INACTIVITY_TIME - 60)
+    assert (await client.command(b"NOOP"))[-1].startswith(b"x OK")
+    await pass_time(mock_clock, INACTIVITY_TIME + MOMENT)
+    assert (await client.line()).startswith(b"* BYE ")
+    await expect_end(client)
+
+
+async def test_idle_gives_a_sign_of_life(world: World, mock_clock: trio.testing.MockClock) -> None:
+    client = await world.client()
+    await client.command(b"SELECT INBOX")
+    await client.stream.send_all(b"i IDLE\r\n")
+    assert (await client.line()).startswith(b"+ ")
+    await pass_time(mock_clock, IDLE_SIGN + MOMENT)
+    assert (await client.line()).startswith(b"* OK ")
+    await world.mail("INBOX")
+    assert await client.line() == b"* 1 EXISTS"
+    assert await client.line() == b"* 1 RECENT"
+    await world.mail("Archive")  # no news for this session, so no line
+    await client.stream.send_all(b"DONE\r\n")
+    assert (await client.line()).startswith(b"i OK")
+
+
+async def test_who_takes_nothing_holds_up_nobody(world: World, mock_clock: trio.testing.MockClock) -> None:
+    await world.mail("INBOX", 500)
+    near, far = trio.testing.lockstep_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.server.serve_stream, far)
+        slow = Client(near)
+        await slow.line()
+        await slow.command(b"LOGIN alice secret")
+        await slow.command(b"SELECT INBOX")
+        before = world.server.statistics().connections
+        await slow.stream.send_all(b"f FETCH 1:* (ENVELOPE BODY[])\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        other = await world.client()
+        await other.command(b"SELECT INBOX")
+        assert (await other.command(b"STORE 1:* +FLAGS.SILENT (\\Flagged)"))[-1].startswith(b"x OK")
+        await pass_time(mock_clock, SEND_TIME + MOMENT)
+        assert world.server.statistics().connections == before  # the other one came, the slow one is gone
+        assert (await other.command(b"NOOP"))[-1].startswith(b"x OK")
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"a NO",
+        b"a APPEND INBOX {1000+}\r\nhalf",
+        b"a LOGIN {5}\r\n",
+        b"a IDLE\r\n",
+        b"a AUTHENTICATE PLAIN\r\n",
+    ],
+)
+async def test_who_vanishes_amid_something(
+    world: World, caplog: pytest.LogCaptureFixture, half: bytes
+) -> None:
+    caplog.set_level(logging.WARNING)
+    client = await world.client(login=b"LOGIN" not in half and b"AUTH" not in half)
+    await client.stream.send_all(half)
+    await trio.testing.wait_all_tasks_blocked()
+    await client.stream.aclose()  # type: ignore[attr-defined]  # the client's Protocol has only what clients use
+    await trio.testing.wait_all_tasks_blocked()
+    assert world.server.statistics().connections == 0
+    assert world.service.connections == {}
+    assert not caplog.records
+
+
+async def test_who_vanishes_amid_an_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    await world.mail("INBOX", 300)
+    near, far = trio.testing.lockstep_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.server.serve_stream, far)
+        client = Client(near)
+        await client.line()
+        await client.command(b"LOGIN alice secret")
+        await client.command(b"SELECT INBOX")
+        await client.stream.send_all(b"f FETCH 1:* (ENVELOPE BODY[])\r\n")
+        await client.stream.receive_some(100)
+        await near.aclose()
+    assert world.server.statistics().connections == 0
+    assert not caplog.records
+
+
+async def test_too_many_connections_of_one_user(world: World) -> None:
+    world.service.max_connections_per_user = 2
+    await world.client()
+    second = await world.client()
+    third = await world.client(login=False)
+    answer = await third.command(b"LOGIN alice secret")
+    assert answer[-1].startswith(b"x NO [LIMIT] ")
+    await second.command(b"LOGOUT")
+    await expect_end(second)
+    assert (await third.command(b"LOGIN alice secret"))[-1].startswith(b"x OK ")
+
+
+async def test_too_many_connections(world: World) -> None:
+    world.server._max_connections = 1
+    await world.client()
+    client = Client(await world.connect())
+    assert (await client.line()).startswith(b"* BYE [LIMIT] ")
+    await expect_end(client)
+
+
+async def test_over_tcp_until_shutdown(world: World) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.server.serve, listeners)
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        client = Client(stream)
+        assert b" AUTH=PLAIN " in await client.line()  # from this machine a password may come without TLS
+        answer = await client.command(b"LOGIN alice secret")
+        assert answer[-1].startswith(b"x OK")
+        await client.stream.send_all(b"i IDLE\r\n")
+        assert (await client.line()).startswith(b"+ ")
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            assert (await client.line()).startswith(b"* BYE ")
+            await expect_end(client)
+            await stream.aclose()
+    assert world.server.statistics().connections == 0

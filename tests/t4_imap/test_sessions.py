@@ -1,0 +1,243 @@
+"""What a session does in cases that a transcript cannot bring about: faults of ours, damage, large messages,
+TLS."""
+
+import logging
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aerogramme.errors import Unavailable
+from aerogramme.imap import commands
+from aerogramme.imap.context import Peer
+from aerogramme.imap.server import SEND_SIZE
+from aerogramme.imap.session import HANDLERS, Session
+from aerogramme.mailbox.account import Account
+from tests.helpers.imap_grammar import responses
+from tests.helpers.imap_world import World, imap_world, letter
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with imap_world() as world:
+        yield world
+
+
+class Collected:
+    """Answers in memory. `largest`: how much was ever collected before it was sent."""
+
+    def __init__(self) -> None:
+        self.octets = b""
+        self.waiting = self.largest = 0
+
+    @property
+    def full(self) -> bool:
+        return self.waiting >= SEND_SIZE
+
+    def write(self, octets: bytes) -> None:
+        self.octets += octets
+        self.waiting += len(octets)
+        self.largest = max(self.largest, self.waiting)
+
+    async def flush(self) -> None:
+        self.waiting = 0
+
+    def take(self) -> bytes:
+        octets, self.octets = self.octets, b""
+        return octets
+
+
+async def say(session: Session, out: Collected, octets: bytes) -> bytes:
+    session.receive(octets)
+    await session.proceed()
+    return out.take()
+
+
+async def test_a_fault_of_ours_ends_one_command_and_shows_no_mail(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(context: object, command: object) -> None:
+        raise ValueError("dear diary")
+
+    client = await world.client()
+    monkeypatch.setitem(HANDLERS, commands.Namespace, broken)
+    assert (await client.command(b"NAMESPACE"))[-1].startswith(b"x NO [SERVERBUG] ")
+    assert (await client.command(b"NOOP"))[-1].startswith(b"x OK ")
+    assert "ValueError" in caplog.text and "in broken" in caplog.text
+    assert "diary" not in caplog.text
+
+
+async def test_the_store_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*args: object) -> None:
+        raise Unavailable
+
+    client = await world.client()
+    await client.command(b"SELECT INBOX")
+    with monkeypatch.context() as patch:
+        patch.setattr(Account, "append", away)
+        answer = await client.command(b"APPEND INBOX {3+}\r\na\r\n")
+        assert answer[-1].startswith(b"x NO [UNAVAILABLE] ")
+    assert (await client.command(b"APPEND INBOX {3+}\r\na\r\n"))[-1].startswith(b"x OK [APPENDUID ")
+
+
+async def test_no_password_in_the_clear_from_afar(world: World) -> None:
+    out = Collected()
+    session = Session(world.service, Peer.of_host("192.0.2.1"), out)
+    session.greet()
+    greeting = out.take()
+    assert b"LOGINDISABLED" in greeting and b"AUTH=" not in greeting
+    assert b"a NO [PRIVACYREQUIRED] " in await say(session, out, b"a LOGIN alice secret\r\n")
+    assert b"b NO [PRIVACYREQUIRED] " in await say(
+        session, out, b"b AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA==\r\n"
+    )
+    assert b"c NO [PRIVACYREQUIRED] " in await say(session, out, b"c AUTHENTICATE PLAIN\r\n")
+    session.close()
+    for peer in (Peer("192.0.2.1", encrypted=True), Peer.of_host("::1"), Peer.of_host("::ffff:127.0.0.1")):
+        session = Session(world.service, peer, out)
+        session.greet()
+        assert b"LOGINDISABLED" not in out.take()
+        assert b"a OK " in await say(session, out, b"a LOGIN alice secret\r\n")
+        session.close()
+
+
+async def test_a_password_that_may_only_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.mail("INBOX")
+    login = world.accounts.login
+
+    async def read_only(*args: object, **options: object):
+        found = await login(*args, **options)
+        found.read_only = True
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.accounts, "login", read_only)
+        client = await world.client()
+    assert (await client.command(b"SELECT INBOX"))[-1].startswith(b"x OK [READ-ONLY] ")
+    for command in (
+        b"STORE 1 +FLAGS (\\Seen)",
+        b"EXPUNGE",
+        b"COPY 1 Archive",
+        b"MOVE 1 Archive",
+        b"CREATE new",
+        b"DELETE Archive",
+        b"RENAME Archive Other",
+        b"SUBSCRIBE x",
+        b"APPEND INBOX {1+}\r\nx",
+    ):
+        assert (await client.command(command))[-1].startswith(b"x NO [NOPERM] "), command
+    assert b"\\Seen" not in b"".join(await client.command(b"FETCH 1 (BODY[] FLAGS)"))
+
+
+async def test_large_messages_pass_in_pieces(world: World) -> None:
+    line = b"0123456789" * 7 + b"\r\n"
+    part = line * 30_000
+    head = (
+        b"Subject: large\r\nX-Odd: yes\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+    )
+    last = b"--b\r\nContent-Type: text/html\r\n\r\n<p>x\r\n--b--\r\n"
+    mail = head + b"\r\n--b\r\nContent-Type: text/plain\r\n\r\n" + part + b"\r\n" + last
+    client = await world.client()
+    answer = await client.command(b"APPEND INBOX {%d+}\r\n%b" % (len(mail), mail))
+    assert answer[-1].startswith(b"x OK ")
+    await client.stream.send_all(b"x LOGOUT\r\n")
+
+    out = Collected()
+    session = Session(world.service, Peer("local", loopback=True), out)
+    await say(session, out, b"a LOGIN alice secret\r\nb SELECT INBOX\r\n")
+    out.largest = 0
+    command = (
+        b"c FETCH 1 (UID BODY.PEEK[HEADER.FIELDS (X-Odd)] BODY.PEEK[] RFC822.SIZE BODY.PEEK[1] BODY.PEEK[2]"
+        b" BODY.PEEK[3] BODY.PEEK[2.MIME] BODY.PEEK[1]<1000000.20> BODY.PEEK[]<5.2000000>"
+        b" BODY.PEEK[1]<9999999.5>)\r\n"
+    )
+    fetched, done = responses(await say(session, out, command))
+    assert done.kind == "OK"
+    data = fetched.data
+    assert data[b"UID"] == 1
+    assert data[b"BODY[HEADER.FIELDS (X-ODD)]"] == b"X-Odd: yes\r\n\r\n"
+    assert data[b"BODY[]"] == mail
+    assert data[b"RFC822.SIZE"] == len(mail)
+    assert data[b"BODY[1]"] == part
+    assert data[b"BODY[2]"] == b"<p>x"
+    assert data[b"BODY[3]"] is None
+    assert data[b"BODY[2.MIME]"] == b"Content-Type: text/html\r\n\r\n"
+    assert data[b"BODY[1]<1000000>"] == part[1_000_000:1_000_020]
+    assert data[b"BODY[]<5>"] == mail[5:2_000_005]
+    assert data[b"BODY[1]<9999999>"] == b""
+    # The message was never whole in what waits to be sent: pieces of a megabyte at most are
+    # (mailbox/bodies.py).
+    assert out.largest <= 2 * 1024 * 1024
+    assert b"d OK" in await say(session, out, b"d FETCH 1 BODY[TEXT]<0.5>\r\n")
+    session.close()
+
+
+async def test_a_message_that_cannot_be_read_stops_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.mail("INBOX", 3)
+    async with world.account() as account:
+        second = account.find("INBOX").contents[1]
+        name = f"body/{second:016x}"
+        body = await account.store.get(name)
+        await account.store.delete([name])
+        client = await world.client()
+        await client.command(b"SELECT INBOX")
+        *lines, done = await client.command(b"UID FETCH 1:* (BODY.PEEK[] BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        assert done.startswith(b"x OK ")
+        found = responses(b"".join(line + b"\r\n" for line in lines))
+        assert [one.data[b"BODY[]"] for one in found[:3]] == [letter(1), None, letter(3)]
+        assert found[1].data[b"BODY[HEADER.FIELDS (SUBJECT)]"] == b"Subject: Message 2\r\n\r\n"
+        assert found[3].kind == "NO" and found[3].code == b"CORRUPTION"
+        assert "is damaged" in caplog.text
+        await account.store.put(name, body)  # for the audit
+
+
+async def test_what_is_too_large_is_not_asked_for(world: World) -> None:
+    world.service.max_message_size = 100
+    client = await world.client()
+    assert (await client.command(b"APPEND INBOX {101}"))[-1].startswith(b"x NO [TOOBIG] ")
+    assert (await client.command(b"APPEND INBOX {101+}\r\n" + b"x" * 101))[-1].startswith(b"x NO [TOOBIG] ")
+    assert (await client.command(b"APPEND none {101+}\r\n" + b"x" * 101))[-1].startswith(b"x NO [")
+    assert (await client.command(b"APPEND none {100+}\r\n" + b"x" * 100))[-1].startswith(b"x NO [TRYCREATE] ")
+    assert (await client.command(b"APPEND INBOX {100+}\r\n" + b"x" * 100))[-1].startswith(b"x OK ")
+
+
+async def test_answers_of_pipelined_commands_come_in_order(world: World) -> None:
+    await world.mail("INBOX", 10)
+    client = await world.client()
+    mail = letter(1)
+    await client.stream.send_all(
+        b"a1 SELECT INBOX\r\na2 FETCH 1:* (UID BODY[])\r\na3 STORE 1:5 +FLAGS (\\Deleted)\r\na4 EXPUNGE\r\n"
+        b"a5 APPEND INBOX {%d+}\r\n%b\r\na6 NOOP\r\na7 SEARCH ALL\r\na8 LOGOUT\r\n" % (len(mail), mail)
+    )
+    tags = []
+    lines = []
+    while len(tags) < 8:
+        lines.append(await client.line())
+        if found := re.match(rb"(a\d) (\w+)", lines[-1]):
+            assert found[2] == b"OK", lines[-1]
+            tags.append(found[1])
+    assert tags == [b"a%d" % n for n in range(1, 9)]
+    assert b"* SEARCH 1 2 3 4 5 6" in lines
+
+
+async def test_every_legal_command_has_a_handler() -> None:
+    from aerogramme.imap.states import RULES
+
+    conversations = {commands.Append, commands.Authenticate, commands.Idle}
+    assert set(HANDLERS) | conversations == set(RULES)
+    assert not set(HANDLERS) & conversations
+
+
+def test_nothing_is_logged_with_its_text_but_our_own_errors(caplog: pytest.LogCaptureFixture) -> None:
+    from aerogramme.imap.faults import stack
+
+    caplog.set_level(logging.DEBUG)
+    try:
+        try:
+            raise KeyError("private words")
+        except KeyError as inner:
+            raise Unavailable("the store is away") from inner
+    except Unavailable as error:
+        text = stack(error)
+    assert "the store is away" in text and "KeyError" in text and "private" not in text
