@@ -230,7 +230,7 @@ async def test_every_legal_command_has_a_handler() -> None:
 
 
 def test_nothing_is_logged_with_its_text_but_our_own_errors(caplog: pytest.LogCaptureFixture) -> None:
-    from aerogramme.imap.faults import stack
+    from aerogramme.faults import stack
 
     caplog.set_level(logging.DEBUG)
     try:

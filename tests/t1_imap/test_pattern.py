@@ -1,0 +1,34 @@
+"""LIST patterns against a slow and obvious reading of RFC 3501 §6.3.8."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aerogramme.imap.pattern import matcher
+
+TEXT = st.text("ab/*%", max_size=8)
+NAMES = st.text("ab/", min_size=1, max_size=10)
+
+
+def obvious(pattern: str, name: str) -> bool:
+    parts = {"*": ".*", "%": "[^/]*"}
+    return re.fullmatch("".join(parts.get(c) or re.escape(c) for c in pattern), name) is not None
+
+
+@given(TEXT, NAMES)
+def test_as_the_obvious_reading(pattern: str, name: str) -> None:
+    assert matcher(pattern)(name) == obvious(pattern, name)
+
+
+def test_inbox_in_any_case() -> None:
+    assert matcher("inbox")("INBOX")
+    assert matcher("Inbox/%")("INBOX/x")
+    assert matcher("i%")("INBOX") is False  # only the whole name is without case
+    assert not matcher("work/inbox")("work/INBOX")
+
+
+def test_a_pattern_of_nothing_but_stars_takes_no_time() -> None:
+    # With backtracking this would outlast the sun.
+    assert not matcher("*%a" * 300 + "b")("a/" * 400)
+    assert not matcher("*" * 100_000)("x" * 900)  # longer than any pattern with a use
