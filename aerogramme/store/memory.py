@@ -122,6 +122,7 @@ class MemoryStore:
         await self._look()
         at = self._data.partitions[partition]
         while not at.since(cast("int", cursor)):
+            self._check()  # erased while the look took its time: nobody would wake who parks now
             await at.watchers.park()
             await self._look()
 

@@ -402,6 +402,23 @@ async def test_an_erased_account_is_gone_for_those_who_have_it_open(store: Store
         await store.get("o")
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_an_account_that_is_erased_while_a_watch_begins(
+    store: Store, stores: Stores, turns: int
+) -> None:
+    _, cursor = await store.read("log")
+
+    async def watcher() -> None:
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(NoSuchUser):
+            await store.watch("log", cursor)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher)
+        await stores.erase(ACCOUNT)
+
+
 @pytest.mark.parametrize(
     "account", ["", "../" + ACCOUNT[3:], ACCOUNT.upper(), ACCOUNT + "0", ACCOUNT[1:] + "\n", "é" * 32]
 )
