@@ -32,6 +32,9 @@ class Out(Protocol):
     async def flush(self) -> None:
         """Sends what was written. Raises HangUp when the peer is gone."""
 
+    def stop(self, farewell: bytes) -> None:
+        """Ends the connection with these words, when the command in progress is done."""
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -130,6 +133,8 @@ class Context:
             error.imap_code = "LIMIT"  # RFC 5530 §3; K-9 takes other codes for a wrong password
             raise error
         connections[account.id] = count + 1
+        # A client that comes back finds the account opened anew; one that stayed would hear no news.
+        login.when_lost = lambda: self.out.stop(b"* BYE [UNAVAILABLE] The account was closed\r\n")
         self._login = login
         self.state = State.AUTHENTICATED
 

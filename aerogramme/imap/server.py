@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import trio
 
+from aerogramme.faults import stack
 from aerogramme.imap.context import HangUp, Out, Peer, Service
-from aerogramme.imap.faults import stack
 from aerogramme.imap.session import Session
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,10 @@ class Server:
 def peer_of(stream: trio.abc.Stream) -> Peer:
     """Who is at the other end. Everything that is not TCP (a Unix socket, a pipe) is on this machine."""
     if isinstance(stream, trio.SocketStream):
-        name = stream.socket.getpeername()
+        try:
+            name = stream.socket.getpeername()
+        except OSError:
+            return Peer("gone")  # reset before it was accepted
         if isinstance(name, tuple):
             return Peer.of_host(name[0])
     return Peer("local", loopback=True)

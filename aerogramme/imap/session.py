@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable
 
 from aerogramme.errors import AerogrammeError, BadSyntax, Damaged, UnknownCharset
+from aerogramme.faults import stack
 from aerogramme.imap import (
     appending,
     auth,
@@ -24,7 +25,6 @@ from aerogramme.imap import (
 )
 from aerogramme.imap.commands import Authenticate, Command, Fetch, Idle, Search, Store
 from aerogramme.imap.context import Context, Done, Handlers, HangUp, Out, Peer, Service
-from aerogramme.imap.faults import stack
 from aerogramme.imap.format import Status, status_line
 from aerogramme.imap.framing import (
     CONTINUE,

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import trio
 
-from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, Refused, Unavailable
+from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, NoSuchUser, Refused, Unavailable
+from aerogramme.faults import stack
 from aerogramme.log.entry import Entry, Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.state import State
@@ -98,8 +99,8 @@ class Account:
         await self.store.aclose()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follows the log, drains letters as they come in, and folds; until cancelled. Raises Damaged when
-        the log cannot be read on: then the account is of no use any more."""
+        """Follows the log, drains letters as they come in, and folds; until cancelled. Raises NoSuchUser when
+        the account was erased (in an ExceptionGroup)."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._persist, self.journal.follow)
             nursery.start_soon(self._persist, self.drain.follow)
@@ -107,14 +108,19 @@ class Account:
             task_status.started()
 
     async def _persist(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Runs a background task for ever: a store that is away comes back."""
+        """Runs a background task for ever: a store that is away comes back, and whatever else one task has
+        stumbled over, the others and the sessions can do without it meanwhile."""
         pause = RETRY_FIRST
         while True:
             started = trio.current_time()
             try:
                 await task()
             except Unavailable as error:
-                log.warning("account %s: the store is unavailable: %s", self.id, error)
+                log.warning("account %s: the store is unavailable: %s %s", self.id, error, error.hint)
+            except NoSuchUser:
+                raise
+            except Exception as error:  # the top of a background task
+                log.error("account %s: a background task failed: %s", self.id, stack(error))
             if trio.current_time() - started > RETRY_LONGEST:
                 pause = RETRY_FIRST
             await trio.sleep(pause)

@@ -6,13 +6,15 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from hmac import compare_digest
 
 import trio
 from trio import sleep
 
-from aerogramme.errors import AerogrammeError, AuthenticationFailed, NoSuchUser, Unavailable
+from aerogramme.errors import AuthenticationFailed, NoSuchUser, Unavailable
+from aerogramme.faults import stack
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.incoming import LetterBox
 from aerogramme.mailbox.keys import PARTITION, StoredKeys, public_key, waste_time
@@ -33,7 +35,7 @@ class _Open:
 
     account: Account
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    users: int = 0
+    logins: set["Login"] = field(default_factory=set)
     leaves: int = 0  # counts how often the last user has gone: a linger that has been overtaken does nothing
     # keyed hash of a password -> (how far the keys were read when it was right, whether its slot is
     # read-only)
@@ -41,20 +43,26 @@ class _Open:
 
 
 class Login:
-    """A session's hold on its account. `release` it when the session ends; then the account may close."""
+    """A session's hold on its account. `release` it when the session ends; then the account may close.
 
-    __slots__ = ("_release", "account", "read_only")
+    `when_lost` is called once if the account ends under the session (it was deleted, say): whatever comes
+    after is of no use, and the next login opens it anew.
+    """
 
-    def __init__(self, account: Account, read_only: bool, release: Callable[[], None]) -> None:
+    __slots__ = ("_release", "account", "read_only", "when_lost")
+
+    def __init__(self, account: Account, read_only: bool, release: Callable[["Login"], None]) -> None:
         self.account = account
         self.read_only = read_only  # the slot of this password must not change anything
-        self._release: Callable[[], None] | None = release
+        self.when_lost: Callable[[], None] | None = None
+        self._release: Callable[[Login], None] | None = release
 
     def release(self) -> None:
         """Lets go of the account. Doing it twice is fine."""
         if self._release is not None:
             release, self._release = self._release, None
-            release()
+            self.when_lost = None
+            release(self)
 
 
 class Accounts:
@@ -165,32 +173,36 @@ class Accounts:
 
     async def _host(self, opened: _Open, task_status: trio.TaskStatus[None]) -> None:
         """Runs an account until nobody needs it. What is wrong with one account does not end the others: its
-        error is logged, its sessions see their own errors, and the next login opens it anew."""
+        error is logged, its sessions are told, and the next login opens it anew."""
         account = opened.account
         try:
             with opened.scope:
                 await account.run(task_status=task_status)
-        except AerogrammeError:
-            log.exception("account %s: closed", account.id)
+        except Exception as error:  # the top of an account: a fault in one must not end the others
+            log.error("account %s is closed: %s", account.id, stack(error))
         finally:
             if self._open.get(account.id) is opened:
                 del self._open[account.id]
+            for login in list(opened.logins):
+                if login.when_lost is not None:
+                    login.when_lost()
             with trio.CancelScope(shield=True):
                 await account.aclose()
 
     def _join(self, opened: _Open, read_only: bool) -> Login:
-        opened.users += 1
-        return Login(opened.account, read_only, lambda: self._leave(opened))
+        login = Login(opened.account, read_only, partial(self._leave, opened))
+        opened.logins.add(login)
+        return login
 
-    def _leave(self, opened: _Open) -> None:
-        opened.users -= 1
+    def _leave(self, opened: _Open, login: Login) -> None:
+        opened.logins.remove(login)
         opened.leaves += 1
-        if opened.users == 0 and self._nursery is not None and self._open.get(opened.account.id) is opened:
+        if not opened.logins and self._nursery is not None and self._open.get(opened.account.id) is opened:
             self._nursery.start_soon(self._linger, opened, opened.leaves)
 
     async def _linger(self, opened: _Open, leaves: int) -> None:
         await trio.sleep(self._linger_time)
-        if opened.users == 0 and opened.leaves == leaves:
+        if not opened.logins and opened.leaves == leaves:
             if self._open.get(opened.account.id) is opened:
                 del self._open[opened.account.id]  # at once: a login that comes now opens it anew
             opened.scope.cancel()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from aerogramme.errors import AerogrammeError, Damaged, TooLarge, Unavailable
+from aerogramme.errors import Damaged, TooLarge, Unavailable
 from aerogramme.log.ids import COUNT_BITS, MAX_COUNT, MAX_REPLICA
 from aerogramme.mailbox.contents import (
     MAX_MESSAGE,
@@ -199,14 +199,14 @@ class _Spill:
         self._send, self._receive = trio.open_memory_channel[bytes](0)
         self._done = trio.Event()
         self._scope = trio.CancelScope()
-        self._failure: AerogrammeError | None = None
+        self._failure: Exception | None = None
         nursery.start_soon(self._run)
 
     async def _run(self) -> None:
         try:
             with self._scope:
                 await self._store.put(self._name, self._pieces())
-        except AerogrammeError as failure:  # told to the writer, who can act
+        except Exception as failure:  # whatever it is: told to the writer, who can act
             self._failure = failure
         finally:
             self._receive.close()

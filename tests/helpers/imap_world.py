@@ -50,7 +50,7 @@ class OneUser:
 class World:
     def __init__(self, nursery: trio.Nursery, stores: MemoryStores, accounts: Accounts) -> None:
         self._nursery = nursery
-        self._stores = stores
+        self.stores = stores
         self.accounts = accounts
         self.service = Service(accounts, OneUser())
         self.server = Server(self.service)

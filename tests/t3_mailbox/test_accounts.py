@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from aerogramme.errors import AuthenticationFailed, NoSuchUser
+from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
+from aerogramme.log.journal import Journal
 from aerogramme.mailbox import keys
 from aerogramme.mailbox.accounts import Accounts, LetterBoxes
 from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.drain import Drain
 from aerogramme.mailbox.throttle import FREE
 from aerogramme.seal import Secret, Slot
 from tests.t3_mailbox.conftest import CHEAP, PASSWORD, World
@@ -167,6 +169,56 @@ async def test_an_account_lingers_and_closes(world, autojump_clock) -> None:
         other = await pool.login(ID, PASSWORD, None)
         assert other.account is not login.account
         nursery.cancel_scope.cancel()
+
+
+async def test_an_account_that_is_erased_ends_its_sessions_and_nothing_else(world, accounts, caplog) -> None:
+    other = await accounts.login(await world.create("11" * 16), PASSWORD, None)
+    login = await accounts.login(ID, PASSWORD, None)
+    gone = await accounts.login(ID, PASSWORD, None)
+    lost = trio.Event()
+    login.when_lost = lost.set
+    gone.when_lost = lambda: pytest.fail("this session is over")
+    gone.release()
+    await world.stores.erase(ID)
+    del world.keyrings[ID]
+    with trio.fail_after(5):
+        await lost.wait()
+    assert f"account {ID} is closed" in caplog.text
+    login.release()
+    with pytest.raises(AuthenticationFailed):
+        await accounts.login(ID, PASSWORD, None)
+    await other.account.create_mailbox("still here")
+    assert (await accounts.login(other.account.id, PASSWORD, None)).account is other.account
+
+
+@pytest.mark.parametrize("task", [Drain, Journal])
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("a subject"), ExceptionGroup("a subject", [KeyError("a subject")]), Damaged()]
+)
+async def test_a_fault_in_the_background_ends_nothing_and_tells_nothing(
+    world, accounts, monkeypatch, caplog, autojump_clock, task, fault
+) -> None:
+    follow = task.follow
+    faults = [fault]
+
+    async def faulty(self) -> None:
+        if faults:
+            raise faults.pop()
+        await follow(self)
+
+    monkeypatch.setattr(task, "follow", faulty)
+    account = (await accounts.login(ID, PASSWORD, None)).account
+    version = account.version
+    box = LetterBoxes(world.stores, accounts._nursery)
+    letter = (await box.open(ID)).letter("", "")
+    await letter.write(b"x")
+    await letter.send()
+    with trio.fail_after(10):
+        await account.wait_changed(version)  # the letter was drained all the same
+    assert f"account {ID}: a background task failed: {type(fault).__name__}" in caplog.text
+    assert "a subject" not in caplog.text
+    assert (await accounts.login(ID, PASSWORD, None)).account is account
+    await box.aclose()
 
 
 async def test_no_secret_is_shown(accounts) -> None:

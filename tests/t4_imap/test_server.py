@@ -1,6 +1,8 @@
 """The server around the sessions: time-outs, slow and vanished peers, limits, shutdown."""
 
 import logging
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +10,9 @@ import trio
 import trio.testing
 
 from aerogramme.imap.server import IDLE_SIGN, INACTIVITY_TIME, LOGIN_TIME, SEND_TIME, WATCH_INTERVAL
-from tests.helpers.imap_world import World, imap_world
+from aerogramme.mailbox.account import Account
+from aerogramme.seal import Argon2Params, Secret
+from tests.helpers.imap_world import ACCOUNT, PASSWORD, World, imap_world
 from tests.helpers.transcript import Client
 
 MOMENT = 2 * WATCH_INTERVAL
@@ -168,3 +172,33 @@ async def test_over_tcp_until_shutdown(world: World) -> None:
             await expect_end(client)
             await stream.aclose()
     assert world.server.statistics().connections == 0
+
+
+async def test_who_resets_the_connection_before_it_is_accepted_harms_nobody(world: World) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port)) as hasty:
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.server.serve, listeners)
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        client = Client(stream)
+        assert (await client.line()).startswith(b"* OK ")
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_sessions_of_an_account_that_is_deleted_are_sent_away(world: World) -> None:
+    idling, silent = await world.client(), await world.client()
+    await idling.command(b"SELECT INBOX")
+    await idling.stream.send_all(b"i IDLE\r\n")
+    assert (await idling.line()).startswith(b"+ ")
+    await world.stores.erase(ACCOUNT)
+    for client in (idling, silent):
+        assert (await client.line()).startswith(b"* BYE [UNAVAILABLE] ")
+        await expect_end(client)
+    other = await world.client(login=False)
+    assert (await other.command(b"LOGIN alice secret"))[-1].startswith(b"x NO [AUTHENTICATIONFAILED] ")
+    await Account.create(world.stores, ACCOUNT, Secret(PASSWORD), params=Argon2Params(8, 1, 1))
+    assert (await other.command(b"LOGIN alice secret"))[-1].startswith(b"x OK ")

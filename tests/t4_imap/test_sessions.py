@@ -42,6 +42,9 @@ class Collected:
     async def flush(self) -> None:
         self.waiting = 0
 
+    def stop(self, farewell: bytes) -> None:
+        raise AssertionError("no account ends here")
+
     def take(self) -> bytes:
         octets, self.octets = self.octets, b""
         return octets

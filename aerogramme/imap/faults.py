@@ -1,5 +1,0 @@
-"""How a fault of our own is logged (see aerogramme/faults.py)."""
-
-from aerogramme.faults import stack
-
-__all__ = ["stack"]
