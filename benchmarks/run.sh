@@ -15,7 +15,13 @@ bench() { # label imap lmtp pid user
 chmod 755 "$out"
 benchmarks/dovecot.sh start "$out/dovecot" >/dev/null
 echo hunter2 | .venv/bin/aerogramme account create alice@localhost --data "$out/aerogramme" --password-stdin >/dev/null
-.venv/bin/aerogramme serve --data "$out/aerogramme" --imap 127.0.0.1:2145 --lmtp 127.0.0.1:2027 >"$out/serve.out" &
+cat >"$out/aerogramme.toml" <<CONF
+data = "$out/aerogramme"
+imap.listen = ["127.0.0.1:2145"]
+lmtp.listen = ["127.0.0.1:2027"]
+limits.imap_connections_per_user = 1000 # idle-conns opens 200 for one user
+CONF
+.venv/bin/aerogramme serve --config "$out/aerogramme.toml" >"$out/serve.out" 2>"$out/serve.log" &
 server=$!
 trap 'kill $server; benchmarks/dovecot.sh stop "$out/dovecot" >/dev/null; wait' EXIT
 until grep -q '^LMTP on' "$out/serve.out"; do sleep 0.1; done

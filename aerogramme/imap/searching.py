@@ -18,7 +18,7 @@ async def search(context: Context, command: Search) -> Done:
         context.enable_condstore()  # RFC 7162 §3.1.5
     found = await run_search(context.account, context.view, command.key)
     numbers = context.view.uids_of(found.seqs) if command.uid else found.seqs
-    line = b"* SEARCH" + b"".join([b" %d" % number for number in numbers])
+    line = " ".join(["* SEARCH", *map(str, numbers)]).encode("ascii")
     if by_modseq and numbers:
         line += b" (MODSEQ %d)" % found.modseq
     context.out.write(line + b"\r\n")

@@ -7,7 +7,7 @@ as RFC 3501 §6.4.4 says: a substring of the decoded text, without regard to cas
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, assert_never
@@ -68,8 +68,8 @@ async def search(account: "Account", view: View, key: SearchKey) -> Found:
     """
     run = _Search(account, view)
     matches = await run.filter(key, range(len(run.seqs)))
-    modseqs = run.modseqs
-    return Found([run.seqs[at] for at in matches], max((modseqs[at] for at in matches), default=0))
+    seqs = list(map(run.seqs.__getitem__, matches))
+    return Found(seqs, max(map(run.modseqs.__getitem__, matches), default=0))
 
 
 class _Search:
@@ -112,12 +112,12 @@ class _Search:
                     found.extend(hits)
                     at = _without(at, hits)
                 return sorted(found)
+            case Not(Flag(name)):
+                return self._by_flags(set(self.flags) - self._flagsets_with(name), at)
             case Not(inner):
                 return _without(at, await self.filter(inner, at))
             case Flag(name):
-                numbers = self._flagsets_with(name)
-                flags = self.flags
-                return [i for i in at if flags[i] in numbers]
+                return self._by_flags(self._flagsets_with(name), at)
             case Recent():
                 is_recent, uids = self._view.is_recent, self.uids
                 return [i for i in at if is_recent(uids[i])]
@@ -158,6 +158,11 @@ class _Search:
                 return await self._containing(at, ("headtext", "text"), fold(text))
             case _:
                 assert_never(key)
+
+    def _by_flags(self, flagsets: set[int], at: Sequence[int]) -> Sequence[int]:
+        """The candidates with one of these flagsets. What clients ask most: no Python for each row."""
+        flags: Iterable[int] = self.flags if len(at) == len(self.flags) else map(self.flags.__getitem__, at)
+        return list(compress(at, map(flagsets.__contains__, flags)))
 
     def _flagsets_with(self, name: str) -> set[int]:
         wanted, flags_of = name.casefold(), self._account.flags_of
