@@ -5,6 +5,7 @@ counts) and `public-<generation>` in clear (the highest counts), for those who b
 once: a change is a new keyring row, and what it replaces goes when the new one has been proved to open.
 """
 
+import logging
 import os
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ from aerogramme.seal.recovery import RecoveryCode
 from aerogramme.seal.secrets import Secret
 from aerogramme.seal.slots import Argon2Params, Kind, Slot, SlotPrivate
 from aerogramme.store.port import Cursor, Row, Store
+
+log = logging.getLogger(__name__)
 
 PARTITION = "keys"
 SLOT, KEYRING, PUBLIC = "slot-", "keyring-", "public-"
@@ -99,7 +102,12 @@ class StoredKeys:
                 private = await stretch(slot, secret)
             except AuthenticationFailed:
                 continue
-            return Unlocked(self.open_keyring(private, bytes.fromhex(account_id)), private)
+            keyring = self.open_keyring(private, bytes.fromhex(account_id))
+            if self.public and self.public[max(self.public)] != keyring.incoming_public().to_bytes():
+                # Whoever can write the store can do this, and read what is delivered from then on; only those who
+                # hold the keyring can tell. The login goes on: the user's old mail is as good as ever.
+                log.error("account %s: letters are sealed to a key that is not its own", account_id)
+            return Unlocked(keyring, private)
         if not candidates:
             await waste_time(secret)
         raise AuthenticationFailed

@@ -56,10 +56,7 @@ def test_capabilities() -> None:
 
 
 def docs() -> str:
-    """What is said of IMAP: the part, or the whole that it has become."""
-    folder = Path(__file__).parents[2] / "docs"
-    paths = folder / "protocol-parts" / "imap.md", folder / "protocol.md"
-    return "\n".join(path.read_text() for path in paths if path.exists())
+    return (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 
 
 def test_the_docs_name_every_capability_with_its_rfc() -> None:

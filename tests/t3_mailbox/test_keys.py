@@ -10,6 +10,7 @@ from aerogramme.mailbox import keys
 from aerogramme.seal import Argon2Params, Binding, RecoveryCode, Secret, Slot
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
+from aerogramme.store.port import Row
 
 ID = "00112233445566778899aabbccddeeff"
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)
@@ -48,6 +49,20 @@ async def test_password_and_recovery_code_open_the_same_keyring(stores) -> None:
     assert "old" not in repr(by_password)
     with pytest.raises(AuthenticationFailed):
         await keys.unlock(store, ID, NEW)
+
+
+async def test_a_replaced_public_key_is_seen_at_the_next_login(stores, caplog) -> None:
+    await account(stores)
+    store = await stores.open(ID)
+    assert await opens(stores, OLD) and not caplog.records
+    other = MemoryStores()
+    await account(other)
+    rows, _ = await (await other.open(ID)).read(keys.PARTITION)
+    [(key, forged)] = [row for row in rows if row.key.startswith(keys.PUBLIC)]
+    await store.delete_rows(keys.PARTITION, [key])
+    await store.append(keys.PARTITION, [Row(key, forged)])
+    assert await opens(stores, OLD)
+    assert "not its own" in caplog.text
 
 
 async def test_an_account_is_created_once(stores) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.audit import audit_data
 from tests.helpers.imap_grammar import responses
 from tests.helpers.server import ADDRESS, PASSWORD, create_account, serving
 
@@ -112,6 +113,7 @@ def test_every_real_mail_arrives_once_and_comes_back_byte_for_byte(tmp_path: Pat
             assert list(fetched.data) == [b"ENVELOPE", b"BODYSTRUCTURE", b"BODY"]
         reader.close()
         assert server.stop() == 0
+    assert audit_data(tmp_path / "data", ADDRESS) == []
 
 
 def without_trace(message: bytes) -> bytes:
