@@ -57,6 +57,7 @@ class Config:
     hostname: str = field(default_factory=socket.gethostname)
     log_level: str = "info"
     imap_listen: tuple[Address, ...] = (TcpAddress("127.0.0.1", 1143),)
+    imap_plaintext_login: bool = False
     lmtp_listen: tuple[Address, ...] = (TcpAddress("127.0.0.1", 1024),)
     lmtp_socket_mode: int = 0o660
     users_file: Path
@@ -191,6 +192,12 @@ def _listen(value: object, base: Path) -> tuple[Address, ...]:
     return tuple(parse_address(item, base) for item in items)
 
 
+def _boolean(value: object, _base: Path) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false is wanted")
+    return value
+
+
 def _separator(value: object, _base: Path) -> str:
     # RFC 5233 §4 leaves the choice to the site; these are atext (RFC 5322 §3.2.3) that sites do use.
     if not isinstance(value, str) or value not in ("", "+", "-", "=", "#", "_"):
@@ -226,6 +233,7 @@ _KEYS: dict[str, _Key] = {
     "hostname": _Key("hostname", _hostname),
     "log_level": _Key("log_level", _log_level),
     "imap.listen": _Key("imap_listen", _listen),
+    "imap.plaintext_login": _Key("imap_plaintext_login", _boolean),
     "lmtp.listen": _Key("lmtp_listen", _listen),
     "lmtp.socket_mode": _Key("lmtp_socket_mode", _whole(0, 0o777)),
     "users.file": _Key("users_file", _path),

@@ -37,7 +37,11 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                 boxes = LetterBoxes(stores, background)
                 await background.start(accounts.run)
                 service = Service(
-                    accounts, directory, config.max_message_size, config.max_imap_connections_per_user
+                    accounts,
+                    directory,
+                    config.max_message_size,
+                    config.max_imap_connections_per_user,
+                    config.imap_plaintext_login,
                 )
                 imap = ImapServer(service, max_connections=config.max_imap_connections)
                 lmtp = LmtpServer(directory, boxes.open, config)

@@ -104,7 +104,7 @@ class StoredKeys:
                 continue
             keyring = self.open_keyring(private, bytes.fromhex(account_id))
             if self.public and self.public[max(self.public)] != keyring.incoming_public().to_bytes():
-                # Whoever can write the store can do this, and read what is delivered from then on; only those who
+                # Who can write the store can do this, and read what is delivered from then on; only those who
                 # hold the keyring can tell. The login goes on: the user's old mail is as good as ever.
                 log.error("account %s: letters are sealed to a key that is not its own", account_id)
             return Unlocked(keyring, private)
