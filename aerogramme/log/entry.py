@@ -164,8 +164,10 @@ class Entry:
     previous  `link` of the replica's previous entry
     seen      replica -> last seq that the writer had seen; of all replicas in the first entry of a replica,
               later only where it has changed since the replica's previous entry
+    silent    those replicas in `seen` that had been silent for about a day; others may have forgotten them
     holes     (replica, seq) below those in `seen` that the writer had *not* seen; empty but for moments
-    floor     what replicas that `seen` has never named wrote up to this clock counts as seen (checkpoint.py)
+    floor     of what is in a checkpoint, the writer had seen all that replicas which `seen` has never named
+              wrote up to this clock
     """
 
     clock: int
@@ -174,6 +176,7 @@ class Entry:
     previous: bytes
     ops: tuple[Op, ...]
     seen: Mapping[int, int] = field(default_factory=dict)
+    silent: frozenset[int] = frozenset()
     holes: tuple[tuple[int, int], ...] = ()
     floor: int = 0
 
@@ -217,6 +220,7 @@ def encode(entry: Entry) -> bytes:
             VERSION,
             entry.previous,
             [n for pair in sorted(entry.seen.items()) for n in pair],
+            sorted(entry.silent),
             [n for pair in entry.holes for n in pair],
             entry.floor,
             [_encode_op(op) for op in entry.ops],
@@ -228,7 +232,7 @@ def decode(key: str, plain: bytes) -> Entry:
     """The entry of a row. Raises Damaged for anything that `encode` does not write."""
     clock, replica, seq = parse_key(key)
     try:
-        version, previous, seen, holes, floor, ops = msgpack.unpackb(plain, strict_map_key=True)
+        version, previous, seen, silent, holes, floor, ops = msgpack.unpackb(plain, strict_map_key=True)
         if version != VERSION:
             raise Damaged("an entry of an unknown version")
         if type(previous) is not bytes or len(previous) != LINK_SIZE:
@@ -240,6 +244,7 @@ def decode(key: str, plain: bytes) -> Entry:
             previous,
             tuple(_decode_op(op) for op in ops),
             dict(_pairs(seen)),
+            frozenset(_number(replica, MAX_REPLICA) for replica in silent),
             _pairs(holes),
             _number(floor, MAX_CLOCK),
         )

@@ -25,7 +25,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from aerogramme.log.clock import COUNTER_BITS
-from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch
+from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch, parse_key
 from aerogramme.log.ids import Runs
 
 # Entries of a replica missing between others before they count as lost. A replica appends one at a time,
@@ -139,6 +139,28 @@ class History:
         """replica -> last seq."""
         return {replica: trail.last for replica, trail in self.trails.items()}
 
+    def seen_for(self, clock: int, first: bool) -> tuple[dict[int, int], frozenset[int]]:
+        """What an entry of this clock says that its writer saw (all, or what is news), and who is silent."""
+        seen = self.vector() if first else dict(self.news)
+        since = clock - RETIREMENT + 2 * MARGIN
+        return seen, frozenset(replica for replica in seen if self.trails[replica].clock < since)
+
+    def has_causes(self, entry: Entry) -> bool:
+        """Whether all that the writer of an entry had seen is in here.
+
+        What is said of silent replicas does not matter: they may have been forgotten here.
+        """
+        causes = [item for item in entry.seen.items() if item[0] not in entry.silent]
+        if entry.seq > 1:
+            causes.append((entry.replica, entry.seq - 1))
+        missing = [(r, seq) for r, seq in causes if r not in self.trails or self.trails[r].last < seq]
+        if self.holes:
+            missing += [hole for hole in self.holes if hole[1] <= entry.seen.get(hole[0], 0)]
+        if not missing:
+            return True
+        inside = {parse_key(op.key)[1:] for op in entry.ops if isinstance(op, Again)}
+        return inside.union(entry.holes).issuperset(missing)
+
     def skip(self, clock: int, replica: int, seq: int) -> None:
         """An entry that cannot be read: its key is all that is known."""
         self.news[replica] = self._place(clock, replica, seq).last
@@ -173,6 +195,7 @@ class History:
                 trail.base, trail.seen = {}, {}
         for replica in [r for r, trail in self.trails.items() if trail.clock < clock - RETIREMENT]:
             del self.trails[replica]
+            self.news.pop(replica, None)
             self.holes = {hole for hole in self.holes if hole[0] != replica}
         self.floor = max(self.floor, clock - RETIREMENT)
         self._said_again.clear()
@@ -193,7 +216,8 @@ class History:
     def _place(self, clock: int, replica: int, seq: int) -> Trail:
         trail = self.trails.get(replica)
         if trail is None:
-            trail = self.trails[replica] = Trail(first=max(1, seq - MAX_GAP))
+            first = seq if clock <= self.floor else max(1, seq - MAX_GAP)
+            trail = self.trails[replica] = Trail(first)
         for missing in range(trail.last + 1, seq):
             trail.clocks.append(0)
             self.holes.add((replica, missing))
@@ -242,10 +266,12 @@ class History:
             low = None
             for seq in [*holes.get(replica, ()), *range(max(known + 1, trail.first), trail.last + 1)]:
                 clock = trail.clocks[seq - trail.first] if seq >= trail.first else 0
-                if not 0 < clock <= entry.clock or (replica not in seen and clock <= mine.floor):
+                if not 0 < clock <= entry.clock:
                     continue
                 other = trail.records.get(seq)
                 if other is None:
+                    if replica not in seen and clock <= mine.floor:
+                        continue
                     low = clock if low is None else min(low, clock)
                     continue
                 if clock + MARGIN < entry.clock:
@@ -253,8 +279,11 @@ class History:
                 for mailbox, ids in other.facts:
                     if mailbox in record.mailboxes:
                         self.unknown.append(Unknown(mailbox, ids, 0, entry.clock))
-            if known + 1 < trail.first:
-                low = 0 if replica in seen else mine.floor
+            if replica in seen:
+                if known + 1 < trail.first:
+                    low = 0
+            elif trail.first > 1 and trail.clocks[0] > mine.floor:  # older ones may be above it too
+                low = mine.floor
             if low is not None:
                 for mailbox in record.mailboxes:
                     self.unknown.append(Unknown(mailbox, None, low, entry.clock))
@@ -264,8 +293,7 @@ def _knows(trail: Trail, at: int, record: Record, entry: Entry) -> bool:
     """Whether the writer of entry number `at` of a trail had seen another entry."""
     if (entry.replica, entry.seq) in record.entry.holes:
         return False
-    known = trail.seen_at(at).get(entry.replica)
-    return entry.clock <= trail.floor if known is None else entry.seq <= known
+    return entry.seq <= trail.seen_at(at).get(entry.replica, 0)
 
 
 def _rise(seen: dict[int, int], other: Mapping[int, int]) -> None:

@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import trio
 
-from aerogramme.errors import Behind, Damaged
+from aerogramme.errors import Behind, Damaged, Unavailable
 from aerogramme.log import checkpoint, rules
-from aerogramme.log.clock import Clock, wall_ms
+from aerogramme.log.clock import COUNTER_BITS, Clock, wall_ms
 from aerogramme.log.entry import (
     KIND,
     NO_LINK,
@@ -24,7 +24,7 @@ from aerogramme.log.entry import (
     link,
     parse_key,
 )
-from aerogramme.log.history import SILENCE
+from aerogramme.log.history import MARGIN, SILENCE
 from aerogramme.log.ids import MAX_COUNT
 from aerogramme.log.segment import Segments
 from aerogramme.log.state import State
@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 ROW_MAX = 48 * 1024  # octets of a sealed entry that is a row; the store's rows are small, up to about 64 KiB
 FOLD_ENTRIES = 256  # entries after a checkpoint that make another worth it: reading them takes some 10 ms
 FOLD_INLINE = 4 * 1024 * 1024  # or so many octets of digests in them, which stay in memory until then
+# Who has not read for so long reads before appending: so the clock of an entry tells to within minutes what
+# its writer had seen, also on a machine that has just woken up. history.py counts on that.
+STALE_MS = 60_000
+READ_AGAIN = 3  # times, when a read has shown an entry without its cause
 SEGMENT = 1000  # contents of a merged segment: some MB of text, read with one request
 MAX_ROUNDS = 100  # of settling; two or three is what it takes, and each ends unless others keep appending
 
@@ -78,7 +82,9 @@ class Journal:
         self._merged: list[int] = []  # segments whose contents are in others now
         self._unmergeable: set[int] = set()  # and segments next to which one cannot be read
         self._cursor: Cursor | None = None
+        self._held: dict[str, Entry] = {}  # what was read, but not yet all that its writer had seen
         self._reads_begun = self._reads_done = 0
+        self._read_at = 0  # milliseconds since 1970
         self._changed = trio.Event()
         self._new_replica()
 
@@ -127,8 +133,7 @@ class Journal:
         async with self._lock:
             if self._reads_done >= wanted:
                 return  # a read that began after this call is done already
-            await self._read()
-            await self._settle()
+            await self._read_all()
 
     async def follow(self) -> NoReturn:
         """Reads what others append, as it comes. Raises Unavailable, and may be called again."""
@@ -142,6 +147,15 @@ class Journal:
         while self.version <= version:
             await self._changed.wait()
         return self.version
+
+    async def _read_all(self) -> None:
+        for _ in range(1 + READ_AGAIN):
+            await self._read()
+            if not self._held:
+                break
+        else:
+            raise Unavailable("The store does not show all that others have read from it")
+        await self._settle()
 
     async def _read(self) -> None:
         self._reads_begun += 1
@@ -157,11 +171,13 @@ class Journal:
         )
         for key, value in new:
             self._take(key, value or bodies[key])
+        self._apply_held()
         self._cursor = cursor
         self._reads_done = number
+        self._read_at = self._clock.now_ms()
 
     def _is_new(self, key: str) -> bool:
-        if key in self.state.damaged:
+        if key in self.state.damaged or key in self._held:
             return False
         try:
             return parse_key(key) not in self.state.history
@@ -179,7 +195,28 @@ class Journal:
             self._report(key, e)
             self.state.skip(*parse_key(key))
             return
-        self.state.apply(entry)
+        self._held[key] = entry
+
+    def _apply_held(self) -> None:
+        """Apply what was read, causes before effects: an entry once all that its writer saw is in the state.
+
+        A read that takes several requests may show an entry and not yet its cause, which sorts before it. A
+        client that was told the clock of the one would not hear of the other. A cause that is not there after
+        MARGIN counts as lost.
+        """
+        lost = max(self._clock.now_ms() << COUNTER_BITS, self.state.clock) - MARGIN
+        waiting = sorted(self._held.items())
+        while True:
+            rest = []
+            for key, entry in waiting:
+                if self.state.history.has_causes(entry) or entry.clock < lost:
+                    self.state.apply(entry)
+                else:
+                    rest.append((key, entry))
+            if len(rest) == len(waiting):
+                break
+            waiting = rest
+        self._held = dict(rest)
 
     def _report(self, key: str, why: Damaged) -> None:
         self.state.damaged[key] = str(why)
@@ -202,7 +239,9 @@ class Journal:
         when this returns. Raises Unavailable: then the entry may be there now, or later, or never.
         """
         async with self._lock:
-            if not self.settled:
+            if self._clock.now_ms() - self._read_at > STALE_MS:
+                await self._read_all()
+            elif not self.settled:
                 await self._settle()
             while True:
                 draft = build(self.state)
@@ -347,13 +386,15 @@ class Journal:
         if self._seq and clock - self._last_clock > SILENCE:
             self._new_replica()
         first = self._seq == 0
+        seen, silent = history.seen_for(clock, first)
         return Entry(
             clock,
             self.replica,
             self._seq + 1,
             self._link,
             tuple(ops),
-            history.vector() if first else dict(history.news),
+            seen,
+            silent,
             tuple(sorted(history.holes)),
             history.floor if first else 0,
         )

@@ -154,11 +154,23 @@ class Rows:
         self.note(changed)
         self._remember(data.modseq, changed)
 
-    def take_row(self, row: int) -> Hidden:
-        """Delete a row and give its data."""
-        data = Hidden(
+    def row_data(self, row: int) -> Hidden:
+        """The data of a row."""
+        return Hidden(
             self.modseqs[row], self.flags[row], self.sizes[row], self.dates[row], self.contents[row]
         )
+
+    def set_row(self, row: int, data: Hidden) -> None:
+        """Change the data of a row."""
+        self.modseqs[row], self.flags[row], self.sizes[row] = data.modseq, data.flags, data.size
+        self.dates[row], self.contents[row] = data.date, data.content
+        changed = self.uids[row : row + 1]
+        self.note(changed)
+        self._remember(data.modseq, changed)
+
+    def take_row(self, row: int) -> Hidden:
+        """Delete a row and give its data."""
+        data = self.row_data(row)
         self.note(self.uids[row : row + 1])
         self._delete_rows([(row, row + 1)], self.ids[row : row + 1])
         return data

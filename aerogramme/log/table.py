@@ -155,23 +155,27 @@ class Table(Rows):
 
     def _add_one(self, message: int, uid: int, new: Hidden) -> None:
         """The general case of an add: message by message."""
-        if message not in self.tombs:
-            known = self._lift(message) or self.hidden.get(message)
-            if known is None:
-                known = new
-                known.modseq = max(known.modseq, self.early.pop(message, 0))
-                known.flags = self._with_facts(message, known.flags)
-            else:  # added twice: two servers drained it at once
-                known.modseq = max(known.modseq, new.modseq)
-                both = self.flagsets.members(known.flags) | self.flagsets.members(new.flags)
-                known.flags = self._with_facts(message, self.flagsets.of_members(both))
-                data = max((h.content, h.date, h.size) for h in (known, new))
-                known.content, known.date, known.size = data
-            self.hidden[message] = known
-            self._reconsider(message)
-        else:
+        row = self.row_of_id(message)
+        if row is not None:  # added twice: two servers drained it at once
+            self.set_row(row, self._merged(message, self.row_data(row), new))
+        elif message in self.tombs:
             self._bump_unseen(message, new.modseq)
+        else:
+            known = self.hidden.get(message)
+            if known is not None:
+                new = self._merged(message, known, new)
+            new.modseq = max(new.modseq, self.early.pop(message, 0))
+            new.flags = self._with_facts(message, new.flags)
+            self.hidden[message] = new
+            self._reconsider(message)
         self._claim(message, uid)
+
+    def _merged(self, message: int, one: Hidden, other: Hidden) -> Hidden:
+        """The data of a message that was added twice, whatever the order."""
+        flags = self.flagsets.members(one.flags) | self.flagsets.members(other.flags)
+        content, date, size = max((data.content, data.date, data.size) for data in (one, other))
+        modseq = max(one.modseq, other.modseq)
+        return Hidden(modseq, self._with_facts(message, self.flagsets.of_members(flags)), size, date, content)
 
     def _with_facts(self, message: int, flagset: int) -> int:
         """Flags given at the add, changed by what was said of them since."""
