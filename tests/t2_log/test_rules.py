@@ -1,6 +1,6 @@
-"""The four rules on the real journal: servers, wandering clients and faults from seeds; and each rule is needed.
+"""The four rules on the real journal: servers, wandering clients, faults from seeds; and each is needed.
 
-A schedule is a seed (tests/helpers/log_world.py). With the rules all of them hold; with one left out some fail.
+A schedule is a seed (tests/helpers/log_world.py). With the rules all hold; with one left out some fail.
 """
 
 import pytest
