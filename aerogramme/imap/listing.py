@@ -9,6 +9,7 @@ from aerogramme.imap.pattern import matcher
 from aerogramme.imap.select import count_unseen
 from aerogramme.log.table import Table
 from aerogramme.mailbox.names import DELIMITER, MailboxInfo, canonical, parents
+from aerogramme.mailbox.view import highest_modseq
 
 _DELIMITER = b'"' + DELIMITER.encode("ascii") + b'"'
 
@@ -100,7 +101,7 @@ def _status_line(context: Context, name: str, table: Table, items: Iterable[Stat
         elif item == "UNSEEN":
             number = count_unseen(account, table)
         elif item == "HIGHESTMODSEQ":
-            number = table.highestmodseq
+            number = highest_modseq(table)
         else:
             selected = context.selected
             if selected is not None and selected.table is table:

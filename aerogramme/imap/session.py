@@ -275,12 +275,12 @@ class Session:
     async def _append_head(self, event: AppendHead) -> None:
         try:
             if self._append is not None:
-                raise BadSyntax("One message at a time")
+                raise BadSyntax("One message at a time", tag=self._append.command.tag)
             command = grammar.parse_append(event)
         except BadSyntax as error:
             self._append = None
             self._framer.refuse()
-            self._answer_bad(tag_of(event.text), str(error))
+            self._answer_bad(error.tag or tag_of(event.text), str(error))
             return
         if not self._legal(command):
             self._framer.refuse()

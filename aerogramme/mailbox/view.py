@@ -62,6 +62,14 @@ class RecentMarks:
         return len(table.uids) - bisect_left(table.uids, self.start(table.mailbox))
 
 
+def highest_modseq(table: Table) -> int:
+    """HIGHESTMODSEQ of a mailbox as clients may be told it: at least 1, also where nothing ever came in.
+
+    RFC 7162 §7: mod-sequence-value is a positive number; SELECT and STATUS give the same.
+    """
+    return max(table.highestmodseq, 1)
+
+
 class View:
     """One session's view of one mailbox, opened by `Account.open_mailbox`."""
 
@@ -93,7 +101,7 @@ class View:
         self.marks = marks
         self.read_only = read_only
         self.uids: array[int] = table.uids[:]  # the UID of sequence number n is uids[n - 1]
-        self.modseq: int = table.highestmodseq  # changes up to here are told
+        self.modseq: int = highest_modseq(table)  # changes up to here are told
         self._removed_modseq = self.modseq  # removals up to here are told (held-back ones are later)
         self._top = table.uidnext - 1  # every UID up to here is told, or will never be
         self._version = table.version
