@@ -1,4 +1,4 @@
-"""The state is a set of facts: any order, any repetition, the same state; and what a naive model says it is."""
+"""The state is a set of facts: the same in any order and repetition, and what a naive model says."""
 
 from contextlib import suppress
 
