@@ -32,6 +32,9 @@ class Out(Protocol):
     async def flush(self) -> None:
         """Sends what was written. Raises HangUp when the peer is gone."""
 
+    async def pause(self) -> None:
+        """Lets the other connections have their turn."""
+
     def stop(self, farewell: bytes) -> None:
         """Ends the connection with these words, when the command in progress is done."""
 

@@ -177,6 +177,9 @@ class _Connection(Out):
         if self._size >= SEND_SIZE:
             self.full = True
 
+    async def pause(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def flush(self) -> None:
         out = self._out
         if not out:

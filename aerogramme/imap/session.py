@@ -99,9 +99,13 @@ class Session:
         Raises HangUp when the connection must end as it is.
         """
         framer, out = self._framer, self._out
+        more = False
         while not self.closed:
             if out.full:
                 await out.flush()
+            elif more:
+                await out.pause()  # thousands of commands can come at once, and some never wait for anything
+            more = True
             event: Event | None
             event = framer.next_line() if self._idle_tag or self._sasl else framer.next_event()
             if event is None:

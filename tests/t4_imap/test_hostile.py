@@ -62,6 +62,10 @@ class Answers:
 
     async def flush(self) -> None: ...
 
+    async def pause(self) -> None: ...
+
+    def stop(self, farewell: bytes) -> None: ...
+
 
 async def survive(world: World, state: bytes, pieces: list[bytes]) -> None:
     out = Answers()

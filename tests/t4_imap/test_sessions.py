@@ -9,7 +9,8 @@ import pytest
 
 from aerogramme.errors import Unavailable
 from aerogramme.imap import commands
-from aerogramme.imap.context import Peer
+from aerogramme.imap.commands import Search
+from aerogramme.imap.context import Context, Done, Peer
 from aerogramme.imap.server import SEND_SIZE
 from aerogramme.imap.session import HANDLERS, Session
 from aerogramme.mailbox.account import Account
@@ -41,6 +42,9 @@ class Collected:
 
     async def flush(self) -> None:
         self.waiting = 0
+
+    async def pause(self) -> None:
+        pass
 
     def stop(self, farewell: bytes) -> None:
         raise AssertionError("no account ends here")
@@ -222,6 +226,27 @@ async def test_answers_of_pipelined_commands_come_in_order(world: World) -> None
             tags.append(found[1])
     assert tags == [b"a%d" % n for n in range(1, 9)]
     assert b"* SEARCH 1 2 3 4 5 6" in lines
+
+
+async def test_thousands_of_commands_at_once_hold_up_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 0
+    search = HANDLERS[Search]
+
+    async def counted(context: Context, command: Search) -> Done:
+        nonlocal count
+        count += 1
+        return await search(context, command)
+
+    monkeypatch.setitem(HANDLERS, Search, counted)
+    greedy, other = await world.client(), await world.client()
+    await greedy.command(b"SELECT INBOX")
+    await greedy.stream.send_all(b"a SEARCH ALL\r\n" * 1000)
+    assert (await other.command(b"NOOP"))[-1].startswith(b"x OK")
+    assert count < 500
+    await greedy.command(b"NOOP")
+    assert count == 1000
 
 
 async def test_every_legal_command_has_a_handler() -> None:
