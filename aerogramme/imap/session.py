@@ -9,7 +9,7 @@ listing, …).
 import logging
 from collections.abc import Awaitable
 
-from aerogramme.errors import AerogrammeError, BadSyntax, Damaged, UnknownCharset
+from aerogramme.errors import AerogrammeError, BadSyntax, Damaged, Unavailable, UnknownCharset
 from aerogramme.faults import stack
 from aerogramme.imap import (
     appending,
@@ -178,6 +178,8 @@ class Session:
         except AerogrammeError as error:
             if isinstance(error, Damaged) or error.imap_code == "SERVERBUG":
                 log.error("%s failed: %s", type(command).__name__, stack(error))
+            elif isinstance(error, Unavailable):
+                log.warning("%s failed: %s %s", type(command).__name__, error, error.hint)
             status, text, code = "NO", str(error) or "It cannot be done", _code(error)
         except Exception as error:
             # The one place that keeps a fault of ours in one command from ending the session.

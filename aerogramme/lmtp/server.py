@@ -291,7 +291,7 @@ def reply_to(error: AerogrammeError) -> Reply:
 def _report(what: str, error: Exception) -> None:
     """Logs a fault. Of errors that are not ours only kind and place: what they say may quote the mail."""
     if isinstance(error, AerogrammeError):
-        log.warning("%s: %s: %s", what, type(error).__name__, error)
+        log.warning("%s: %s: %s %s", what, type(error).__name__, error, error.hint)
     else:
         place = "".join(traceback.format_tb(error.__traceback__))
         log.error("%s: %s at\n%s", what, type(error).__name__, place)

@@ -194,7 +194,10 @@ class Account:
     async def fresh(self, name: str) -> Table:
         """The mailbox of a name after the read rule, letters that waited included: for SELECT and STATUS."""
         await self.journal.refresh()
-        await self.drain.all_waiting(patience=PATIENCE)
+        try:
+            await self.drain.all_waiting(patience=PATIENCE)
+        except Unavailable as error:  # a full disk, say: what waits goes on waiting, what is here can be read
+            log.warning("account %s: letters wait: %s %s", self.id, error, error.hint)
         return self.find(name)
 
     async def open_mailbox(self, name: str, *, read_only: bool = False) -> View:

@@ -62,6 +62,25 @@ async def test_a_letter_becomes_a_message(world: World, account, letter) -> None
     assert await rows(world.stores) == []
 
 
+async def test_a_mailbox_opens_while_nothing_can_be_written(
+    world: World, account, monkeypatch, caplog
+) -> None:
+    await send(world.stores, b"here")
+    await account.open_mailbox("INBOX")
+    await send(world.stores, b"waiting")
+
+    async def full(*_: object) -> None:
+        raise Unavailable(hint="the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(account.journal, "commit", full)
+        view = await account.open_mailbox("INBOX")
+    assert len(view) == 1
+    assert "the disk is full" in caplog.text
+    await account.open_mailbox("INBOX")
+    assert await bodies(account) == [b"here", b"waiting"]
+
+
 async def test_many_letters_are_one_entry_in_their_order(world: World, account) -> None:
     letters = [b"Subject: %d\r\n\r\n" % n for n in range(40)]
     await send(world.stores, *letters)

@@ -74,9 +74,11 @@ async def test_a_fault_of_ours_ends_one_command_and_shows_no_mail(
     assert "diary" not in caplog.text
 
 
-async def test_the_store_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_store_is_away(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def away(*args: object) -> None:
-        raise Unavailable
+        raise Unavailable(hint="the disk is full")
 
     client = await world.client()
     await client.command(b"SELECT INBOX")
@@ -84,6 +86,7 @@ async def test_the_store_is_away(world: World, monkeypatch: pytest.MonkeyPatch) 
         patch.setattr(Account, "append", away)
         answer = await client.command(b"APPEND INBOX {3+}\r\na\r\n")
         assert answer[-1].startswith(b"x NO [UNAVAILABLE] ")
+    assert b"disk" not in answer[-1] and "the disk is full" in caplog.text  # for the operator, not the client
     assert (await client.command(b"APPEND INBOX {3+}\r\na\r\n"))[-1].startswith(b"x OK [APPENDUID ")
 
 

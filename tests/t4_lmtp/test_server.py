@@ -75,7 +75,7 @@ async def test_utf8_addresses_come_through(running, boxes):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (Unavailable("The store cannot be reached"), "451 4.3.0"),
+        (Unavailable("The store cannot be reached", hint="full disk"), "451 4.3.0"),
         (Damaged(), "451 4.3.0"),
         (TooLarge(), "552 5.3.4"),
         (OSError(28, "zanzibar is full"), "451 4.3.0"),
@@ -95,6 +95,7 @@ async def test_one_recipients_fault_is_that_recipients_alone(running, boxes, cap
     assert "xylophone" not in log
     assert "Lists" not in log
     assert (type(error).__name__ in log) == code.startswith("4")
+    assert getattr(error, "hint", "") in log
     assert await client.codes(b"NOOP\r\n", 1) == ["250 2.0.0"]
 
 
