@@ -1,6 +1,7 @@
 """The running server: opens the stores, starts every listener, and ends all of it when a signal comes."""
 
 import logging
+import resource
 import signal
 from collections.abc import Callable
 
@@ -12,10 +13,13 @@ from aerogramme.imap.server import Server as ImapServer
 from aerogramme.listeners import open_listeners
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox.accounts import Accounts, LetterBoxes
-from aerogramme.store import SqliteStores
+from aerogramme.store import DESCRIPTORS_MAX, SqliteStores
 from aerogramme.users.static import StaticDirectory
 
 log = logging.getLogger(__name__)
+
+# Listeners, connections that are told that there are too many, the users file, trio's own, the log.
+DESCRIPTORS_FOR_THE_REST = 100
 
 
 async def serve(config: Config, announce: Callable[[str], None]) -> None:
@@ -24,6 +28,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     Raises BadConfiguration when a listener cannot be opened. Commands and deliveries in progress at the end
     get a few seconds to finish.
     """
+    allow_descriptors(config)
     directory = StaticDirectory(config.users_file, config.detail_separator)
     stores = SqliteStores(config.accounts_dir)
     accounts = Accounts(stores, linger=config.linger)
@@ -60,6 +65,29 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     finally:
         with trio.CancelScope(shield=True):
             await stores.aclose()
+
+
+def allow_descriptors(config: Config) -> None:
+    """Lets this process have as many open files as its limits of connections come to, as far as it may.
+
+    Else a stranger who opens IMAP connections and leaves them idle, all within their limit, would keep the
+    stores from being opened: mostly 1,024 descriptors are allowed until a process asks for more.
+    """
+    wanted = (
+        config.max_imap_connections + config.max_lmtp_connections + DESCRIPTORS_MAX + DESCRIPTORS_FOR_THE_REST
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning(
+            "only %d open files are allowed, and the limits of connections can come to %d: raise LimitNOFILE "
+            "or lower the limits",
+            allowed,
+            wanted,
+        )
 
 
 def _name(listener: trio.SocketListener) -> str:

@@ -7,8 +7,10 @@ from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Body, Cursor, Row, Store, Stores
 from aerogramme.store.sqlite import SqliteStores
+from aerogramme.store.sqlite_file import DESCRIPTORS_MAX
 
 __all__ = [
+    "DESCRIPTORS_MAX",
     "Body",
     "Crash",
     "CrashAt",

@@ -58,7 +58,8 @@ CACHE_KIB = 512  # a connection; three of them a file. Pages are in the kernel's
 WAL_BYTES_MAX = 16 << 20  # to which the log is cut back after a transaction made it larger
 TICK_NS = 50_000_000  # two writes so close may leave one time of change: kernels count it in ticks
 NEW = ".new"
-OPEN_MAX = 64  # files open at once, with seven descriptors each; a process has 1,024 by default
+OPEN_MAX = 64  # files open at once
+DESCRIPTORS_MAX = 7 * OPEN_MAX  # what they take: for each three connections to file and log, and one lock
 LEFT_SECONDS = 86_400  # an object that nobody has added to for so long will not be finished: its writer died
 
 

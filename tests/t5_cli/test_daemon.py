@@ -1,0 +1,38 @@
+"""What the server does to its process before it serves."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from aerogramme.config import Config
+from aerogramme.daemon import allow_descriptors
+
+NO_LIMIT = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed", "warned"),
+    [
+        (1024, 524_288, 1648, False),  # what most systems give
+        (1024, NO_LIMIT, 1648, False),
+        (256, 1500, 1500, True),
+        (1648, 1648, None, False),
+        (NO_LIMIT, NO_LIMIT, None, False),
+    ],
+)
+def test_limits_of_connections_fit_the_limit_of_open_files(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    soft: int,
+    hard: int,
+    allowed: int | None,
+    warned: bool,
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    allow_descriptors(Config.for_data(tmp_path))
+    assert asked == ([] if allowed is None else [(allowed, hard)])
+    assert ("LimitNOFILE" in caplog.text) == warned
