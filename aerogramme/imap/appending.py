@@ -18,6 +18,10 @@ class Appending:
         """The next octets of the message."""
         await self._upload.write(octets)
 
+    def drop(self) -> None:
+        """The message will not come whole."""
+        self._upload.drop()
+
     async def finish(self) -> Done:
         """RFC 3501 §6.3.11; APPENDUID: RFC 4315 §3."""
         command = self.command

@@ -115,7 +115,7 @@ class Session:
     def close(self) -> None:
         """Gives back what the session holds; nothing can be done with it afterwards."""
         self.closed = True
-        self._append = None
+        self._give_up_append()
         self._context.close()
 
     async def _take(self, event: Event) -> None:
@@ -207,7 +207,7 @@ class Session:
             self.closed = True
 
     def _rejected(self, event: Rejected) -> None:
-        self._append = None
+        self._give_up_append()
         if self._idle_tag or self._sasl is not None:
             # A line that is too long for DONE or a SASL response ends that conversation.
             tag = self._idle_tag or (self._sasl.tag if self._sasl else None)
@@ -284,7 +284,7 @@ class Session:
                 raise BadSyntax("One message at a time", tag=self._append.command.tag)
             command = grammar.parse_append(event)
         except BadSyntax as error:
-            self._append = None
+            self._give_up_append()
             self._framer.refuse()
             self._answer_bad(error.tag or tag_of(event.text), str(error))
             return
@@ -304,7 +304,8 @@ class Session:
         try:
             await self._append.write(event.data)
         except AerogrammeError as error:
-            command, self._append = self._append.command, None
+            command = self._append.command
+            self._give_up_append()
             self._framer.refuse()
             await self._run(command, _failed(error))
 
@@ -312,9 +313,15 @@ class Session:
         append, self._append = self._append, None
         assert append is not None
         if event.text:
+            append.drop()
             self._answer_bad(append.command.tag, "Nothing can follow the message")
             return
         await self._run(append.command, append.finish())
+
+    def _give_up_append(self) -> None:
+        append, self._append = self._append, None
+        if append is not None:
+            append.drop()
 
 
 async def _failed(error: AerogrammeError) -> Done:

@@ -47,6 +47,7 @@ class Account:
         self.bodies = Bodies(store, bytes.fromhex(account_id), journal)
         self.drain = Drain(self)
         self._recent = RecentMarks()
+        self._nursery: trio.Nursery | None = None  # while the account runs: for large uploads
 
     # --- life
 
@@ -105,7 +106,12 @@ class Account:
             nursery.start_soon(self._persist, self.journal.follow)
             nursery.start_soon(self._persist, self.drain.follow)
             nursery.start_soon(self._persist, self._fold_as_it_grows)
-            task_status.started()
+            self._nursery = nursery
+            try:
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
     async def _persist(self, task: Callable[[], Awaitable[object]]) -> None:
         """Runs a background task for ever: a store that is away comes back, and whatever else one task has
@@ -242,12 +248,20 @@ class Account:
 
     def upload(self, limit: int = MAX_MESSAGE) -> Upload:
         """A new content to be written: `await upload.write(chunk)`, then in a NewMessage to `append`."""
-        return Upload(self.journal.new_ids(1)[0], bytes.fromhex(self.id), limit)
+        return Upload(self.journal.new_ids(1)[0], bytes.fromhex(self.id), self.store, limit, self._nursery)
 
     async def append(self, name: str, messages: Sequence[NewMessage]) -> Placed:
         """RFC 3501 §6.3.11 (and RFC 3502 for more than one): new messages, all or none. NoSuchMailbox,
         Refused.
         """
+        try:
+            return await self._append(name, messages)
+        except BaseException:
+            for message in messages:
+                message.upload.drop()
+            raise
+
+    async def _append(self, name: str, messages: Sequence[NewMessage]) -> Placed:
         if canonical(name) not in self.state.names:
             await self.refresh()
             self.find(name)  # before the work; what counts is the state in `build`
@@ -258,6 +272,8 @@ class Account:
         contents = [content for content, _ in done]
         objects = []
         for content, sealed in done:
+            if sealed is None:
+                continue  # stored while it came in
             if len(sealed) > changes.LARGE:
                 await self.store.put(body_name(content.id), sealed)
             else:
@@ -271,7 +287,11 @@ class Account:
             op, placed = changes.add(self.find(name), ids, contents, dates, flags, segment.ref)
             return Draft([op], objects=[*objects, *segment.objects])
 
-        await self._commit(build)
+        try:
+            await self._commit(build)
+        except (NoSuchMailbox, Refused):  # the mailbox went meanwhile: nothing will name the large bodies
+            await self.store.delete([body_name(content) for content in ids])
+            raise
         return placed
 
     async def copy(self, table: Table, uids: Sequence[int], name: str) -> Placed:

@@ -3,10 +3,9 @@
 import logging
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from functools import cache
 from itertools import pairwise
-
-import trio
 
 from aerogramme.errors import Damaged, NotStored
 from aerogramme.log.journal import Journal
@@ -14,19 +13,19 @@ from aerogramme.log.segment import Column
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.contents import (
     GROUP_OF,
+    LARGE,
     BodyRecord,
     Content,
     body_binding,
     body_name,
     digest_field,
+    read_pieces,
 )
-from aerogramme.seal import BodyReader, ContentKey, open_body
+from aerogramme.seal import ContentKey, open_body
 from aerogramme.store.port import Store
 
 log = logging.getLogger(__name__)
 
-LARGE = 1024 * 1024  # octets of a letter from which its body is read in pieces
-PIECE = 1024 * 1024  # octets of such a piece: a few frames of the body
 BATCH_OCTETS = 4 * 1024 * 1024  # sealed octets of small bodies read in one trip; a little is held twice
 BATCH_COUNT = 500  # and how many of them
 
@@ -155,20 +154,14 @@ class Bodies:
         if record.size <= LARGE:
             yield self._open(content, record, await self._get(content))[start:stop]
             return
-        reader = BodyReader(record.key, body_binding(self._account, content), record.sealed_size)
-        reader.load(await self._get(content, *reader.table_range()))
-        if reader.plain_size != record.size:
-            raise Damaged("a body has not the size that its record says")
-        while start < stop:
-            until = min(stop, start - start % PIECE + PIECE)
-            sealed = await self._get(content, *reader.range_of(start, until))
-            yield reader.read(start, until, sealed)
-            await trio.lowlevel.checkpoint()
-            start = until
+        pieces = read_pieces(self._store, self._account, content, record, start, stop)
+        async with aclosing(pieces) as reading:
+            async for piece in reading:
+                yield piece
 
-    async def _get(self, content: int, start: int = 0, stop: int | None = None) -> bytes:
+    async def _get(self, content: int) -> bytes:
         try:
-            return await self._store.get(body_name(content), start, stop)
+            return await self._store.get(body_name(content))
         except NotStored:
             raise Damaged("a body is missing") from None
 

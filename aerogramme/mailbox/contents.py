@@ -3,20 +3,25 @@ columns.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import trio
 
-from aerogramme.errors import Damaged, TooLarge
+from aerogramme.errors import Damaged, NotStored, TooLarge
 from aerogramme.mail.digest import Digest, render
-from aerogramme.seal.body import BodySealer, ContentKey
+from aerogramme.mailbox.spill import SPILL, Spill
+from aerogramme.seal.body import BodyReader, BodySealer, ContentKey
 from aerogramme.seal.record import Binding
+from aerogramme.store.port import Store
 
 MAX_MESSAGE = (
     50 * 1024 * 1024
 )  # octets; what large providers take (Gmail 25 MB, Outlook 35 MB sent, 50 MB in)
+LARGE = 1024 * 1024  # octets of a letter from which its body is read in pieces
+PIECE = 1024 * 1024  # octets of such a piece: a few frames of the body
 SLOW_RENDER = 1024 * 1024  # octets from which a message is rendered in a thread: above, it takes over 10 ms
 
 _RECORD = struct.Struct(">32sQQ")
@@ -100,6 +105,49 @@ def digest_field(content: Content, field: str) -> bytes:
     return value
 
 
+async def read_pieces(
+    store: Store, account: bytes, content: int, record: BodyRecord, start: int, stop: int
+) -> AsyncGenerator[bytes, None]:
+    """The octets start to stop of a large letter, in pieces. Raises Damaged, perhaps after some of them;
+    Unavailable. Close it (aclosing).
+    """
+
+    async def get(start: int, stop: int) -> bytes:
+        try:
+            return await store.get(body_name(content), start, stop)
+        except NotStored:
+            raise Damaged("a body is missing") from None
+
+    reader = BodyReader(record.key, body_binding(account, content), record.sealed_size)
+    reader.load(await get(*reader.table_range()))
+    if reader.plain_size != record.size:
+        raise Damaged("a body has not the size that its record says")
+    while start < stop:
+        until = min(stop, start - start % PIECE + PIECE)
+        sealed = await get(*reader.range_of(start, until))
+        yield reader.read(start, until, sealed)
+        await trio.lowlevel.checkpoint()
+        start = until
+
+
+_large: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("large letters")
+
+
+async def render_stored(store: Store, account: bytes, content: int, record: BodyRecord) -> Digest:
+    """The digest of a large letter whose body is stored. One after the other, of all accounts: the memory
+    that they take does not grow with their number. Raises Damaged, Unavailable.
+    """
+    try:
+        one_at_a_time = _large.get()
+    except LookupError:
+        one_at_a_time = trio.CapacityLimiter(1)
+        _large.set(one_at_a_time)
+    async with one_at_a_time:
+        async with aclosing(read_pieces(store, account, content, record, 0, record.size)) as reading:
+            raw = b"".join([piece async for piece in reading])
+        return await render_kindly(raw)
+
+
 async def render_kindly(raw: bytes) -> Digest:
     """The digest of a letter. A large one is rendered in a thread, so that other sessions are served
     meanwhile.
@@ -110,19 +158,26 @@ async def render_kindly(raw: bytes) -> Digest:
 
 
 class Upload:
-    """A new content that comes in pieces. `write` them all, then give it to `Account.append`.
+    """A new content that comes in pieces. `write` them all, then give it to `Account.append`; or `drop` it.
 
-    The letter is sealed as it comes, and held whole, because its digest is made from the whole. Raises
-    TooLarge when it grows over the limit. An upload that is dropped leaves nothing.
+    The letter is sealed as it comes. A large one goes to the store meanwhile, where there is a `nursery` for
+    that, and is read once more at the end, because its digest is made from the whole: clients that are slow,
+    or many at once, hold no memory. Raises TooLarge when it grows over the limit, and Unavailable.
     """
 
-    def __init__(self, content: int, account: bytes, limit: int = MAX_MESSAGE) -> None:
+    def __init__(
+        self, content: int, account: bytes, store: Store, limit: int, nursery: trio.Nursery | None
+    ) -> None:
         self.content = content
+        self._account = account
+        self._store = store
         self._limit = limit
+        self._nursery = nursery
         self._key = ContentKey.generate()
         self._sealer = BodySealer(self._key, body_binding(account, content))
         self._plain: list[bytes] = []
         self._sealed: list[bytes] = []
+        self._spill: Spill | None = None
         self._finished = False
         self.size = 0
 
@@ -132,26 +187,45 @@ class Upload:
         if self.size > self._limit:
             raise TooLarge(f"A message here has at most {self._limit} octets")
         piece = bytes(chunk)
-        self._plain.append(piece)
         sealed = self._sealer.update(piece)
+        if self._spill is not None:
+            if sealed:
+                await self._spill.write(sealed)
+            return
+        self._plain.append(piece)
         if sealed:
             self._sealed.append(sealed)
-            await (
-                trio.lowlevel.checkpoint()
-            )  # a quarter of a megabyte was compressed: let others have their turn
+            # A quarter of a megabyte was compressed: let others have their turn.
+            await trio.lowlevel.checkpoint()
+        if self.size > SPILL and self._nursery is not None:
+            self._spill = Spill(self._store, body_name(self.content), self._nursery)
+            self._plain.clear()
+            held, self._sealed = self._sealed, []
+            for sealed in held:
+                await self._spill.write(sealed)
 
-    async def finish(self) -> tuple[Content, bytes]:
-        """The content, and the sealed body for the object `body_name(content)`. Once only."""
+    async def finish(self) -> tuple[Content, bytes | None]:
+        """The content, and the sealed body for the object `body_name(content)`; None if that is stored
+        already. Once only."""
         if self._finished:
             raise ValueError("an upload is used once")
         self._finished = True
-        plain = b"".join(self._plain)
+        last = self._sealer.finish()
+        record = BodyRecord(self._key, self._sealer.sealed_size, self.size)
+        if self._spill is not None:
+            await self._spill.write(last)
+            await self._spill.finish()
+            digest = await render_stored(self._store, self._account, self.content, record)
+            return Content(self.content, record, digest), None
+        plain, sealed = b"".join(self._plain), b"".join([*self._sealed, last])
         self._plain.clear()
-        self._sealed.append(self._sealer.finish())
-        sealed = b"".join(self._sealed)
         self._sealed.clear()
-        digest = await render_kindly(plain)
-        return Content(self.content, BodyRecord(self._key, len(sealed), len(plain)), digest), sealed
+        return Content(self.content, record, await render_kindly(plain)), sealed
+
+    def drop(self) -> None:
+        """Gives the letter up; what was stored of it goes."""
+        if self._spill is not None:
+            self._spill.drop()
 
 
 @dataclass(frozen=True, slots=True)

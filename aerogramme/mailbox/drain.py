@@ -13,10 +13,12 @@ from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.contents import (
+    LARGE,
     Content,
     body_binding,
     body_name,
     render_kindly,
+    render_stored,
     segment_columns,
 )
 from aerogramme.mailbox.incoming import BATCH_LETTERS, BATCH_OCTETS, PARTITION, Waiting, decode_letter
@@ -125,16 +127,23 @@ class Drain:
         """Reads and renders the letters. Those whose body cannot be read are reported and left out."""
         account = bytes.fromhex(self._account.id)
         contents: dict[int, Content] = {}
-        bodies = await self._account.store.get_many([body_name(each.id) for each in letters])
-        for letter, sealed in zip(letters, bodies, strict=True):
+        store = self._account.store
+        small = [letter for letter in letters if letter.record.size <= LARGE]
+        bodies = await store.get_many([body_name(letter.id) for letter in small])
+        sealed = {letter.id: body for letter, body in zip(small, bodies, strict=True)}
+        for letter in letters:
+            key, record = letter.record.key, letter.record
             try:
-                if sealed is None:
-                    raise Damaged("the body of a letter is missing")
-                plain = open_body(letter.record.key, body_binding(account, letter.id), sealed)
+                if letter.id not in sealed:
+                    digest = await render_stored(store, account, letter.id, record)
+                elif (body := sealed[letter.id]) is None:
+                    raise Damaged("a body is missing")
+                else:
+                    digest = await render_kindly(open_body(key, body_binding(account, letter.id), body))
             except Damaged as damage:
                 self._report(letter.key, damage)
                 continue
-            contents[letter.id] = Content(letter.id, letter.record, await render_kindly(plain))
+            contents[letter.id] = Content(letter.id, record, digest)
             await trio.lowlevel.checkpoint()
         return contents
 

@@ -5,12 +5,11 @@ keys.
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import trio
 
-from aerogramme.errors import Damaged, TooLarge, Unavailable
+from aerogramme.errors import Damaged, TooLarge
 from aerogramme.log.ids import COUNT_BITS, MAX_COUNT, MAX_REPLICA
 from aerogramme.mailbox.contents import (
     MAX_MESSAGE,
@@ -18,6 +17,7 @@ from aerogramme.mailbox.contents import (
     body_binding,
     body_name,
 )
+from aerogramme.mailbox.spill import SPILL, Spill
 from aerogramme.seal.body import BodySealer, ContentKey
 from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.seal.record import Binding
@@ -26,7 +26,6 @@ from aerogramme.store.port import Row, Store
 
 PARTITION = "incoming"
 VERSION = 1
-SPILL = 1024 * 1024  # sealed octets after which a letter goes to the store while it still comes in
 BATCH_LETTERS = 500  # letters drained with one entry
 BATCH_OCTETS = 16 * 1024 * 1024  # and the octets of their bodies: what a drain holds in memory
 
@@ -139,7 +138,7 @@ class Letter:
         self._sealer = BodySealer(self._key, body_binding(account, self.id))
         self._held: list[bytes] = []
         self._held_size = 0
-        self._spill: _Spill | None = None
+        self._spill: Spill | None = None
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """The next octets. Raises TooLarge over the limit, and Unavailable when the store does not take
@@ -159,7 +158,7 @@ class Letter:
         self._held.append(sealed)
         self._held_size += len(sealed)
         if self._held_size > SPILL:
-            self._spill = _Spill(self._store, body_name(self.id), self._nursery)
+            self._spill = Spill(self._store, body_name(self.id), self._nursery)
             for piece in self._held:
                 await self._spill.write(piece)
             self._held.clear()
@@ -189,46 +188,3 @@ class Letter:
         if self._spill is not None:
             await self._spill.cancel()
             self._spill = None
-
-
-class _Spill:
-    """The upload of one large body, fed while it comes in."""
-
-    def __init__(self, store: Store, name: str, nursery: trio.Nursery) -> None:
-        self._store, self._name = store, name
-        self._send, self._receive = trio.open_memory_channel[bytes](0)
-        self._done = trio.Event()
-        self._scope = trio.CancelScope()
-        self._failure: Exception | None = None
-        nursery.start_soon(self._run)
-
-    async def _run(self) -> None:
-        try:
-            with self._scope:
-                await self._store.put(self._name, self._pieces())
-        except Exception as failure:  # whatever it is: told to the writer, who can act
-            self._failure = failure
-        finally:
-            self._receive.close()
-            self._done.set()
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        async for piece in self._receive:
-            yield piece
-
-    async def write(self, sealed: bytes) -> None:
-        try:
-            await self._send.send(sealed)
-        except trio.BrokenResourceError:
-            raise self._failure or Unavailable("the upload of a letter ended early") from None
-
-    async def finish(self) -> None:
-        self._send.close()
-        await self._done.wait()
-        if self._failure is not None or self._scope.cancelled_caught:
-            raise self._failure or Unavailable("the upload of a letter was cancelled")
-
-    async def cancel(self) -> None:
-        self._scope.cancel()
-        await self._done.wait()
-        await self._store.delete([self._name])
