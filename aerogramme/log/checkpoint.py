@@ -22,7 +22,7 @@ from aerogramme.log import piece
 from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK
 from aerogramme.log.columns import column_bytes, column_from
 from aerogramme.log.entry import SegmentRef
-from aerogramme.log.history import MARGIN, SILENCE, Trail
+from aerogramme.log.history import MARGIN, RETIREMENT, SILENCE, Trail
 from aerogramme.log.ids import Runs
 from aerogramme.log.rows import PIECE_BITS
 from aerogramme.log.state import State
@@ -99,11 +99,12 @@ def take(state: State, keyring: Keyring) -> Snapshot:
         dirty[mailbox], table.dirty = table.dirty, set()
         mailboxes.append(_encode_table(state, table, pieces[mailbox], inline))
     history = state.history
+    trails, retired = history.trails, set(history.retired(clock))
     manifest = [
         VERSION,
         clock,
-        history.floor,
-        [_encode_trail(replica, trail, clock) for replica, trail in history.trails.items()],
+        max(history.floor, clock - RETIREMENT),
+        [_encode_trail(replica, trails[replica], clock) for replica in trails.keys() - retired],
         mailboxes,
         sorted(state.subscriptions.items()),
         piece.known_flags(state.flagsets),
@@ -148,7 +149,8 @@ def _compress(plain: bytes) -> bytes:
 def _encode_trail(replica: int, trail: Trail, clock: int) -> list[Any]:
     silent = trail.clock < clock - SILENCE
     seen = None if silent else [n for pair in sorted(trail.seen.items()) for n in pair]
-    return [replica, trail.first, column_bytes(trail.clocks), trail.floor, seen]
+    old = trail.old(clock)
+    return [replica, trail.first + old, column_bytes(trail.clocks[old:]), trail.floor, seen]
 
 
 def _encode_table(state: State, table: Table, pieces: Mapping[int, str], inline: bytes | None) -> list[Any]:

@@ -85,9 +85,13 @@ class Trail:
         """The clock of the last known entry."""
         return self.clocks[-1] if self.clocks else 0
 
+    def old(self, clock: int) -> int:
+        """How many clocks, from the first on and never the last, a checkpoint of this clock does not need."""
+        old = sum(1 for c in takewhile(lambda c: 0 < c < clock - SILENCE, self.clocks))
+        return min(old, len(self.clocks) - 1)
+
     def trim(self, count: int) -> None:
-        """Forget the clocks of the first entries, but for that of the last of all."""
-        count = min(count, len(self.clocks) - 1)
+        """Forget the clocks of the first entries."""
         if count > 0:
             del self.clocks[:count]
             self.first += count
@@ -189,16 +193,19 @@ class History:
             if any(seq <= last for seq in trail.records):
                 trail.base = dict(trail.seen_at(last))
                 trail.records = {seq: record for seq, record in trail.records.items() if seq > last}
-            old = sum(1 for c in takewhile(lambda c: 0 < c < clock - SILENCE, trail.clocks))
-            trail.trim(min(old, last + 1 - trail.first))
+            trail.trim(min(trail.old(clock), last + 1 - trail.first))
             if trail.clock < clock - SILENCE and not trail.records:
                 trail.base, trail.seen = {}, {}
-        for replica in [r for r, trail in self.trails.items() if trail.clock < clock - RETIREMENT]:
+        for replica in self.retired(clock):
             del self.trails[replica]
             self.news.pop(replica, None)
             self.holes = {hole for hole in self.holes if hole[0] != replica}
         self.floor = max(self.floor, clock - RETIREMENT)
         self._said_again.clear()
+
+    def retired(self, clock: int) -> list[int]:
+        """The replicas that a checkpoint of this clock forgets."""
+        return [replica for replica, trail in self.trails.items() if trail.clock < clock - RETIREMENT]
 
     def said_again(self, key: str) -> None:
         """An entry is part of another one, and found by everyone who finds that."""

@@ -257,7 +257,7 @@ class Journal:
                     await self._read()
                     await self._settle()
                     continue
-                self._publish()
+                await self._settle()
                 return entry
 
     async def fold(self, *, force: bool = False) -> bool:

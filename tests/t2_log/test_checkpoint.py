@@ -1,0 +1,316 @@
+"""Checkpoints: nothing is lost by a crash, by damage or by time; what comes late or out of order is found."""
+
+from random import Random
+
+import pytest
+
+from aerogramme.errors import Unavailable
+from aerogramme.log.entry import PARTITION, Add, Flags, MailboxOp, Remove
+from aerogramme.log.journal import Draft, Journal
+from aerogramme.log.segment import pack
+from aerogramme.seal import Keyring
+from aerogramme.store.faults import Crash, CrashAt
+from aerogramme.store.memory import MemoryStores
+from aerogramme.store.port import Row
+from tests.helpers.log_facts import facts_of
+
+ACCOUNT = bytes(range(16))
+KEYRING = Keyring.create(ACCOUNT)
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+class Time:
+    def __init__(self):
+        self.ms = 1_700_000_000_000
+
+    def __call__(self):
+        return self.ms
+
+
+@pytest.fixture
+def now():
+    return Time()
+
+
+@pytest.fixture
+def stores():
+    return MemoryStores()
+
+
+async def a_store(stores):
+    return await stores.open(ACCOUNT.hex(), create=True)
+
+
+async def opened(store, now, seed=1):
+    return await Journal.open(store, KEYRING, ACCOUNT, now_ms=now, rng=Random(seed))
+
+
+async def add(journal, n=1, box=1, flags=(), uid=None):
+    """New messages with digests; their ids."""
+    ids = journal.new_ids(n)
+    packed = pack(KEYRING, ids, {"digest": {"d": [b"%d" % i for i in ids]}})
+
+    def build(state):
+        first = uid or state.table(box).uidnext
+        uids = range(first, first + n)
+        return Draft([Add(box, ids, uids, [1] * n, [2] * n, [flags] * n, ids, packed.ref)], packed.objects)
+
+    await journal.commit(build)
+    return list(ids)
+
+
+def flag(box, ids, *names):
+    return lambda state: Draft([Flags(box, ids, names)])
+
+
+async def digest(journal, content):
+    segment, position = journal.state.contents.find(content)
+    [columns] = await journal.segments.load([segment], "digest")
+    return columns["d"][position]
+
+
+async def test_digests_are_found_before_and_after_folds(stores, now):
+    one = await opened(await a_store(stores), now)
+    ids = [i for n in (3, 1, 600, 2) for i in await add(one, n)]
+    index = one.state.contents.find(ids[0])[0]
+    for _ in range(3):
+        await one.fold(force=True)
+        two = await opened(await a_store(stores), now, seed=2)
+        for journal in one, two:
+            for content in ids[0], ids[3], ids[-1]:
+                assert await digest(journal, content) == b"%d" % content
+        assert facts_of(one.state) == facts_of(two.state)
+        ids += await add(one, 2)
+    assert one.state.contents.find(ids[0])[0] != index
+    assert len(one.state.named_segments()) <= 3
+
+
+async def test_a_fold_that_dies_at_any_call_loses_nothing(now):
+    for call in range(1, 30):
+        stores = MemoryStores()
+        one = await opened(await a_store(stores), now)
+        ids = await add(one, 300)
+        await one.fold(force=True)
+        await one.commit(flag(1, ids[:5], "\\Seen"))
+        ids += await add(one, 2)
+        expected = facts_of(one.state)
+        dying = CrashAt(0)
+        two = await opened(await a_store(stores.another(dying)), now, seed=2)
+        dying.n = dying.calls + call
+        try:
+            await two.fold(force=True)
+        except Crash:
+            ended = False
+        else:
+            ended = True
+        three = await opened(await a_store(stores), now, seed=3)
+        assert facts_of(three.state) == expected
+        assert await digest(three, ids[-1]) == b"%d" % ids[-1]
+        if ended:
+            assert call > 4
+            return
+    pytest.fail("a fold has no end")
+
+
+async def test_a_fold_that_fails_can_be_done_again(now):
+    stores = MemoryStores()
+    failing = CrashAt(0, error=Unavailable())
+    one = await opened(await a_store(stores.another(failing)), now)
+    ids = await add(one, 300)
+    await one.fold(force=True)
+    await one.commit(flag(1, ids[:1], "\\Seen"))
+    failing.n = failing.calls + 2  # a read, then the first object
+    with pytest.raises(Unavailable):
+        await one.fold(force=True)
+    assert await one.fold(force=True)
+    two = await opened(await a_store(stores), now, seed=2)
+    assert facts_of(one.state) == facts_of(two.state)
+
+
+async def test_a_damaged_checkpoint_is_passed_over(stores, now):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    ids = await add(one, 300)
+    await one.fold(force=True)
+    await one.commit(flag(1, ids[:5], "\\Seen"))
+    await one.fold(force=True)
+    [newest, oldest] = await store.list("checkpoint/")
+    body = await store.get(newest)
+    await store.delete([newest])
+    await store.put(newest, body[:-1])
+    two = await opened(await a_store(stores), now, seed=2)
+    assert facts_of(one.state) == facts_of(two.state) and set(two.damaged) == {newest}
+    await store.delete(await store.list("piece/"))  # what is left is the log itself
+    three = await opened(await a_store(stores), now, seed=3)
+    assert set(three.damaged) == {newest, oldest}
+    assert facts_of(one.state) == facts_of(three.state)
+
+
+async def test_a_damaged_entry_is_left_out_and_the_rest_is_read(stores, now):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    await add(one, 2)
+    [bad] = await add(one)
+    await add(one, 2)
+    rows, _ = await store.read(PARTITION)
+    broken = rows[1].value[:-1] + bytes([rows[1].value[-1] ^ 1])
+    await store.delete_rows(PARTITION, [rows[1].key])
+    await store.append(PARTITION, [Row(rows[1].key, broken), Row("nonsense", b"x")])
+    two = await opened(await a_store(stores), now, seed=2)
+    assert set(two.damaged) == {rows[1].key, "nonsense"}
+    assert list(two.state.table(1).uids) == [1, 2, 4, 5] and bad not in two.state.table(1).ids
+    await add(two)
+    await two.fold(force=True)
+    three = await opened(await a_store(stores), now, seed=3)
+    assert rows[1].key in three.damaged and list(three.state.table(1).uids) == [1, 2, 4, 5, 6]
+
+
+async def test_what_comes_much_later_is_said_again(stores, now):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    await add(one, 3)
+    two = await opened(await a_store(stores), now, seed=2)
+    [late] = await add(two, flags=("Work",))
+    key = (await store.read(PARTITION))[0][-1].key
+    value = dict((await store.read(PARTITION))[0])[key]
+    await store.delete_rows(PARTITION, [key])
+    stores._accounts[ACCOUNT.hex()].partitions[PARTITION].order.remove(key)
+    now.ms += HOUR
+    await add(one, 1)
+    await one.fold(force=True)
+    await store.append(PARTITION, [Row(key, value)])
+    three = await opened(await a_store(stores), now, seed=3)
+    assert late not in three.state.table(1).ids  # nobody looks for it
+    await one.refresh()  # but who has watched all the time finds it
+    four = await opened(await a_store(stores), now, seed=4)
+    for journal in three, four, one, three:
+        await journal.refresh()
+    for journal in one, three, four:
+        assert late in journal.state.table(1).ids and journal.settled
+        assert facts_of(journal.state) == facts_of(one.state)
+
+
+async def test_an_entry_waits_for_what_its_writer_had_seen(stores, now):
+    one = await opened(await a_store(stores), now)
+    await add(one)
+    two = await opened(await a_store(stores), now, seed=2)
+    await two.commit(flag(1, two.state.table(1).ids[:], "\\Seen"))
+
+    class Pages:
+        """A store whose read has seen the last row and not the first."""
+
+        missing = 1
+
+        def __init__(self, store):
+            self._store = store
+
+        def __getattr__(self, name):
+            return getattr(self._store, name)
+
+        async def read(self, partition, cursor=None, after=""):
+            rows, cursor = await self._store.read(partition, None, "")
+            if self.missing and partition == PARTITION:
+                self.missing -= 1
+                rows = rows[1:]
+            return rows, cursor
+
+    three = await opened(Pages(await a_store(stores)), now, seed=3)
+    assert facts_of(three.state) == facts_of(two.state)
+    store = Pages(await a_store(stores))
+    store.missing = 1000
+    with pytest.raises(Unavailable):
+        await opened(store, now, seed=4)
+    now.ms += 11 * MINUTE  # now it counts as lost
+    assert (await opened(store, now, seed=5)).state.table(1).early
+
+
+async def test_a_message_that_appears_below_uidnext_gets_another_uid(stores, now):
+    one = await opened(await a_store(stores), now)
+    await add(one, 2)
+    two = await opened(await a_store(stores), now, seed=2)
+    await add(two, uid=9)
+    await one.refresh()
+    assert one.state.table(1).uidnext == 10
+    three = await opened(await a_store(stores), now, seed=3)
+    [message] = await add(three, uid=5)
+    await one.refresh()
+    assert message in one.state.table(1).ids
+    assert list(one.state.table(1).uids) == [1, 2, 9, 10]
+
+
+async def test_a_silent_replica_goes_on_under_another_name(stores, now):
+    one = await opened(await a_store(stores), now)
+    await add(one)
+    replica = one.replica
+    now.ms += 50 * MINUTE
+    await add(one)
+    assert one.replica == replica
+    now.ms += 61 * MINUTE
+    await add(one)
+    assert one.replica != replica
+    now.ms += 26 * HOUR
+    await add(one)
+    await one.fold(force=True)
+    assert len(one.state.vector) == 1  # those who are silent for a day are forgotten
+    two = await opened(await a_store(stores), now, seed=2)
+    assert facts_of(one.state) == facts_of(two.state)
+
+
+async def test_tombstones_are_forgotten_after_their_time(stores, now):
+    one = await opened(await a_store(stores), now)
+    ids = await add(one, 4)
+    await one.commit(
+        lambda s: Draft([MailboxOp(2, "Gone", "", False, 5), MailboxOp(1, "INBOX", "", False, 4)])
+    )
+    start = one.state.table(1).highestmodseq
+    await one.commit(lambda s: Draft([Remove(1, ids[1:3]), MailboxOp(2, deleted=True)]))
+    await one.fold(force=True)
+    assert list(one.state.table(1).removed_since(start)) == [2, 3]
+    now.ms += 8 * 24 * HOUR
+    await add(one)
+    await one.fold(force=True)
+    two = await opened(await a_store(stores), now, seed=2)
+    for journal in one, two:
+        table = journal.state.table(1)
+        assert not table.tombs.ids and 2 not in journal.state.tables
+        assert list(table.removed_since(start)) == [2, 3]  # all UIDs that are not there
+        assert list(table.removed_since(table.highestmodseq - 1)) == []
+        assert journal.state.last_uidvalidity == 5
+    await add(two, uid=2)  # a UID that has been forgotten
+    assert list(two.state.table(1).uids) == [1, 4, 5, 6]
+
+
+async def test_a_checkpoint_is_written_when_it_is_worth_it(stores, now):
+    one = await opened(await a_store(stores), now)
+    assert not await one.fold()
+    ids = await add(one)
+    for _ in range(255):
+        await one.commit(flag(1, ids, "\\Seen"))
+    assert await one.fold()
+    assert not await one.fold()
+
+
+@pytest.mark.parametrize("serial", [False, True])
+async def test_an_append_that_dies_anywhere_leaves_a_log_that_goes_on(now, serial):
+    for call in range(1, 12):
+        for steps in range(3):
+            stores = MemoryStores(serial=serial)
+            one = await opened(await a_store(stores), now)
+            ids = await add(one, 2)
+            dying = CrashAt(0, steps=steps)
+            two = await opened(await a_store(stores.another(dying)), now, seed=2)
+            dying.n = dying.calls + call
+            acknowledged = []
+            try:
+                for n in range(8):
+                    acknowledged += await add(two)
+                    await two.commit(flag(1, ids[:1], f"f{n}"))
+            except Crash:
+                pass
+            three = await opened(await a_store(stores), now, seed=3)
+            await add(three)
+            await one.refresh()
+            await three.refresh()
+            for journal in one, three:
+                assert set(acknowledged) <= set(journal.state.table(1).ids) and not journal.damaged
+            assert facts_of(one.state) == facts_of(three.state)

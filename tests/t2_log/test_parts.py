@@ -1,0 +1,176 @@
+"""The parts that tables and segments are made of, each against a list or a dict."""
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aerogramme.errors import Damaged
+from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK, Clock
+from aerogramme.log.columns import IdMap, array
+from aerogramme.log.entry import SegmentRef
+from aerogramme.log.ids import MAX_ID, Runs, each_once
+from aerogramme.log.segment import Column, ContentMap, Segments, pack, pack_group, unpack_group
+from aerogramme.seal import Keyring
+from aerogramme.store.faults import CrashAt
+from aerogramme.store.memory import MemoryStores
+
+ACCOUNT = bytes(range(16))
+KEYRING = Keyring.create(ACCOUNT)
+small = st.integers(0, 30)
+any_id = st.one_of(small, st.integers(MAX_ID - 9, MAX_ID), st.integers(0, MAX_ID))
+
+
+@given(st.lists(any_id))
+def test_runs_are_the_sequence_they_were_made_of(values):
+    runs = Runs.of(values)
+    assert list(runs) == values and len(runs) == len(values)
+    assert [runs[n] for n in range(-len(values), len(values))] == values + values
+    assert Runs.from_wire(runs.wire()) == runs == values
+    assert list(runs.array("Q")) == values
+    assert list(runs[1:-1:2]) == values[1:-1:2]
+    assert set(each_once(values)) == set(values) and len(each_once(values)) == len(set(values))
+
+
+@given(st.lists(st.one_of(st.integers(-(1 << 64), 1 << 65), st.none()), max_size=6))
+def test_what_are_no_runs_is_damaged(flat):
+    try:
+        runs = Runs.from_wire(flat)
+    except Damaged:
+        return
+    assert Runs.of(list(runs) if len(runs) < 1000 else runs).runs == runs.runs
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["put", "new", "cut", "keep"]), st.lists(small, max_size=20)), max_size=8
+    )
+)
+def test_an_id_map_is_a_dict(steps):
+    real, model = IdMap("I"), {}
+    for n, (verb, ids) in enumerate(steps):
+        if verb == "put":
+            for i in ids:
+                real.put(i, n)
+                model[i] = n
+        elif verb == "new":
+            fresh = list(dict.fromkeys(i for i in ids if i not in model))
+            real.put_new(array("Q", fresh), array("I", [n] * len(fresh)))
+            model.update(dict.fromkeys(fresh, n))
+        elif verb == "cut" and ids:
+            start, stop = real.span(ids[0], len(ids))
+            assert list(real.ids[start:stop]) == sorted(i for i in model if ids[0] <= i < ids[0] + len(ids))
+            for i in real.ids[start:stop]:
+                del model[i]
+            real.delete(start, stop)
+        else:
+            real.keep([i in ids for i in real.ids])
+            model = {i: v for i, v in model.items() if i in ids}
+        assert list(real.rows()) == sorted(model.items())
+        assert all((i in real) == (i in model) for i in range(32))
+
+
+@given(st.lists(st.lists(small, unique=True), max_size=6))
+def test_a_content_has_the_first_place_it_was_given(segments):
+    real, model = ContentMap(), {}
+    for number, contents in enumerate(segments):
+        real.put(number, contents)
+        for position, content in enumerate(contents):
+            model.setdefault(content, (number, position))
+    assert {c: real.find(c) for c in range(32) if c in real} == model
+    assert real.segments() == {segment for segment, _ in model.values()}
+    asked = list(range(32))
+    spans = [(s, p + n if s >= 0 else 0) for s, p, count in real.spans(asked) for n in range(count)]
+    assert spans == [model.get(c, (-1, 0)) for c in asked]
+
+
+def test_the_clock_is_above_all_it_has_seen():
+    now = 5
+    clock = Clock(lambda: now)
+    assert clock.next() == 5 << COUNTER_BITS
+    assert clock.next() == (5 << COUNTER_BITS) + 1
+    clock.saw(9 << COUNTER_BITS)
+    now = 7
+    assert clock.next() == (9 << COUNTER_BITS) + 1
+    now = 10
+    assert clock.next() == 10 << COUNTER_BITS
+    clock.saw(MAX_CLOCK)
+    with pytest.raises(Damaged):
+        clock.next()
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.lists(st.binary(max_size=9), min_size=3, max_size=3)), st.data()
+)
+@settings(max_examples=60)
+def test_a_group_is_packed_and_unpacked(fields, data):
+    packed = pack_group(fields)
+    columns = unpack_group(packed, 3)
+    assert {name: list(column) for name, column in columns.items()} == fields
+    for name, column in columns.items():
+        assert [column[n] for n in range(-3, 3)] == fields[name] * 2
+        joined = [n for n, value in enumerate(fields[name]) for _ in value]
+        assert [column.position(at) for at in range(len(column.joined))] == joined
+    if fields:
+        with pytest.raises(Damaged):
+            unpack_group(packed, 4)
+    broken = bytearray(packed)
+    broken[data.draw(st.integers(0, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        unpack_group(bytes(broken), 3)
+    except Damaged:
+        return
+
+
+async def test_segments_load_what_was_packed_and_keep_to_their_budget():
+    groups = {"digest": {"a": [b"1", b"22"], "b": [b"", b"x"]}, "text": {"t": [b"T" * 500, b"U" * 500]}}
+    calls = CrashAt(0)
+    store = await MemoryStores(calls).open(ACCOUNT.hex(), create=True)
+    inline, outside = pack(KEYRING, [7, 8], groups), pack(KEYRING, [1, 5], groups, inline_max=0)
+    assert inline.ref.inline is not None and outside.ref.inline is None
+    for name, body in outside.objects:
+        await store.put(name, body)
+    segments = Segments(store, KEYRING, [inline.ref, outside.ref], budget=1500)
+    before = calls.calls
+
+    async def load():
+        for columns in await segments.load([1, 0, 1], "digest"):
+            assert {name: list(column) for name, column in columns.items()} == groups["digest"]
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(load)
+    assert calls.calls == before + 1  # those who want the same at once wait for one request
+    await load()
+    assert calls.calls == before + 1
+    await segments.load([0, 1], "text")  # over the budget: what was used longest ago goes
+    await load()
+    assert calls.calls == before + 3
+    merged = await segments.merge([0, 1])
+    assert list(merged.ref.contents) == [7, 8, 1, 5] and merged.ref.inline is None
+    for name, body in merged.objects:
+        await store.put(name, body)
+    [columns] = await Segments(store, KEYRING, [merged.ref]).load([0], "digest")
+    assert list(columns["a"]) == [b"1", b"22", b"1", b"22"]
+
+
+async def test_a_segment_that_cannot_be_read_is_damaged():
+    store = await MemoryStores().open(ACCOUNT.hex(), create=True)
+    packed = pack(KEYRING, [1], {"digest": {"a": [b"1"]}}, inline_max=0)
+    segments = Segments(
+        store, KEYRING, [packed.ref, SegmentRef("0" * 32, [2], ("digest",), {"digest": b"no"})]
+    )
+    for index in 0, 1:
+        with pytest.raises(Damaged):
+            await segments.load([index], "digest")
+    [(name, body)] = packed.objects
+    await store.put(name, body[:-1])
+    with pytest.raises(Damaged):
+        await segments.load([0], "digest")
+
+
+def test_a_column_is_a_list_of_values():
+    column = Column.of([b"a", b"", b"bc"])
+    assert column[0:2] == [b"a", b""] and len(column) == 3
+    with pytest.raises(IndexError):
+        column[3]
