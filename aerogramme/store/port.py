@@ -5,8 +5,8 @@
 
 Nothing is overwritten and nothing depends on compare-and-swap. Every call may be repeated. A call that raised
 `Unavailable`, or was cancelled, may have happened, in part or whole, and may happen later; a call that
-returned is durable and seen by every later read, from any process. A row that one read has shown is shown by every
-later read too, also when its append failed: the rules of the log need both.
+returned is durable and seen by every later read, from any process. A row that one read has shown is shown by
+every later read too, also when its append failed: the rules of the log need both.
 
 Names, partitions and keys are printable ASCII, never empty, and sort as bytes. A name or key is written once:
 whoever writes it again writes the same bytes. Rows are small (an entry, a key: up to about 64 KiB); what is
