@@ -248,7 +248,7 @@ def decode(key: str, plain: bytes) -> Entry:
             _pairs(holes),
             _number(floor, MAX_CLOCK),
         )
-    except (ValueError, TypeError, KeyError, OverflowError, msgpack.UnpackException) as e:
+    except (ValueError, TypeError, LookupError, OverflowError, msgpack.UnpackException) as e:
         raise Damaged("an entry does not decode") from e
 
 

@@ -18,7 +18,7 @@ from aerogramme.store.memory import MemoryStores
 ACCOUNT = bytes(range(16))
 KEYRING = Keyring.create(ACCOUNT)
 small = st.integers(0, 30)
-any_id = st.one_of(small, st.integers(MAX_ID - 9, MAX_ID), st.integers(0, MAX_ID))
+any_id = st.one_of(st.integers(1, 30), st.integers(MAX_ID - 9, MAX_ID), st.integers(1, MAX_ID))  # 0 is no id
 
 
 @given(st.lists(any_id))
