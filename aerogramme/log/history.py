@@ -27,15 +27,16 @@ from typing import NamedTuple
 from aerogramme.log.clock import COUNTER_BITS
 from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch, parse_key
 from aerogramme.log.ids import Runs
+from aerogramme.store.port import LATE
 
 # Entries of a replica missing between others before they count as lost. A replica appends one at a time,
 # so it takes a damaged or a cheating store to miss even one for longer than a moment.
 MAX_GAP = 1000
 
 # How long an entry may take to become visible and still be found by whoever starts from a checkpoint: the
-# tail is read from that much before it. Stores take seconds; ten minutes outlast a reboot of a node. What
-# comes later is said again by who sees it (entry.Again).
-MARGIN = 10 * 60 * 1000 << COUNTER_BITS
+# tail is read from that much before it, and who follows the log may read no further back either. What comes
+# later is said again by who sees it (entry.Again).
+MARGIN = LATE
 
 # A replica that was silent for so long takes a new name before it appends again, so a checkpoint need not say
 # what older ones had seen. Clocks of entries are remembered for as long.

@@ -5,18 +5,20 @@ from pathlib import Path
 from aerogramme.errors import BadConfiguration
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
-from aerogramme.store.port import Body, Cursor, Row, Store, Stores
+from aerogramme.store.port import LATE, Body, Cursor, Part, Row, Store, Stores
 from aerogramme.store.sqlite import SqliteStores
 from aerogramme.store.sqlite_file import DESCRIPTORS_MAX
 
 __all__ = [
     "DESCRIPTORS_MAX",
+    "LATE",
     "Body",
     "Crash",
     "CrashAt",
     "Cursor",
     "Faults",
     "MemoryStores",
+    "Part",
     "Row",
     "SqliteStores",
     "Store",

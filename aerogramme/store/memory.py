@@ -7,7 +7,7 @@ promises no more than Garage does; with `serial=True` appends are checked as on 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -16,7 +16,7 @@ import trio
 
 from aerogramme.errors import Behind, NoSuchUser, NotStored
 from aerogramme.store.faults import CrashAt, Faults, Step
-from aerogramme.store.port import Body, Cursor, Row, check_account
+from aerogramme.store.port import Body, Cursor, Part, Row, always, check_account
 
 
 @dataclass(slots=True)
@@ -50,8 +50,11 @@ class _Data:
 class MemoryStore:
     """One account's store, opened. See `port.Store` for what the methods promise."""
 
-    def __init__(self, data: _Data, faults: Faults | CrashAt | None, serial: bool) -> None:
-        self._data, self._faults, self._serial = data, faults, serial
+    def __init__(
+        self, data: _Data, faults: Faults | CrashAt | None, serial: bool, object_costs_request: bool
+    ) -> None:
+        self._data, self._faults = data, faults
+        self.serialized, self.object_costs_request = serial, object_costs_request
 
     async def put(self, name: str, body: Body) -> None:
         if not isinstance(body, bytes):
@@ -64,9 +67,14 @@ class MemoryStore:
             raise NotStored
         return self._data.objects[name][start:stop]
 
-    async def get_many(self, names: Sequence[str]) -> list[bytes | None]:
+    async def get_many(self, wanted: Sequence[str | Part]) -> list[bytes | None]:
         await self._look()
-        return [self._data.objects.get(name) for name in names]
+        found: list[bytes | None] = []
+        for each in wanted:
+            name, start, stop = each if isinstance(each, Part) else Part(each)
+            body = self._data.objects.get(name)
+            found.append(None if body is None else body[start:stop])
+        return found
 
     async def delete(self, names: Iterable[str]) -> None:
         await self._write([partial(self._data.objects.pop, name, None) for name in names])
@@ -84,7 +92,7 @@ class MemoryStore:
         steps = [self._object(name, body) for name, body in objects]
         steps += [partial(at.show, row) for row in rows]
         steps += [self._row_removed(*pair) for pair in delete]
-        if not self._serial:
+        if not self.serialized:
             await self._write(steps)
             return read
         moved = read
@@ -111,6 +119,11 @@ class MemoryStore:
             rows = at.since(max(cast("int", cursor) - again, 0))
         return rows, Cursor(len(at.order))
 
+    async def confirm(self, partition: str, rows: Sequence[Row]) -> None:
+        if not self.serialized:
+            at = self._data.partitions[partition]
+            await self._write([partial(at.show, row) for row in rows])
+
     async def delete_rows(self, partition: str, keys: Sequence[str]) -> None:
         await self._write([self._row_removed(partition, key) for key in keys])
 
@@ -118,7 +131,13 @@ class MemoryStore:
         rows = self._data.partitions[partition].rows
         await self._write([self._row_removed(partition, key) for key in sorted(rows) if first <= key <= last])
 
-    async def watch(self, partition: str, cursor: Cursor) -> None:
+    async def watch(
+        self,
+        partition: str,
+        cursor: Cursor,
+        *,
+        eager: Callable[[], bool] = always,  # noqa: ARG002 - it is told of what comes, and does not ask
+    ) -> None:
         await self._look()
         at = self._data.partitions[partition]
         while not at.since(cast("int", cursor)):
@@ -164,15 +183,22 @@ class MemoryStore:
 
 
 class MemoryStores:
-    """Accounts in memory. `faults`: what goes wrong; `serial`: appends are checked, as on sqlite."""
+    """Accounts in memory. `faults`: what goes wrong; `serial`: appends are checked, as on sqlite;
+    `object_costs_request`: bodies are packed, as on S3."""
 
-    def __init__(self, faults: Faults | CrashAt | None = None, *, serial: bool = False) -> None:
-        self.faults, self.serial = faults, serial
+    def __init__(
+        self,
+        faults: Faults | CrashAt | None = None,
+        *,
+        serial: bool = False,
+        object_costs_request: bool = False,
+    ) -> None:
+        self.faults, self.serial, self.object_costs_request = faults, serial, object_costs_request
         self._accounts: dict[str, _Data] = {}
 
     def another(self, faults: Faults | CrashAt | None = None) -> "MemoryStores":
         """The same accounts, as another process sees them."""
-        other = MemoryStores(faults, serial=self.serial)
+        other = MemoryStores(faults, serial=self.serial, object_costs_request=self.object_costs_request)
         other._accounts = self._accounts
         return other
 
@@ -182,7 +208,7 @@ class MemoryStores:
             if not create:
                 raise NoSuchUser
             self._accounts[account] = _Data()
-        return MemoryStore(self._accounts[account], self.faults, self.serial)
+        return MemoryStore(self._accounts[account], self.faults, self.serial, self.object_costs_request)
 
     async def erase(self, account: str) -> None:
         await trio.lowlevel.checkpoint()

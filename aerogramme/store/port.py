@@ -5,25 +5,35 @@
 
 Nothing is overwritten and nothing depends on compare-and-swap. Every call may be repeated. A call that raised
 `Unavailable`, or was cancelled, may have happened, in part or whole, and may happen later; a call that
-returned is durable and seen by every later read, from any process. A row that one read has shown is shown by
-every later read too, also when its append failed: the rules of the log need both.
+returned is durable and seen by every later read, from any process. A row of an append that failed may be
+shown by one read and not by the next, until it is confirmed (`confirm`) or has spread.
 
 Names, partitions and keys are printable ASCII, never empty, and sort as bytes. A name or key is written once:
 whoever writes it again writes the same bytes. Rows are small (an entry, a key: up to about 64 KiB); what is
 larger is an object. A store that is not serialized may show a row twice or late: rows are told apart by key.
+Where keys begin with a clock (16 hex digits and a hyphen), a read with a cursor may miss rows that come when
+there is one whose clock is more than `LATE` higher already; history.py says what becomes of those.
 """
 
 import re
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import NamedTuple, NewType, Protocol
 
 from aerogramme.errors import NoSuchUser
+
+# In units of clocks (log/clock.py). An append takes a minute at most, and the stores that need this refuse
+# servers whose clocks are off by more than some minutes; ten minutes outlast the reboot of a node.
+LATE = 10 * 60 * 1000 << 20
 
 Cursor = NewType("Cursor", object)
 """How far a partition has been read. Opaque; good only for the store and partition it came from."""
 
 Body = bytes | AsyncIterable[bytes]
 """What `put` stores: the bytes, or a stream of them that is never held whole in memory."""
+
+
+def always() -> bool:
+    return True
 
 
 class Row(NamedTuple):
@@ -33,8 +43,26 @@ class Row(NamedTuple):
     value: bytes
 
 
+class Part(NamedTuple):
+    """Some bytes of an object: start to stop, clipped at its end; by default the whole."""
+
+    name: str
+    start: int = 0
+    stop: int | None = None
+
+
 class Store(Protocol):
     """The objects and rows of one account. Every method may raise `Unavailable`."""
+
+    @property
+    def serialized(self) -> bool:
+        """Whether appends are checked against what the writer has read (`Behind`)."""
+        ...
+
+    @property
+    def object_costs_request(self) -> bool:
+        """Whether each object is a request of its own, so that many small ones had better be one (packs)."""
+        ...
 
     async def put(self, name: str, body: Body) -> None:
         """Store an object; durable on return, invisible before. A name that is there already stays."""
@@ -44,8 +72,9 @@ class Store(Protocol):
         """The bytes start to stop of an object (whole by default; clipped at its end), or `NotStored`."""
         ...
 
-    async def get_many(self, names: Sequence[str]) -> list[bytes | None]:
-        """Whole objects, in the order of their names and in one trip; None for one that is not there."""
+    async def get_many(self, wanted: Sequence[str | Part]) -> list[bytes | None]:
+        """Objects (a name is the whole of it), in the order asked and in one trip; None for one that is not
+        there. A part of an object is clipped at its end, as by `get`."""
         ...
 
     async def delete(self, names: Iterable[str]) -> None:
@@ -84,6 +113,11 @@ class Store(Protocol):
         """
         ...
 
+    async def confirm(self, partition: str, rows: Sequence[Row]) -> None:
+        """Make certain that every later read shows these rows, which a read has shown, whatever became of
+        their append. Nothing to do where a row that was once visible always is."""
+        ...
+
     async def delete_rows(self, partition: str, keys: Sequence[str]) -> None:
         """Remove rows; those that are not there are fine."""
         ...
@@ -92,8 +126,12 @@ class Store(Protocol):
         """Remove the rows with first <= key <= last."""
         ...
 
-    async def watch(self, partition: str, cursor: Cursor) -> None:
-        """Return once a read with this cursor may give something new, whichever process it comes from."""
+    async def watch(self, partition: str, cursor: Cursor, *, eager: Callable[[], bool] = always) -> None:
+        """Return once a read with this cursor may give something new, whichever process it comes from.
+
+        `eager` tells whether somebody is waiting for it just now: a store that can only ask again and again
+        asks less often while nobody is.
+        """
         ...
 
     async def aclose(self) -> None:

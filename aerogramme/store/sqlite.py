@@ -14,7 +14,7 @@ from typing import cast
 import trio
 
 from aerogramme.errors import Behind, Damaged, NotStored, Unavailable
-from aerogramme.store.port import Body, Cursor, Row, check_account
+from aerogramme.store.port import Body, Cursor, Part, Row, always, check_account
 from aerogramme.store.sqlite_file import CHUNK, CHUNK_BITS, CHUNKS_MAX, File, OpenFiles, remove_object
 from aerogramme.store.sqlite_file import create as create_file
 
@@ -29,6 +29,9 @@ PAUSE_MIN, PAUSE_MAX, PAUSE_GROWTH = 0.025, 0.5, 1.25
 
 class SqliteStore:
     """One account's store, opened."""
+
+    serialized = True
+    object_costs_request = False
 
     def __init__(self, file: File, closed: Callable[[File], Awaitable[None]]) -> None:
         self._file, self._closed, self._open = file, closed, True
@@ -63,8 +66,8 @@ class SqliteStore:
     async def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         return await self._file.read(partial(_get, name=name, start=start, stop=stop))
 
-    async def get_many(self, names: Sequence[str]) -> list[bytes | None]:
-        return await self._file.read(partial(_get_many, names=names))
+    async def get_many(self, wanted: Sequence[str | Part]) -> list[bytes | None]:
+        return await self._file.read(partial(_get_many, wanted=wanted))
 
     async def delete(self, names: Iterable[str]) -> None:
         names = [*names]
@@ -109,6 +112,9 @@ class SqliteStore:
         rows = await (self._file.look(work) if head - seen <= LOOK_MAX else self._file.read(work))
         return rows, Cursor(head)
 
+    async def confirm(self, partition: str, rows: Sequence[Row]) -> None:
+        """What is visible is committed."""
+
     async def delete_rows(self, partition: str, keys: Sequence[str]) -> None:
         await self.append(partition, (), delete=[(partition, key) for key in keys])
 
@@ -116,7 +122,13 @@ class SqliteStore:
         sql = "DELETE FROM rows WHERE part = ? AND key BETWEEN ? AND ?"
         await self._file.write(lambda connection: connection.execute(sql, (partition, first, last)))
 
-    async def watch(self, partition: str, cursor: Cursor) -> None:
+    async def watch(
+        self,
+        partition: str,
+        cursor: Cursor,
+        *,
+        eager: Callable[[], bool] = always,  # noqa: ARG002 - asking costs little here: it is always quick
+    ) -> None:
         await trio.lowlevel.checkpoint()
         seen, pause = cast("int", cursor), PAUSE_MIN
         stamp: tuple[int, ...] | None = None
@@ -268,11 +280,11 @@ def _get(connection: sqlite3.Connection, name: str, start: int = 0, stop: int | 
     return data[start - first * CHUNK : None if stop is None else max(stop - first * CHUNK, 0)]
 
 
-def _get_many(connection: sqlite3.Connection, names: Sequence[str]) -> list[bytes | None]:
+def _get_many(connection: sqlite3.Connection, wanted: Sequence[str | Part]) -> list[bytes | None]:
     found: list[bytes | None] = []
-    for name in names:
+    for each in wanted:
         try:
-            found.append(_get(connection, name))
+            found.append(_get(connection, *(each if isinstance(each, Part) else (each,))))
         except NotStored:
             found.append(None)
     return found

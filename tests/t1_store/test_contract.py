@@ -7,7 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from aerogramme.errors import Behind, NoSuchUser, NotStored
-from aerogramme.store import Row, Store, Stores
+from aerogramme.store import Part, Row, Store, Stores
 
 ACCOUNT = "0123456789abcdef" * 2
 OTHER = "f" * 32
@@ -85,6 +85,23 @@ async def test_get_many_keeps_the_order_and_takes_a_name_twice(store: Store) -> 
     for name in ("a", "b", "c"):
         await store.put(name, name.encode() * 3)
     assert await store.get_many(["c", "x", "a", "c"]) == [b"ccc", None, b"aaa", b"ccc"]
+
+
+async def test_parts_of_objects_come_in_one_trip(store: Store) -> None:
+    body = pattern(200 * KIB)
+    await store.put("pack/1", body)
+    await store.put("small", b"small")
+    wanted: list[str | Part] = [
+        Part("pack/1", 10, 20),
+        "small",
+        Part("gone", 0, 5),
+        Part("pack/1", 64 * KIB - 1, 130 * KIB),
+        Part("pack/1", 199 * KIB, 999 * KIB),
+        Part("pack/1"),
+        Part("small", 1),
+    ]
+    parts = [body[10:20], b"small", None, body[64 * KIB - 1 : 130 * KIB], body[199 * KIB :], body, b"mall"]
+    assert await store.get_many(wanted) == parts
 
 
 async def test_put_may_be_repeated(store: Store) -> None:
@@ -189,6 +206,17 @@ async def test_append_may_be_repeated(store: Store) -> None:
         await store.append("log", rows("a"), objects=[("o", b"body")])
     assert (await store.read("log"))[0] == rows("a")
     assert await store.get("o") == b"body"
+
+
+async def test_rows_that_are_confirmed_are_there_once(store: Store) -> None:
+    await store.append("log", rows("a", "b"))
+    shown, cursor = await store.read("log")
+    await store.confirm("log", shown)
+    await store.confirm("log", [])
+    assert (await store.read("log"))[0] == rows("a", "b")
+    assert set((await store.read("log", cursor))[0]) <= set(rows("a", "b"))
+    await store.delete_rows("log", ["a"])
+    assert (await store.read("log"))[0] == rows("b")
 
 
 async def test_append_brings_its_objects_and_takes_rows_away(store: Store) -> None:
