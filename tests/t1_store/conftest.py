@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from aerogramme.store import MemoryStores, SqliteStores, Store, Stores
+from aerogramme.store.cache import Cache, CachedStores
 
 ACCOUNT = "0123456789abcdef" * 2
 
 
-@pytest.fixture(params=["memory", "memory-serial", "sqlite"])
+@pytest.fixture(params=["memory", "memory-serial", "sqlite", "cached"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -18,7 +19,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def serialized(kind: str) -> bool:
     """Whether appends are checked against what the writer has read."""
-    return kind != "memory"
+    return kind in ("memory-serial", "sqlite")
 
 
 @pytest.fixture
@@ -26,6 +27,8 @@ async def stores(kind: str, tmp_path: Path) -> AsyncIterator[Stores]:
     stores: Stores
     if kind == "sqlite":
         stores = SqliteStores(tmp_path / "accounts")
+    elif kind == "cached":
+        stores = CachedStores(MemoryStores(), Cache(tmp_path / "cache", 64 << 20))
     else:
         stores = MemoryStores(serial=kind == "memory-serial")
     yield stores

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from aerogramme.errors import Behind, NotStored
 from aerogramme.store import Cursor, MemoryStores, Row, SqliteStores, Store, Stores
+from aerogramme.store.cache import Cache, CachedStores
 
 T = TypeVar("T")
 ACCOUNT = "a" * 32
@@ -53,6 +54,7 @@ class Beside(RuleBasedStateMachine):
     it."""
 
     kind: str
+    serialized: bool
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +73,9 @@ class Beside(RuleBasedStateMachine):
         else:
             memory = MemoryStores(serial=self.kind == "memory-serial")
             self.processes = [memory, memory.another()]
+            if self.kind == "cached":  # on one folder, and so small that much of it is driven out
+                folder = Path(self.folder.name)
+                self.processes = [CachedStores(one, Cache(folder, 1 << 20)) for one in self.processes]
         self.stores = [self.run(self.opened, who) for who in range(3)]
 
     async def opened(self, who: int) -> Store:
@@ -149,7 +154,7 @@ class Beside(RuleBasedStateMachine):
             new = [Row(key, key.encode()) for key in keys]
             return await self.stores[who].append(partition, new, objects=objects, read=cursor, delete=gone)
 
-        if cursor is not None and unread and self.kind != "memory":
+        if cursor is not None and unread and self.serialized:
             with pytest.raises(Behind):
                 self.run(appended)
             return
@@ -165,7 +170,7 @@ class Beside(RuleBasedStateMachine):
             assert moved is None
         else:
             assert moved is not None
-            self.places[who, partition] = (moved, place if self.kind == "memory" else len(self.order))
+            self.places[who, partition] = (moved, len(self.order) if self.serialized else place)
 
     @rule(who=WHO, partition=PARTITIONS, afresh=st.booleans(), after=st.just("") | KEYS)
     def read(self, who: int, partition: str, afresh: bool, after: str) -> None:
@@ -205,10 +210,10 @@ class Beside(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-def test_any_order_of_calls(kind: str) -> None:
+def test_any_order_of_calls(kind: str, serialized: bool) -> None:
     class OfThisKind(Beside): ...
 
-    OfThisKind.kind = kind
+    OfThisKind.kind, OfThisKind.serialized = kind, serialized
     run_state_machine_as_test(
         OfThisKind, settings=settings(max_examples=25, stateful_step_count=25, deadline=None)
     )

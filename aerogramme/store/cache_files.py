@@ -1,0 +1,219 @@
+"""The files of the local cache: one for each object, cut into frames that can be checked one by one.
+
+Everything here may block, and is called in threads; cache.py decides when. docs/format.md says the same byte
+for byte. Several processes share a folder without a lock: a file appears under its name by a rename, whole,
+and whoever writes it again writes the same. Nothing is synced: what a power cut leaves of a file fails its
+checks, and is read from the store again.
+"""
+
+import os
+import re
+import secrets
+import stat
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+MAGIC = b"AGC\x01"
+_HEAD = struct.Struct(">4sQ16s")  # magic, octets of the object, checksum of the two
+CHECK = 16  # octets of a checksum
+FRAME = 64 * 1024  # octets of the object in each frame but the last: a range read checks little more
+PERSON = b"aerogramme cache"
+NEW = ".new"
+
+BLOCK = 4096  # what a file takes on the disk is counted in these
+# A use is noted in the file's time of change, which costs a write of its inode: not again within the hour.
+NOTE_SECONDS = 3600.0
+LEFT_SECONDS = 3600.0  # a file that was begun and not written to for so long will not be finished
+
+_ACCOUNT = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_FILE = re.compile(rf"[0-9a-f]{{64}}(\.[0-9a-f]{{16}}{re.escape(NEW)})?", re.ASCII)
+
+
+class Folder:
+    """The folder of a cache. Accounts are 32 hex digits. Every method may raise OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, account: str, name: str, start: int, stop: int | None) -> bytes | None:
+        """The bytes start to stop of an object, clipped at its end; None if there is no whole file of it."""
+        path, key = self._place(account, name)
+        try:
+            # A pipe or a link is nothing of ours: neither waits, nor leads elsewhere.
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        try:
+            found = _read(file, key, start, stop)
+        finally:
+            os.close(file)
+        if found is None:
+            path.unlink(missing_ok=True)
+        return found
+
+    def begin(self, account: str, name: str) -> "Draft":
+        """A new file for an object."""
+        path, key = self._place(account, name)
+        try:
+            return Draft(path, key)
+        except FileNotFoundError:  # no folder yet, or a sweep has just found it empty
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Draft(path, key)
+
+    def remove(self, account: str, names: Iterable[str]) -> None:
+        """Remove the files of these objects."""
+        for name in names:
+            self._place(account, name)[0].unlink(missing_ok=True)
+
+    def remove_account(self, account: str) -> None:
+        """Remove all files of an account."""
+        folder = self._account(account)
+        for file in _entries(folder):
+            if _FILE.fullmatch(file.name):
+                Path(file.path).unlink(missing_ok=True)
+        _remove_if_empty(folder)
+
+    def sweep(self, limit: int) -> None:
+        """Remove what was used longest ago, until the files take `limit` octets of the disk at most, and what
+        crashes have left. Nothing is touched that is not named like a file of a cache."""
+        now, total = time.time(), 0
+        files: list[tuple[float, int, str]] = []
+        folders = [each for each in _entries(self.path) if _ACCOUNT.fullmatch(each.name)]
+        for folder in folders:
+            for file in _entries(Path(folder.path)) if folder.is_dir(follow_symlinks=False) else ():
+                if not _FILE.fullmatch(file.name):
+                    continue
+                try:
+                    status = file.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # another process has removed it
+                if stat.S_ISDIR(status.st_mode):
+                    continue
+                if file.name.endswith(NEW) and status.st_mtime + LEFT_SECONDS < now:
+                    Path(file.path).unlink(missing_ok=True)
+                    continue
+                octets = on_disk(status.st_size)
+                total += octets
+                files.append((status.st_mtime, octets, file.path))
+        if total > limit:
+            files.sort()
+            for _, octets, path in files:
+                Path(path).unlink(missing_ok=True)
+                total -= octets
+                if total <= limit:
+                    break
+        for folder in folders:
+            _remove_if_empty(Path(folder.path))
+
+    def _account(self, account: str) -> Path:
+        return self.path / blake2b(bytes.fromhex(account), digest_size=16, person=PERSON).hexdigest()
+
+    def _place(self, account: str, name: str) -> tuple[Path, bytes]:
+        """Where the file of an object is, and its key: what binds the checksums in it to the object."""
+        data = bytes.fromhex(account) + name.encode("ascii")
+        key = blake2b(data, digest_size=32, person=PERSON).digest()
+        return self._account(account) / key.hex(), key
+
+
+class Draft:
+    """A file on its way, under a name of its own. `write` the object, then `keep` it; or `drop` it."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self._path, self._key = path, key
+        self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}{NEW}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._file = open(os.open(self._temporary, flags, 0o600), "wb")  # noqa: SIM115 - it is closed by keep or drop
+        self._rest = bytearray()
+        self._frames = self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """The next octets of the object."""
+        if not self.size and data:
+            self._file.write(bytes(_HEAD.size))  # the place of the head, which comes last
+        self.size += len(data)
+        self._rest += data
+        while len(self._rest) >= FRAME:
+            self._frame(bytes(self._rest[:FRAME]))
+            del self._rest[:FRAME]
+
+    def keep(self) -> None:
+        """Give it its name: the object is whole, and in the store."""
+        if self._rest:
+            self._frame(bytes(self._rest))
+        self._file.seek(0)
+        self._file.write(_head(self._key, self.size))
+        self._file.close()
+        self._temporary.replace(self._path)
+
+    def drop(self) -> None:
+        """Leave nothing of it. Fine after `keep`, and more than once."""
+        with suppress(OSError):  # what could not be written before cannot be now; it goes in any case
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _frame(self, data: bytes) -> None:
+        self._file.write(_check(self._key, 1 + self._frames, data))
+        self._file.write(data)
+        self._frames += 1
+
+
+def on_disk(size: int) -> int:
+    """What a file of so many octets takes."""
+    return -(-size // BLOCK) * BLOCK
+
+
+def _read(file: int, key: bytes, start: int, stop: int | None) -> bytes | None:
+    """The octets start to stop of the object in a file; None if that is not the whole file of the object that
+    the key belongs to."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    head = os.pread(file, _HEAD.size, 0)
+    if len(head) < _HEAD.size:
+        return None
+    _, size, _ = _HEAD.unpack(head)
+    frames = -(-size // FRAME)
+    if head != _head(key, size) or status.st_size != _HEAD.size + size + frames * CHECK:
+        return None
+    stop = size if stop is None else min(stop, size)
+    pieces = []
+    if start < stop:
+        first, last = start // FRAME, (stop - 1) // FRAME
+        span = os.pread(file, (last + 1 - first) * (CHECK + FRAME), _HEAD.size + first * (CHECK + FRAME))
+        for number in range(first, last + 1):
+            at = (number - first) * (CHECK + FRAME)
+            data = span[at + CHECK : at + CHECK + FRAME]
+            if len(data) != min(FRAME, size - number * FRAME):
+                return None
+            if span[at : at + CHECK] != _check(key, 1 + number, data):
+                return None
+            pieces.append(data)
+        start, stop = start - first * FRAME, stop - first * FRAME
+    if abs(time.time() - status.st_mtime) > NOTE_SECONDS:
+        os.utime(file)
+    return b"".join(pieces)[start:stop] if pieces else b""
+
+
+def _head(key: bytes, size: int) -> bytes:
+    return _HEAD.pack(MAGIC, size, _check(key, 0, MAGIC + size.to_bytes(8, "big")))
+
+
+def _check(key: bytes, number: int, data: bytes) -> bytes:
+    """The checksum of a frame (from 1), or of the head (0). It finds accidents; that nobody has forged the
+    object is for the seal to say."""
+    return blake2b(data, digest_size=CHECK, key=key, salt=number.to_bytes(8, "big")).digest()
+
+
+def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    """What is in a folder; nothing if it is not there."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        yield from entries
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not empty, mostly; an empty folder that stays harms nobody
+        folder.rmdir()
