@@ -196,9 +196,7 @@ class CachedStore:
         await self._cache.keep(self._account, self._whole(bodies))
         for at, ask in missing.items():
             body, part = bodies[ask], parts[at]
-            if body is not None:
-                stop = None if part.stop is None else max(part.stop - ask.start, 0)
-                found[at] = body if ask == part else body[part.start - ask.start : stop]
+            found[at] = body if body is None or ask == part else body[part.start : part.stop]
         return found
 
     def _ask(self, part: Part) -> Part:

@@ -60,8 +60,9 @@ class Folder:
         path, key = self._place(account, name)
         try:
             return Draft(path, key)
-        except FileNotFoundError:  # no folder yet, or a sweep has just found it empty
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileNotFoundError:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             return Draft(path, key)
 
     def remove(self, account: str, names: Iterable[str]) -> None:
@@ -75,7 +76,7 @@ class Folder:
         for file in _entries(folder):
             if _FILE.fullmatch(file.name):
                 Path(file.path).unlink(missing_ok=True)
-        _remove_if_empty(folder)
+        _remove_if_empty(folder, float("inf"))
 
     def sweep(self, limit: int) -> None:
         """Remove what was used longest ago, until the files take `limit` octets of the disk at most, and what
@@ -93,12 +94,13 @@ class Folder:
                     continue  # another process has removed it
                 if stat.S_ISDIR(status.st_mode):
                     continue
-                if file.name.endswith(NEW) and status.st_mtime + LEFT_SECONDS < now:
+                octets = on_disk(status.st_size)
+                if not file.name.endswith(NEW):
+                    files.append((status.st_mtime, octets, file.path))
+                elif status.st_mtime + LEFT_SECONDS < now:
                     Path(file.path).unlink(missing_ok=True)
                     continue
-                octets = on_disk(status.st_size)
                 total += octets
-                files.append((status.st_mtime, octets, file.path))
         if total > limit:
             files.sort()
             for _, octets, path in files:
@@ -107,7 +109,7 @@ class Folder:
                 if total <= limit:
                     break
         for folder in folders:
-            _remove_if_empty(Path(folder.path))
+            _remove_if_empty(Path(folder.path), now - LEFT_SECONDS)
 
     def _account(self, account: str) -> Path:
         return self.path / blake2b(bytes.fromhex(account), digest_size=16, person=PERSON).hexdigest()
@@ -214,6 +216,8 @@ def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
         yield from entries
 
 
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):  # it is not empty, mostly; an empty folder that stays harms nobody
-        folder.rmdir()
+def _remove_if_empty(folder: Path, before: float) -> None:
+    """Remove a folder that nothing has been added to since: another process may just have made a new one."""
+    with suppress(OSError):  # it is not empty, mostly, and a folder that stays harms nobody
+        if folder.stat().st_mtime < before:
+            folder.rmdir()
