@@ -12,15 +12,22 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aerogramme.errors import BadConfiguration
+
+# The stores are imported when they are opened: who only wants the settings need not wait for that.
+if TYPE_CHECKING:
+    from aerogramme.store import Stores
 
 # Others: Gmail takes 25 MB before encoding, Postfix 10 MB unless told, Exchange Online up to 150 MB. Base64
 # adds a third, so 50 MiB passes an attachment of 37 MB.
 DEFAULT_MESSAGE_SIZE = 50 * 1024**2
 # Every message is rendered whole in memory when it is drained, so there is an end to it; seal/ opens 256 MiB.
 LARGEST_MESSAGE_SIZE = 240 * 1024**2
+# Some 50,000 mails, and a small part of any disk.
+DEFAULT_CACHE_SIZE = 1024**3
+LEAST_CACHE_SIZE = 16 * 1024**2
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -54,6 +61,9 @@ class Config:
     """All settings. Paths are absolute, sizes in bytes, times in seconds."""
 
     data: Path
+    store: str
+    cache: Path
+    cache_size: int = DEFAULT_CACHE_SIZE
     hostname: str = field(default_factory=socket.gethostname)
     log_level: str = "info"
     imap_listen: tuple[Address, ...] = (TcpAddress("127.0.0.1", 1143),)
@@ -69,10 +79,13 @@ class Config:
     max_imap_connections_per_user: int = 50
     max_lmtp_connections: int = 100
 
-    @property
-    def accounts_dir(self) -> Path:
-        """The folder of the embedded store: one file an account."""
-        return self.data / "accounts"
+    def open_stores(self) -> "Stores":
+        """The stores of all accounts. Nothing is touched yet."""
+        from aerogramme.store import open_stores
+        from aerogramme.store.cache import Cache
+
+        cache = Cache(self.cache, self.cache_size) if self.cache_size else None
+        return open_stores(self.store, cache=cache)
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -108,15 +121,25 @@ class Config:
             raise BadConfiguration(
                 "the setting data is missing", hint='add a line such as data = "/var/lib/aerogramme"'
             )
+        values.setdefault("store", f"sqlite:{values['data'] / 'accounts'}")
+        values.setdefault("cache", values["data"] / "cache")
         values.setdefault("users_file", values["data"] / "users.toml")
         return cls(**values)
 
     @classmethod
     def for_data(
-        cls, data: Path, *, imap: Sequence[str] | None = None, lmtp: Sequence[str] | None = None
+        cls,
+        data: Path,
+        *,
+        store: str | None = None,
+        imap: Sequence[str] | None = None,
+        lmtp: Sequence[str] | None = None,
     ) -> "Config":
-        """The settings for a data folder alone; `imap` and `lmtp` as `listen` in the file (None: default)."""
+        """The settings for a data folder alone; `store` as `url`, `imap` and `lmtp` as `listen` in the file
+        (None: default)."""
         table: dict[str, Any] = {"data": str(data.absolute())}
+        if store is not None:
+            table["store"] = {"url": store}
         if imap is not None:
             table["imap"] = {"listen": list(imap)}
         if lmtp is not None:
@@ -141,10 +164,10 @@ def parse_address(text: str, base: Path) -> Address:
     return TcpAddress("" if host == "*" else host, int(match["port"]))
 
 
-def parse_size(value: object, _base: Path | None = None) -> int:
+def parse_size(value: object) -> int:
     """A number of bytes, or text such as "50 MiB" or "25 MB". Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
-        size = value
+        return value
     else:
         match = (
             re.fullmatch(r"([0-9]{1,12}) ?(B|kB|MB|GB|KiB|MiB|GiB)", value, re.ASCII)
@@ -153,13 +176,24 @@ def parse_size(value: object, _base: Path | None = None) -> int:
         )
         if match is None:
             raise ValueError(f'not a size: {value!r} (a number of bytes, or text such as "50 MiB")')
-        size = int(match[1]) * _UNITS[match[2]]
-    if not 1 <= size <= LARGEST_MESSAGE_SIZE:
-        raise ValueError("a size is at least 1 byte and at most 240 MiB")
-    return size
+        return int(match[1]) * _UNITS[match[2]]
 
 
 _UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _message_size(value: object, _base: Path) -> int:
+    size = parse_size(value)
+    if not 1 <= size <= LARGEST_MESSAGE_SIZE:
+        raise ValueError("a message size is at least 1 byte and at most 240 MiB")
+    return size
+
+
+def _cache_size(value: object, _base: Path) -> int:
+    size = parse_size(value)
+    if size and size < LEAST_CACHE_SIZE:
+        raise ValueError("a cache has at least 16 MiB, or 0 for none")
+    return size
 
 
 def _text(value: object, _base: Path) -> str:
@@ -170,6 +204,15 @@ def _text(value: object, _base: Path) -> str:
 
 def _path(value: object, base: Path) -> Path:
     return base / _text(value, base)
+
+
+def _store(value: object, base: Path) -> str:
+    """Where accounts are, as `store.open_stores` takes it; folders absolute."""
+    text = _text(value, base)
+    kind, colon, rest = text.partition(":")
+    if not colon or "/" in kind:
+        return f"sqlite:{base / text}"
+    return f"sqlite:{base / rest}" if kind == "sqlite" and rest else text
 
 
 def _hostname(value: object, base: Path) -> str:
@@ -230,6 +273,9 @@ class _Key(NamedTuple):
 
 _KEYS: dict[str, _Key] = {
     "data": _Key("data", _path),
+    "store.url": _Key("store", _store),
+    "store.cache": _Key("cache", _path),
+    "store.cache_size": _Key("cache_size", _cache_size),
     "hostname": _Key("hostname", _hostname),
     "log_level": _Key("log_level", _log_level),
     "imap.listen": _Key("imap_listen", _listen),
@@ -239,7 +285,7 @@ _KEYS: dict[str, _Key] = {
     "users.file": _Key("users_file", _path),
     "users.detail_separator": _Key("detail_separator", _separator),
     "accounts.linger": _Key("linger", _seconds),
-    "limits.message_size": _Key("max_message_size", parse_size),
+    "limits.message_size": _Key("max_message_size", _message_size),
     # RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients.
     "limits.recipients": _Key("max_recipients", _whole(100, 100_000)),
     "limits.imap_connections": _Key("max_imap_connections", _whole(1, 1_000_000)),

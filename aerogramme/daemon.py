@@ -13,7 +13,7 @@ from aerogramme.imap.server import Server as ImapServer
 from aerogramme.listeners import open_listeners
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox.accounts import Accounts, LetterBoxes
-from aerogramme.store import DESCRIPTORS_MAX, SqliteStores
+from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.users.static import StaticDirectory
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     """
     allow_descriptors(config)
     directory = StaticDirectory(config.users_file, config.detail_separator)
-    stores = SqliteStores(config.accounts_dir)
+    stores = config.open_stores()
     accounts = Accounts(stores, linger=config.linger)
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -1,6 +1,7 @@
 """Where accounts are kept: one promise (port.py) and the kinds of stores that keep it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aerogramme.errors import BadConfiguration
 from aerogramme.store.faults import Crash, CrashAt, Faults
@@ -8,6 +9,9 @@ from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import LATE, Body, Cursor, Part, Row, Store, Stores
 from aerogramme.store.sqlite import SqliteStores
 from aerogramme.store.sqlite_file import DESCRIPTORS_MAX
+
+if TYPE_CHECKING:
+    from aerogramme.store.cache import Cache
 
 __all__ = [
     "DESCRIPTORS_MAX",
@@ -27,9 +31,9 @@ __all__ = [
 ]
 
 
-def open_stores(where: str | Path) -> Stores:
+def open_stores(where: str | Path, *, cache: "Cache | None" = None) -> Stores:  # noqa: ARG001 - until one is far
     """The stores at a place: `sqlite:FOLDER`, or just the folder's path, or `memory:` (gone with the
-    process).
+    process). `cache` is for those that are not on this machine.
 
     Nothing is touched yet. `BadConfiguration` for a kind that there is none of.
     """

@@ -9,7 +9,7 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists
 from aerogramme_cli import common
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, PasswordStdin
+from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, PasswordStdin, StoreOption
 
 if TYPE_CHECKING:
     from aerogramme.seal import Secret
@@ -27,6 +27,7 @@ def create(
     address: AddressArgument,
     config: ConfigOption = None,
     data: DataOption = None,
+    store: StoreOption = None,
     password_stdin: PasswordStdin = False,
     alias: Annotated[
         list[str] | None,
@@ -49,7 +50,7 @@ def create(
       aerogramme account create alice@example.org --data ./mail
       pass show mail/alice | aerogramme account create alice@example.org --data ./mail --password-stdin
     """
-    settings = common.settings(config, data)
+    settings = common.settings(config, data, store)
     directory = common.directory(settings)
     if directory.by_login(address) is not None:
         raise AlreadyExists(f"there is an account {address} already", hint="`account show` tells more")
@@ -107,6 +108,7 @@ def show(
     address: AddressArgument,
     config: ConfigOption = None,
     data: DataOption = None,
+    store: StoreOption = None,
     password_stdin: PasswordStdin = False,
     as_json: Json = False,
 ) -> None:
@@ -116,7 +118,7 @@ def show(
     Example:
       aerogramme account show alice@example.org --data ./mail
     """
-    settings = common.settings(config, data)
+    settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
     shown = common.run(_show, settings, user, common.password(password_stdin))
     if as_json:
@@ -171,6 +173,7 @@ def passwd(
     address: AddressArgument,
     config: ConfigOption = None,
     data: DataOption = None,
+    store: StoreOption = None,
     password_stdin: Annotated[
         bool,
         typer.Option(
@@ -187,7 +190,7 @@ def passwd(
     Example:
       aerogramme account passwd alice@example.org --data ./mail
     """
-    settings = common.settings(config, data)
+    settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
     old = common.password(password_stdin, "Old password, or recovery code")
     common.run(_passwd, settings, user, old, common.new_password(password_stdin))
@@ -206,6 +209,7 @@ def delete(
     address: AddressArgument,
     config: ConfigOption = None,
     data: DataOption = None,
+    store: StoreOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask. There is no way back.")] = False,
 ) -> None:
     """Delete an account and all of its mail, for good. Asks for the address once more.
@@ -214,7 +218,7 @@ def delete(
     Example:
       aerogramme account delete alice@example.org --data ./mail
     """
-    settings = common.settings(config, data)
+    settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
     if not yes:
         typer.echo(f"All mail of {user.address} will be erased. Nobody can bring it back.", err=True)

@@ -16,7 +16,7 @@ from aerogramme.errors import BadConfiguration, NoSuchUser
 if TYPE_CHECKING:
     from aerogramme.mailbox.account import Account
     from aerogramme.seal import Secret
-    from aerogramme.store import SqliteStores, Store
+    from aerogramme.store import Store, Stores
     from aerogramme.users.directory import User
     from aerogramme.users.static import StaticDirectory
 
@@ -27,6 +27,10 @@ ConfigOption = Annotated[
 ]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="A data folder; nothing else to configure. Made when missing.")
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="Where the accounts are, if not in the data folder."),
 ]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input, one line.")
@@ -39,14 +43,17 @@ AddressArgument = Annotated[
 DEFAULT_CONFIG = Path("/etc/aerogramme/aerogramme.toml")
 
 
-def settings(config: Path | None, data: Path | None) -> Config:
-    """The settings that --config or --data name. Raises BadConfiguration when both or neither do."""
+def settings(config: Path | None, data: Path | None, store: str | None = None) -> Config:
+    """The settings that --config, or --data and --store, name. Raises BadConfiguration when both or neither
+    do."""
+    if store and not data:
+        raise BadConfiguration("--store goes with --data", hint="a configuration file names its own store")
     if config and data:
         raise BadConfiguration(
             "--config and --data exclude each other", hint="the file names its data folder"
         )
     if data:
-        return Config.for_data(data)
+        return Config.for_data(data, store=store)
     if config is None and not DEFAULT_CONFIG.exists():
         raise BadConfiguration(
             "neither --config nor --data is given", hint=f"add --data DIR, or write {DEFAULT_CONFIG}"
@@ -99,11 +106,9 @@ def run(task: Callable[..., Awaitable[T]], *args: object) -> T:
 
 
 @asynccontextmanager
-async def open_stores(config: Config) -> AsyncIterator["SqliteStores"]:
+async def open_stores(config: Config) -> AsyncIterator["Stores"]:
     """The accounts' stores, closed at the end."""
-    from aerogramme.store import SqliteStores
-
-    stores = SqliteStores(config.accounts_dir)
+    stores = config.open_stores()
     try:
         yield stores
     finally:
@@ -142,10 +147,10 @@ async def open_account(config: Config, user: "User", secret: "Secret") -> AsyncI
     from aerogramme.mailbox import keys
     from aerogramme.mailbox.account import Account
 
-    async with open_store(config, user) as unlocking:
-        unlocked = await keys.unlock(unlocking, user.account, secret)
     async with open_stores(config) as stores:
-        account = await Account.open(await stores.open(user.account), user.account, unlocked.keyring)
+        store = await stores.open(user.account)
+        unlocked = await keys.unlock(store, user.account, secret)
+        account = await Account.open(store, user.account, unlocked.keyring)
         try:
             yield account
         finally:

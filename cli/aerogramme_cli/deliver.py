@@ -8,7 +8,7 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import NoSuchUser
 from aerogramme_cli import common
-from aerogramme_cli.common import ConfigOption, DataOption
+from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 
 # What is read from standard input at a time.
 CHUNK = 256 * 1024
@@ -20,6 +20,7 @@ def deliver(
     ],
     config: ConfigOption = None,
     data: DataOption = None,
+    store: StoreOption = None,
     sender: Annotated[str, typer.Option("--from", help="The envelope sender; empty for none.")] = "",
 ) -> None:
     """Deliver the mail on standard input. No password is needed: it is sealed to the account's public key.
@@ -29,7 +30,7 @@ def deliver(
       aerogramme deliver alice@example.org --data ./mail < mail.eml
       printf 'Subject: hello\\n\\nHow are you?\\n' | aerogramme deliver alice@example.org --data ./mail
     """
-    common.run(_deliver, common.settings(config, data), address, sender)
+    common.run(_deliver, common.settings(config, data, store), address, sender)
 
 
 async def _deliver(settings: Config, address: str, sender: str) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from aerogramme.config import Config, TcpAddress
 from aerogramme_cli import account, common, serve
+from aerogramme_cli.common import StoreOption
 
 ADDRESS = "demo@localhost"
 # The same at every start, and no secret: it is printed, and the server listens on loopback only. A random one
@@ -17,6 +18,7 @@ PASSWORD = "demo-demo-demo"  # noqa: S105
 
 def demo(
     data: Annotated[Path, typer.Option("--data", help="The folder of the demo's data.")] = Path("demo-data"),
+    store: StoreOption = None,
 ) -> None:
     """Serve a demo account on 127.0.0.1 (IMAP 1143, LMTP 1024) and print commands to try it with.
 
@@ -24,7 +26,7 @@ def demo(
     Example:
       aerogramme demo --data ./demo-data
     """
-    settings = Config.for_data(data)
+    settings = Config.for_data(data, store=store)
     if common.directory(settings).by_login(ADDRESS) is None:
         from aerogramme.seal import Secret
 

@@ -10,7 +10,7 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import Damaged
 from aerogramme_cli import common
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, PasswordStdin
+from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, PasswordStdin, StoreOption
 
 if TYPE_CHECKING:
     from aerogramme.log.entry import Entry, Op
@@ -30,6 +30,7 @@ def show(
     address: AddressArgument,
     config: ConfigOption = None,
     data: DataOption = None,
+    store: StoreOption = None,
     password_stdin: PasswordStdin = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, one line an entry.")
@@ -42,7 +43,7 @@ def show(
       aerogramme log show alice@example.org --data ./mail
       aerogramme log show alice@example.org --data ./mail --json | jq 'select(.operations[].op == "remove")'
     """
-    settings = common.settings(config, data)
+    settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
     shown = common.run(_show, settings, user, common.password(password_stdin))
     if as_json:

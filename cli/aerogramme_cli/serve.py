@@ -9,7 +9,7 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme_cli import common
-from aerogramme_cli.common import ConfigOption
+from aerogramme_cli.common import ConfigOption, StoreOption
 
 
 def serve(
@@ -17,6 +17,7 @@ def serve(
     data: Annotated[
         Path | None, typer.Option("--data", help="A data folder; nothing else to configure.")
     ] = None,
+    store: StoreOption = None,
     imap: Annotated[
         list[str] | None,
         typer.Option("--imap", help="HOST:PORT to serve IMAP on; may be repeated. With --data."),
@@ -35,17 +36,18 @@ def serve(
       aerogramme serve --config /etc/aerogramme/aerogramme.toml
       aerogramme serve --data ./mail --imap 127.0.0.1:1143 --lmtp 127.0.0.1:1024
       aerogramme serve --data ./mail --lmtp /run/aerogramme/lmtp
+      aerogramme serve --data ./mail --store 's3:https://s3.example.org/mail?region=eu'
 
     Each listener is a line on standard output once it is open; the log goes to standard error.
     """
     if data is not None and config is None:
-        settings = Config.for_data(data, imap=imap, lmtp=lmtp)
+        settings = Config.for_data(data, store=store, imap=imap, lmtp=lmtp)
     elif imap or lmtp:
         raise typer.BadParameter(
             "--imap and --lmtp go with --data; a configuration file names its own listeners"
         )
     else:
-        settings = common.settings(config, data)
+        settings = common.settings(config, data, store)
     run(settings)
 
 

@@ -22,7 +22,8 @@ def test_a_data_folder_is_enough(tmp_path):
     config = Config.for_data(tmp_path / "mail")
     assert config.data == tmp_path / "mail"
     assert config.users_file == tmp_path / "mail" / "users.toml"
-    assert config.accounts_dir == tmp_path / "mail" / "accounts"
+    assert config.store == f"sqlite:{tmp_path}/mail/accounts"
+    assert (config.cache, config.cache_size) == (tmp_path / "mail" / "cache", 1 << 30)
     assert config.imap_listen == (TcpAddress("127.0.0.1", 1143),)
     assert config.lmtp_listen == (TcpAddress("127.0.0.1", 1024),)
 
@@ -39,8 +40,13 @@ def test_every_setting():
         data = "store"
         hostname = "mail.example.org"
         log_level = "debug"
+        [store]
+        url = "sqlite:../accounts"
+        cache = "/var/cache/aerogramme"
+        cache_size = "16 MiB"
         [imap]
         listen = []
+        plaintext_login = true
         [lmtp]
         listen = "/run/lmtp.sock"
         socket_mode = 0o600
@@ -59,9 +65,13 @@ def test_every_setting():
     )
     assert config == Config(
         data=Path("/etc/aerogramme/store"),
+        store="sqlite:/etc/aerogramme/../accounts",
+        cache=Path("/var/cache/aerogramme"),
+        cache_size=16 << 20,
         hostname="mail.example.org",
         log_level="debug",
         imap_listen=(),
+        imap_plaintext_login=True,
         lmtp_listen=(UnixAddress(Path("/run/lmtp.sock")),),
         lmtp_socket_mode=0o600,
         users_file=Path("/etc/aerogramme/../users.toml"),
@@ -73,6 +83,28 @@ def test_every_setting():
         max_imap_connections_per_user=3,
         max_lmtp_connections=4,
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "store"),
+    [
+        ("/srv/mail", "sqlite:/srv/mail"),
+        ("mail", "sqlite:/etc/aerogramme/mail"),
+        ("sqlite:mail", "sqlite:/etc/aerogramme/mail"),
+        ("sqlite:/srv/mail", "sqlite:/srv/mail"),
+        ("./garage:mail", "sqlite:/etc/aerogramme/garage:mail"),
+        ("s3:bucket/prefix?region=eu-1", "s3:bucket/prefix?region=eu-1"),
+    ],
+)
+def test_where_the_accounts_are(url, store):
+    assert table(f"data = '/d'\n[store]\nurl = '{url}'").store == store
+
+
+def test_a_store_given_beside_a_data_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Config.for_data(Path("mail"), store="sqlite:elsewhere")
+    assert config.store == f"sqlite:{tmp_path}/elsewhere"
+    assert config.users_file == tmp_path / "mail" / "users.toml"
 
 
 def test_each_field_has_a_setting_and_each_setting_a_field():
@@ -116,7 +148,12 @@ def test_the_docs_explain_every_setting(name):
         ("data = '/d'\n[lmtp]\nsocket_mode = 0o1000", "lmtp.socket_mode: a whole number", ""),
         ("data = '/d'\n[limits]\nrecipients = true", "limits.recipients: a whole number", ""),
         ("data = '/d'\n[limits]\nmessage_size = '5 MB or so'", "limits.message_size: not a size", ""),
-        ("data = '/d'\n[limits]\nmessage_size = 0", "limits.message_size: a size is", ""),
+        ("data = '/d'\n[limits]\nmessage_size = 0", "limits.message_size: a message size is", ""),
+        ("data = '/d'\n[limits]\nmessage_size = '1 GiB'", "limits.message_size: a message size is", ""),
+        ("data = '/d'\n[store]\ncache_size = '15 MiB'", "store.cache_size: a cache has at least", ""),
+        ("data = '/d'\n[store]\ncache_size = 'some'", "store.cache_size: not a size", ""),
+        ("data = '/d'\n[store]\nurl = ''", "store.url: a text", ""),
+        ("data = '/d'\nstore = 'sqlite:/d'", "store is a table", ""),
         ("data = '/d'\n[accounts]\nlinger = -1", "accounts.linger: a number of seconds", ""),
         ("data = '/d'\n[accounts]\nlinger = nan", "accounts.linger: a number of seconds", ""),
         ("data = '/d'\n[users]\ndetail_separator = '@'", "users.detail_separator: one of", ""),

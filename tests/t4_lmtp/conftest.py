@@ -171,6 +171,8 @@ def book() -> AddressBook:
 def config() -> Config:
     return Config(
         data=Path("/nowhere"),
+        store="memory:",
+        cache=Path("/nowhere/cache"),
         users_file=Path("/nowhere/users.toml"),
         hostname="mx.example.org",
         max_message_size=1_000_000,
