@@ -35,7 +35,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> None:
     text = aerogramme(*command, "--help").stdout.decode()
     assert "Usage: aerogramme" in text
-    if command and command not in (("account",), ("log",)):
+    if command and command not in (("account",), ("log",), ("store",)):
         assert re.search(r"Examples?:\n +(\S.* \| )?(printf .* \| )?aerogramme", text), text
 
 
@@ -89,6 +89,23 @@ def test_an_account_from_its_creation_to_its_deletion(tmp_path: Path) -> None:
     assert json.loads(aerogramme("account", "list", *where, "--json").stdout) == []
     assert not list((data / "accounts").glob("*"))
     assert aerogramme("deliver", ADDRESS, *where, stdin=MAIL, check=False).returncode == 67
+
+
+def test_accounts_are_where_store_says(tmp_path: Path) -> None:
+    where = ("--data", str(tmp_path / "data"), "--store", f"sqlite:{tmp_path}/elsewhere")
+    aerogramme("account", "create", ADDRESS, *where, "--password-stdin", stdin=PASSWORD + "\n")
+    assert len(list((tmp_path / "elsewhere").glob("*.sqlite"))) == 1
+    assert [path.name for path in (tmp_path / "data").glob("*.toml")] == ["users.toml"]
+    assert not (tmp_path / "data" / "accounts").exists()
+    aerogramme("deliver", ADDRESS, *where, stdin=MAIL)
+    shown = aerogramme("account", "show", ADDRESS, *where, "--password-stdin", "--json", stdin=PASSWORD)
+    assert any(box["messages"] == 1 for box in json.loads(shown.stdout)["mailboxes"])
+    missing = aerogramme(
+        "account", "show", ADDRESS, *where[:2], "--password-stdin", stdin=PASSWORD, check=False
+    )
+    assert missing.returncode == 67
+    alone = aerogramme("deliver", ADDRESS, *where[2:], stdin=MAIL, check=False)
+    assert alone.returncode == 78 and b"--store goes with --data" in alone.stderr
 
 
 def test_log_show_as_table_and_json(tmp_path: Path) -> None:
