@@ -2,7 +2,8 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import NoReturn
@@ -18,12 +19,12 @@ from aerogramme.log.entry import (
     PARTITION,
     Entry,
     Op,
-    SegmentRef,
     decode,
     encode,
     link,
     parse_key,
 )
+from aerogramme.log.folding import Folding
 from aerogramme.log.history import MARGIN, SILENCE
 from aerogramme.log.ids import MAX_COUNT
 from aerogramme.log.segment import Segments
@@ -34,13 +35,10 @@ from aerogramme.store.port import Cursor, Row, Store
 log = logging.getLogger(__name__)
 
 ROW_MAX = 48 * 1024  # octets of a sealed entry that is a row; the store's rows are small, up to about 64 KiB
-FOLD_ENTRIES = 256  # entries after a checkpoint that make another worth it: reading them takes some 10 ms
-FOLD_INLINE = 4 * 1024 * 1024  # or so many octets of digests in them, which stay in memory until then
 # Who has not read for so long reads before appending: so the clock of an entry tells to within minutes what
 # its writer had seen, also on a machine that has just woken up. history.py counts on that.
 STALE_MS = 60_000
 READ_AGAIN = 3  # times, when a read has shown an entry without its cause
-SEGMENT = 1000  # contents of a merged segment: some MB of text, read with one request
 MAX_ROUNDS = 100  # of settling; two or three is what it takes, and each ends unless others keep appending
 
 
@@ -78,9 +76,7 @@ class Journal:
         self._clock = clock
         self._random = random
         self._lock = trio.Lock()
-        self._folding = trio.Lock()
-        self._merged: list[int] = []  # segments whose contents are in others now
-        self._unmergeable: set[int] = set()  # and segments next to which one cannot be read
+        self._folding = Folding(store, keyring, state, self.segments, self._newest)
         self._cursor: Cursor | None = None
         self._held: dict[str, Entry] = {}  # what was read, but not yet all that its writer had seen
         self._reads_begun = self._reads_done = 0
@@ -265,69 +261,15 @@ class Journal:
 
         Reading and appending go on meanwhile. Raises Unavailable: then the checkpoint may be there.
         """
-        if not force and not self._worth_a_checkpoint():
-            return False
-        async with self._folding:
-            if not force and not self._worth_a_checkpoint():
-                return False
-            self._drop_merged()
-            merged = await self._merge_segments()
-            async with self._lock:
-                await self._read()
-                await self._settle()
-                if merged:
-                    old, new = merged
-                    self.state.replace_segments(old, new)
-                    self._merged = old
-                snapshot = checkpoint.take(self.state, self._keyring)
-            try:
-                for name, body in snapshot.objects:
-                    await self._store.put(name, body)
-            except BaseException:
-                checkpoint.failed(self.state, snapshot)
-                raise
-            checkpoint.stored(self.state, snapshot)
-            return True
+        return await self._folding.fold(force=force)
 
-    def _worth_a_checkpoint(self) -> bool:
-        history, state = self.state.history, self.state
-        tail = sum(len(trail.records) for trail in history.trails.values())
-        return tail >= FOLD_ENTRIES or (tail > 0 and state.inline_size >= FOLD_INLINE)
-
-    def _drop_merged(self) -> None:
-        """Let go of the inline digests that the fold before has put into other segments."""
-        for index in self._merged:
-            ref = self.state.segments[index]
-            self.state.segments[index] = SegmentRef(ref.name, ref.contents, ref.groups)
-        self._merged = []
-
-    async def _merge_segments(self) -> tuple[list[int], list[SegmentRef]] | None:
-        """New segments of about SEGMENT contents, stored, in place of small ones: old indices, new ones."""
-        named = sorted(self.state.named_segments() - self._unmergeable)
-        small = [i for i in named if _is_small(self.state.segments[i])]
-        old: list[int] = []
-        new: list[SegmentRef] = []
-        batch: list[int] = []
-        for index in [*small, None]:
-            size = sum(len(self.state.segments[i].contents) for i in batch)
-            if batch and (index is None or size + len(self.state.segments[index].contents) > SEGMENT):
-                if len(batch) == 1 and self.state.segments[batch[0]].inline is None:
-                    batch = [] if index is None else [index]
-                    continue
-                try:
-                    packed = await self.segments.merge(batch)
-                except Damaged as e:  # they stay as they are: all that can be read, stays readable
-                    log.error("digests of account %s cannot be read: %s", self._keyring.account.hex(), e)
-                    self._unmergeable.update(batch)
-                else:
-                    for name, body in packed.objects:
-                        await self._store.put(name, body)
-                    old += batch
-                    new.append(packed.ref)
-                batch = []
-            if index is not None:
-                batch.append(index)
-        return (old, new) if new else None
+    @asynccontextmanager
+    async def _newest(self) -> AsyncGenerator[None, None]:
+        """Alone with the newest state, settled."""
+        async with self._lock:
+            await self._read()
+            await self._settle()
+            yield
 
     async def _settle(self) -> None:
         """Append what the rules ask for, until they ask for nothing."""
@@ -409,10 +351,6 @@ class Journal:
         self._seq = 0
         self._link = NO_LINK
         self._last_clock = 0
-
-
-def _is_small(ref: SegmentRef) -> bool:
-    return ref.inline is not None or len(ref.contents) < SEGMENT // 2
 
 
 def spilled(key: str) -> str:
