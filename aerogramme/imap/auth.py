@@ -41,7 +41,7 @@ async def capability(context: Context, _command: Capability) -> Done:
 async def noop(context: Context, command: Noop | Check) -> Done:
     """RFC 3501 §6.1.2 and §6.4.1: a poll. What others have done by now is told with it."""
     if context.authenticated:
-        await context.account.refresh()
+        await context.account.poll()
     return Done("NOOP completed" if isinstance(command, Noop) else "CHECK completed")
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import groupby
 
-from aerogramme.errors import BadSyntax, Damaged
+from aerogramme.errors import BadSyntax, Damaged, Unavailable
 from aerogramme.imap.commands import Att, Fetch, FetchItem, Section
-from aerogramme.imap.context import Context, Done, Handlers, HangUp
+from aerogramme.imap.context import Context, Done, Handlers, HangUp, Out
 from aerogramme.imap.fetch import Batch, Plan, cut, nstring, place_of
 from aerogramme.imap.select import tell_vanished
 from aerogramme.mail.sections import header_fields
@@ -217,84 +217,115 @@ class _Run:
     async def _large(self, seq: int) -> None:
         """One message, item by item; its octets pass through in pieces."""
         context = self._context
-        view, out = context.view, context.out
+        view = context.view
         (row,) = view.rows([seq])
         if row < 0:
             self.gone = True
             return
         content, size = view.table.contents[row], view.table.sizes[row]
+        line = _Line(context.out)
         begin = b"* %d FETCH (" % seq
-        for place, item in enumerate(self._plan.items):
-            out.write(b" " if place else begin)
-            single = Plan([item], context.headers)
-            if isinstance(item, Section) and single.needs_bodies:
-                await self._octets(item, content, size)
-            else:
-                rendered = single.render(await self._batch([seq], single))
-                # Gone since: an empty list is all that can still be said (its body may be on its way).
-                out.write(rendered[len(begin) : -3] or b"FLAGS ()")
-        out.write(b")\r\n")
-        if out.full:
-            await out.flush()
+        try:
+            for place, item in enumerate(self._plan.items):
+                line.write(b" " if place else begin)
+                single = Plan([item], context.headers)
+                if isinstance(item, Section) and single.needs_bodies:
+                    await self._octets(line, item, content, size)
+                else:
+                    rendered = single.render(await self._batch([seq], single))
+                    # Gone since: an empty list is all that can still be said (its body may be on its way).
+                    line.write(rendered[len(begin) : -3] or b"FLAGS ()")
+        except Unavailable as error:
+            if line.begun:
+                # A line that has begun cannot be taken back; no tagged answer can come in the middle of it.
+                log.warning("account %s: the store went away amid a message", context.account.id)
+                raise HangUp from error
+            raise
+        line.write(b")\r\n")
+        line.begin()
+        if context.out.full:
+            await context.out.flush()
 
-    async def _octets(self, item: Section, content: int, size: int) -> None:
+    async def _octets(self, line: "_Line", item: Section, content: int, size: int) -> None:
         """One section of a large message: label and literal."""
-        context = self._context
-        account, out = context.account, context.out
-        out.write(item.label + b" ")
+        account = self._context.account
+        line.write(item.label + b" ")
         try:
             parts = b""
             if item.path or item.what:
                 ((parts,),) = await account.digests([content], ("parts",))
             place = place_of(item, size, parts)
             if place is None:
-                out.write(b"NIL")
+                line.write(b"NIL")
                 return
             start, stop = place
             if item.what.startswith("HEADER.FIELDS"):
                 header = await self._range(content, start, stop)
                 fields = header_fields(header, frozenset(item.fields), item.what.endswith("NOT"))
-                out.write(nstring(cut(fields, item.partial)))
+                line.write(nstring(cut(fields, item.partial)))
                 return
             if item.partial is not None:
                 first, count = item.partial
                 start = min(start + first, stop)
                 stop = min(start + count, stop)
             if stop - start < LARGE:
-                out.write(nstring(await self._range(content, start, stop)))
+                line.write(nstring(await self._range(content, start, stop)))
                 return
         except Damaged as error:
             self._report(content, error)
-            out.write(b"NIL")
+            line.write(b"NIL")
             return
-        await self._stream(content, start, stop)
+        await self._stream(line, content, start, stop)
 
     async def _range(self, content: int, start: int, stop: int) -> bytes:
         async with aclosing(self._context.account.stream_body(content, start, stop)) as reading:
             return b"".join([piece async for piece in reading])
 
-    async def _stream(self, content: int, start: int, stop: int) -> None:
-        context = self._context
-        out = context.out
+    async def _stream(self, line: "_Line", content: int, start: int, stop: int) -> None:
+        out = self._context.out
         left = stop - start
         try:
-            async with aclosing(context.account.stream_body(content, start, stop)) as reading:
+            async with aclosing(self._context.account.stream_body(content, start, stop)) as reading:
                 async for piece in reading:
                     if left == stop - start:
-                        out.write(b"{%d}\r\n" % left)  # the first piece is there: the message can be read
+                        line.write(b"{%d}\r\n" % left)  # the first piece is there: the message can be read
+                        line.begin()
                     left -= len(piece)
-                    out.write(piece)
+                    line.write(piece)
                     if out.full:
                         await out.flush()
         except Damaged as error:
             self._report(content, error)
             if left == stop - start:
-                out.write(b"NIL")
+                line.write(b"NIL")
                 return
         if left:
             # The literal's length is out; nothing but the end of the connection keeps the client from taking
             # something else for the rest of the message.
             raise HangUp
+
+
+class _Line:
+    """A response that is written piece by piece, and held until it has `begun`: as long as it has not, it may
+    still be left unsaid."""
+
+    def __init__(self, out: Out) -> None:
+        self._out = out
+        self._held: list[bytes] = []
+        self.begun = False
+
+    def write(self, octets: bytes) -> None:
+        if self.begun:
+            self._out.write(octets)
+        else:
+            self._held.append(octets)
+
+    def begin(self) -> None:
+        """Says what was held; what is written from here on is said at once."""
+        self.begun = True
+        for octets in self._held:
+            self._out.write(octets)
+        self._held.clear()
 
 
 HANDLERS: Handlers = {Fetch: fetch}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from aerogramme.errors import Unavailable
 from aerogramme.imap.commands import List, Lsub, Namespace, Status, StatusItem
 from aerogramme.imap.context import Context, Done, Handlers
 from aerogramme.imap.format import mailbox
@@ -20,7 +21,7 @@ async def list_mailboxes(context: Context, command: List) -> Done:
         # RFC 3501 §6.3.8: an empty name asks for the delimiter and the root of the reference.
         context.out.write(b"* LIST (\\Noselect) " + _DELIMITER + b' ""\r\n')
         return Done("LIST completed")
-    await context.account.refresh()
+    await _refresh(context)
     # RFC 5258 §3: with options that select, names that are only subscribed are of interest too.
     only_subscribed = "SUBSCRIBED" in command.select
     infos = {info.name: info for info in context.account.mailboxes()}
@@ -58,7 +59,7 @@ async def lsub(context: Context, command: Lsub) -> Done:
     if command.pattern == "":
         context.out.write(b"* LSUB (\\Noselect) " + _DELIMITER + b' ""\r\n')
         return Done("LSUB completed")
-    await context.account.refresh()
+    await _refresh(context)
     infos = {info.name: info for info in context.account.mailboxes()}
     _add_missing(infos, context.account.subscriptions())
     matches = matcher(command.reference + command.pattern)
@@ -86,6 +87,15 @@ async def status(context: Context, command: Status) -> Done:
     table = await context.account.fresh(command.mailbox)
     context.out.write(_status_line(context, command.mailbox, table, command.items))
     return Done("STATUS completed")
+
+
+async def _refresh(context: Context) -> None:
+    """Names are told as they are now, or, while the store is away, as they were when it was there last."""
+    try:
+        await context.account.refresh()
+    except Unavailable:
+        if not context.account.journal.settled:
+            raise
 
 
 def _status_line(context: Context, name: str, table: Table, items: Iterable[StatusItem]) -> bytes:

@@ -51,10 +51,16 @@ async def select(context: Context, command: Select) -> Done:
 async def close(context: Context, _command: Close) -> Done:
     """RFC 3501 §6.4.2: removes what is \\Deleted, tells nothing of it."""
     view = context.view
-    if not view.read_only:
+    if not view.read_only and _any_deleted(context.account, view.table):
         await context.account.expunge(view.table)
     context.unselect()
     return Done("CLOSE completed")
+
+
+def _any_deleted(account: Account, table: Table) -> bool:
+    """Whether there is anything to remove, as far as is known here: mostly there is not, and the store is not
+    asked. What another client marks in this moment may as well be marked in the next."""
+    return any("\\Deleted" in account.flags_of(number) for number in set(table.flags))
 
 
 async def unselect(context: Context, _command: Unselect) -> Done:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import trio
@@ -27,7 +28,10 @@ from aerogramme.store.port import Store, Stores
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that opening a mailbox waits for letters to be drained: clients wait 30 or more
-RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0  # seconds between tries of a background task, store away
+# Seconds between tries of a background task: the store is noticed soon when it is back, as somebody may be
+# idling; a fault of ours mostly comes again.
+RETRY_FIRST, RETRY_LONGEST, RETRY_FAULT = 0.5, 4.0, 60.0
+QUIET = 30.0  # seconds that a task has gone well for, after which a failure is a new one
 
 
 class Account:
@@ -116,21 +120,25 @@ class Account:
     async def _persist(self, task: Callable[[], Awaitable[object]]) -> None:
         """Runs a background task for ever: a store that is away comes back, and whatever else one task has
         stumbled over, the others and the sessions can do without it meanwhile."""
-        pause = RETRY_FIRST
+        pause = 0.0
         while True:
-            started = trio.current_time()
+            started, longest = trio.current_time(), RETRY_LONGEST
             try:
                 await task()
             except Unavailable as error:
-                log.warning("account %s: the store is unavailable: %s %s", self.id, error, error.hint)
+                # A warning each time the store goes; while it is away, every command says so.
+                new = pause == 0.0 or trio.current_time() - started > QUIET
+                level = logging.WARNING if new else logging.DEBUG
+                log.log(level, "account %s: the store is unavailable: %s %s", self.id, error, error.hint)
             except NoSuchUser:
                 raise
             except Exception as error:  # the top of a background task
                 log.error("account %s: a background task failed: %s", self.id, stack(error))
-            if trio.current_time() - started > RETRY_LONGEST:
-                pause = RETRY_FIRST
+                longest = RETRY_FAULT
+            if trio.current_time() - started > QUIET:
+                pause = 0.0
+            pause = min(longest, 2 * pause or RETRY_FIRST)
             await trio.sleep(pause)
-            pause = min(RETRY_LONGEST, 2 * pause)
 
     async def _fold_as_it_grows(self) -> None:
         """Each change is a chance to write a checkpoint; the journal knows whether one is worth it."""
@@ -161,6 +169,13 @@ class Account:
     async def refresh(self) -> None:
         """The read rule: what any server has acknowledged before this call is in the state after it."""
         await self.journal.refresh()
+
+    async def poll(self) -> None:
+        """For who asks again and again: what others have done by now is in the state, as far as looking costs
+        nothing. Where it costs a request, or the store is away, what comes is brought by `run`."""
+        if not self.store.object_costs_request:
+            with suppress(Unavailable):  # `run` finds the same, and says so
+                await self.journal.refresh()
 
     @property
     def state(self) -> State:

@@ -98,20 +98,27 @@ class Accounts:
         `peer` is the address of the client, None where all clients share one (a proxy on this machine).
         Raises AuthenticationFailed; Unavailable.
         """
-        address = [] if peer is None else [f"address {peer}"]
-        await sleep(self._throttle.begin(address))
-        if account_id is not None and account_id in self._open:
-            login = await self._recall(self._open[account_id], secret)
-            if login is not None:
-                self._throttle.right(address)
-                return login
-        tried = [f"account {account_id}" if account_id is not None else f"name {name.casefold()}"]
+        tried = [] if peer is None else [f"address {peer}"]
         await sleep(self._throttle.begin(tried))
-        if account_id is None:
-            await waste_time(secret)
-            raise AuthenticationFailed
-        login = await self._unlock(account_id, secret)
-        self._throttle.right([*address, *tried])
+        try:
+            if account_id is not None and account_id in self._open:
+                login = await self._recall(self._open[account_id], secret)
+                if login is not None:
+                    self._throttle.right(tried)
+                    return login
+            name = f"account {account_id}" if account_id is not None else f"name {name.casefold()}"
+            tried.append(name)
+            await sleep(self._throttle.begin([name]))
+            if account_id is None:
+                await waste_time(secret)
+                raise AuthenticationFailed
+            login = await self._unlock(account_id, secret)
+        except Unavailable:
+            # The store did not say whether it was right. Who came back again and again while it was away must
+            # not have to wait when it is there.
+            self._throttle.right(tried)
+            raise
+        self._throttle.right(tried)
         return login
 
     # --- remembered passwords
