@@ -106,9 +106,9 @@ class World:
 
 
 @asynccontextmanager
-async def imap_world() -> AsyncIterator[World]:
+async def imap_world(stores: MemoryStores | None = None) -> AsyncIterator[World]:
     """A server with one empty account. At the end the account's audit must find nothing."""
-    stores = MemoryStores(serial=True)
+    stores = stores or MemoryStores(serial=True)
     await Account.create(stores, ACCOUNT, Secret(PASSWORD), params=Argon2Params(8, 1, 1))
     async with trio.open_nursery() as nursery:
         accounts = Accounts(stores)
