@@ -1,7 +1,8 @@
 """What has to be said before a client is told anything: the rules that make an order-free log safe for IMAP.
 
     read      the store is read first (Journal.refresh)
-    numbers   a message without a valid UID, or that appeared below the UIDNEXT told here, claims another UID
+    numbers   a message without a valid UID, or that appeared below the UIDNEXT told here, claims another UID;
+              mailboxes with one UIDVALIDITY get others
     unknown   messages with facts that somebody was told a later clock without are touched (history.py)
     fold      only a state in which nothing is left to do goes into a checkpoint (Journal.fold)
 
@@ -12,7 +13,7 @@ Invariant: no client, whichever servers it talks to, ever knows one UID as two m
 a change by asking for what is above the UIDNEXT and the HIGHESTMODSEQ that it was told.
 """
 
-from aerogramme.log.entry import Claim, Op, Touch
+from aerogramme.log.entry import Claim, MailboxOp, Op, Touch
 from aerogramme.log.ids import Runs
 from aerogramme.log.state import State, again
 from aerogramme.log.table import Table
@@ -21,13 +22,18 @@ from aerogramme.log.table import Table
 def settled(state: State) -> bool:
     """Whether the rules ask for nothing (a true answer may take `due` first)."""
     return not (
-        state.history.late or state.history.unknown or any(t.hidden or t.below for t in state.tables.values())
+        state.history.late
+        or state.history.unknown
+        or state.contested
+        or any(t.hidden or t.below for t in state.tables.values())
     )
 
 
 def due(state: State) -> list[Op]:
     """The operations that the rules ask for."""
     ops = again(list(state.history.late.values()))
+    for n, mailbox in enumerate(state.contested, 1):
+        ops.append(MailboxOp(mailbox, uidvalidity=state.last_uidvalidity + n))
     claimed: dict[int, Runs] = {}
     for table in state.tables.values():
         claim = numbers(table)
@@ -67,7 +73,7 @@ def unknown(state: State) -> dict[int, set[int]]:
 def mark_told(state: State) -> None:
     """All that is visible now may be told: from here on nothing may appear below the UIDNEXT of now."""
     assert not any(table.hidden or table.below for table in state.tables.values())
-    assert not state.history.late
+    assert not state.history.late and not state.contested
     state.history.unknown.clear()
     for table in state.tables.values():
         table.told = table.uidnext

@@ -47,6 +47,7 @@ class State:
         self.version = 0
         self.inline_size = 0  # octets of segments that ride in entries
         self._names: tuple[object, dict[str, int], dict[int, str]] | None = None
+        self._contested: tuple[int, list[int]] = (0, [])
         self._attributes_version = 0
 
     # --- reading
@@ -80,6 +81,21 @@ class State:
     def subscribed(self) -> frozenset[str]:
         """The names that are subscribed, also those that no mailbox has."""
         return frozenset(name for name, fact in self.subscriptions.items() if fact & 1)
+
+    @property
+    def contested(self) -> list[int]:
+        """The mailboxes that have the UIDVALIDITY of another, deleted ones too: made at once, in one second.
+
+        Under one name the UIDs of the one would be taken for those of the other.
+        """
+        version = self._attributes_version
+        if self._contested[0] != version:
+            having: dict[int, list[int]] = {}
+            for mailbox in self.attributes:
+                having.setdefault(self.attribute(mailbox, "uidvalidity") or 0, []).append(mailbox)
+            having.pop(0, None)  # not heard of yet
+            self._contested = version, sorted(m for ms in having.values() if len(ms) > 1 for m in ms)
+        return self._contested[1]
 
     def attribute(self, mailbox: int, name: str) -> Any:
         """The value of an attribute: name, role, deleted, uidvalidity. None if it was never set."""
