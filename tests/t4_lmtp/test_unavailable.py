@@ -117,20 +117,21 @@ async def test_what_is_acknowledged_is_there_whatever_the_store_does(reached, co
     reached = Reached(reached.stores, reached.running.nursery, config, book, faults)
     reached.client = await reached.running.client()
     acknowledged: dict[str, list[bytes]] = {ALICE: [], BOB: []}
-    sent = []
-    for n in range(12):
-        message = LARGE[: 1_500_000 + n] if n % 6 == 5 else b"message %d" % n
-        sent.append(message)
-        codes = await reached.deliver(message)
+    sent: list[bytes] = []
+    refused = 0
+    while len(sent) < 12 or not refused:
+        n = len(sent)
+        sent.append(LARGE[: 1_500_000 + n] if n % 6 == 5 else b"message %d" % n)
+        codes = await reached.deliver(sent[-1])
         for account, code in zip((ALICE, BOB), codes, strict=True):
             assert code in ("250 2.0.0", "451 4.3.0")
             if code.startswith("2"):
-                acknowledged[account].append(message)
+                acknowledged[account].append(sent[-1])
+            else:
+                refused += 1
     faults.reliable = True
     for account, messages in acknowledged.items():
-        inbox = await reached.inbox(account)
-        assert set(messages) <= set(inbox) <= set(sent)
-        assert len(messages) < len(sent)  # or there was nothing to see
+        assert set(messages) <= set(await reached.inbox(account)) <= set(sent)
 
 
 async def test_mail_is_taken_while_imap_cannot_read(config, book):
@@ -148,5 +149,5 @@ async def test_mail_is_taken_while_imap_cannot_read(config, book):
         await letter.send()
         assert (await client.command(b"STATUS INBOX (MESSAGES)"))[-1].startswith(b"x NO [UNAVAILABLE] ")
         faults.reachable = True
-        assert (await client.command(b"STATUS INBOX (MESSAGES)"))[0] == b"* STATUS INBOX (MESSAGES 1)"
+        assert (await client.command(b"STATUS INBOX (MESSAGES)"))[0].endswith(b" (MESSAGES 1)")
         await boxes.aclose()
