@@ -1,0 +1,108 @@
+"""What a distant store answers when it does not do as it was asked, and what is tried again.
+
+All calls to S3 and K2V may be repeated, so what might go better the next time is, until a deadline; the
+libraries' own retries are off. `judge` says which answers these are, `persist` repeats.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
+from random import Random
+from typing import TypeVar
+
+import trio
+
+from aerogramme.errors import NotStored, Unavailable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Somebody waits for a read. A write is worth more patience, but an entry must not come late by much
+# (port.LATE), and the person who sends a mail waits for it as well.
+READ_SECONDS = 10.0
+WRITE_SECONDS = 30.0
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+
+# How far this clock may be from the store's. Entries that two servers with such clocks write at once are in
+# time for each other (port.LATE), and S3 refuses requests signed a quarter of an hour off anyway.
+SKEW_SECONDS = 5 * 60
+
+# No secret, and no need to repeat a run of it: it only keeps those who wait from coming back all at once.
+_chance = Random()  # noqa: S311
+
+
+class Passing(Exception):
+    """A fault that may be gone the next time. Only `persist` ever sees it; the text is for the log."""
+
+
+async def persist(work: Callable[[], Awaitable[T]], seconds: float, chance: Random = _chance) -> T:
+    """What `work` returns, tried again for `seconds` while it raises `Passing`; then `Unavailable`.
+
+    Between two tries there is a random part of a pause that doubles each time. A try that is under way when
+    the time is over is cancelled, and counts as one that may have happened, as every call that fails.
+    """
+    deadline = trio.current_time() + seconds
+    pause = FIRST_PAUSE
+    last = "no answer"
+    while True:
+        with trio.move_on_at(deadline):
+            try:
+                return await work()
+            except Passing as fault:
+                last = str(fault)
+        wait = chance.uniform(0, pause)
+        if trio.current_time() + wait >= deadline:
+            raise Unavailable(hint=f"{last}, for {seconds:g} seconds")
+        log.debug("again in %.2f s: %s", wait, last)
+        await trio.sleep(wait)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+_AGAIN_STATUS = {
+    408,
+    409,
+    425,
+    429,
+}  # 409: two operations on one thing at once; nothing of ours is conditional
+_AGAIN_CODE = {"RequestTimeout", "SlowDown", "InternalError", "OperationAborted"}
+_NEVER_STATUS = {501, 505}
+_CREDENTIALS = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_REGION = {"AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect"}
+
+
+def judge(status: int, code: str = "") -> Exception:
+    """What an answer that is no success means, to be raised: `Passing`, `NotStored`, or `Unavailable` with a
+    hint. `code` is the word that S3 has for it (`Code` in the body), as far as it is known.
+    """
+    answer = f"{status} {code}".rstrip()
+    if status == 404 and code == "NoSuchBucket":
+        return Unavailable("The bucket does not exist", hint="make it, or mend the store's address")
+    if status == 404 and code in ("", "NoSuchKey"):
+        return NotStored()
+    if code == "RequestTimeTooSkewed":
+        return Unavailable(hint=f"{answer}: set the clock of this machine, or of the store's")
+    if status in _AGAIN_STATUS or code in _AGAIN_CODE or (status >= 500 and status not in _NEVER_STATUS):
+        return Passing(f"the store answers {answer}")
+    if code in _REGION or 300 <= status < 400:
+        return Unavailable(hint=f"{answer}: check the region, and the address of the store")
+    if status in (401, 403) or code in _CREDENTIALS:
+        return Unavailable(hint=f"{answer}: check the credentials, and what they allow")
+    return Unavailable(hint=f"the store answers {answer}")
+
+
+def check_clock(date: str, now: float) -> None:
+    """Compare `now` (seconds since 1970) with the `Date` header of an answer that has just come.
+
+    `Unavailable` if they are more than `SKEW_SECONDS` apart. What is no date says nothing.
+    """
+    try:
+        theirs = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return
+    if abs(now - theirs) > SKEW_SECONDS:
+        raise Unavailable(
+            "The clocks of this server and its store disagree",
+            hint=f"they are {abs(now - theirs):.0f} seconds apart: let both be set by NTP",
+        )
