@@ -55,6 +55,12 @@ class Credentials:
                 raise _explained(error) from None
         return Keys(found.access_key, found.secret_key, found.token)
 
+    def source(self) -> str:
+        """Where the keys were found, in botocore's words (`env`, `shared-credentials-file`, …). Errors as
+        for `keys`."""
+        self.keys()
+        return str(self._found.method)
+
     def region(self) -> str:
         """The region to sign for."""
         if self._region is not None:
