@@ -174,7 +174,8 @@ def _encode_table(state: State, table: Table, pieces: Mapping[int, str], inline:
 
 def _encode_segment(ref: SegmentRef) -> list[Any]:
     groups = ref.groups if ref.inline is None else dict(ref.inline)
-    return [bytes.fromhex(ref.name), Runs.of(ref.contents).wire(), groups]
+    packs = () if ref.packs is None else ([bytes.fromhex(pack) for pack in ref.packs],)
+    return [bytes.fromhex(ref.name), Runs.of(ref.contents).wire(), groups, *packs]
 
 
 # --- reading
@@ -218,10 +219,8 @@ async def _load(store: Store, keyring: Keyring, name: str) -> State:
             _decode_table(state, keyring, stored, *encoded)
         state.subscriptions.update(subscriptions)
         state.last_uidvalidity = last
-        for segment, contents, groups in segments:
-            inline = groups if isinstance(groups, dict) else None
-            ref = SegmentRef(segment.hex(), Runs.from_wire(contents), tuple(groups), inline)
-            state.add_segment(ref)
+        for encoded in segments:
+            state.add_segment(_decode_segment(*encoded))
         state.damaged.update(damaged)
     except (ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as e:
         raise Damaged("a checkpoint does not decode") from e
@@ -233,6 +232,14 @@ def _decompress(packed: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
     except zstandard.ZstdError as e:
         raise Damaged("a checkpoint does not decode") from e
+
+
+def _decode_segment(
+    name: bytes, contents: Any, groups: list[str] | dict[str, bytes], packs: list[bytes] | None = None
+) -> SegmentRef:
+    inline = groups if isinstance(groups, dict) else None
+    named = None if packs is None else tuple(pack.hex() for pack in packs)
+    return SegmentRef(name.hex(), Runs.from_wire(contents), tuple(groups), inline, named)
 
 
 def _decode_trail(

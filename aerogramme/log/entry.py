@@ -34,12 +34,15 @@ class SegmentRef:
     contents  in the order of the segment
     groups    their names
     inline    the packed groups when the segment is small, else None: then each group is an object of its own
+    packs     the packs that its digests name (32 hex digits each); None as long as nobody has packed bodies
+              of it. Only in checkpoints
     """
 
     name: str
     contents: Ids
     groups: tuple[str, ...]
     inline: Mapping[str, bytes] | None = None
+    packs: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "contents", Runs.of(self.contents))

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 import trio
 
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint
 from aerogramme.log.entry import SegmentRef
-from aerogramme.log.segment import Segments
+from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Store
@@ -41,7 +42,7 @@ class Folding:
         self._merged: list[int] = []  # segments whose contents are in others now
         self._unmergeable: set[int] = set()  # and segments next to which one cannot be read
 
-    async def fold(self, *, force: bool = False) -> bool:
+    async def fold(self, packer: Packer | None, *, force: bool) -> bool:
         """See Journal.fold."""
         if not force and not self._worth_a_checkpoint():
             return False
@@ -49,7 +50,7 @@ class Folding:
             if not force and not self._worth_a_checkpoint():
                 return False
             self._drop_merged()
-            merged = await self._merge_segments()
+            merged = await self._merge_segments(packer)
             async with self._newest():
                 if merged:
                     old, new = merged
@@ -73,25 +74,29 @@ class Folding:
     def _drop_merged(self) -> None:
         """Let go of the inline digests that the fold before has put into other segments."""
         for index in self._merged:
-            ref = self._state.segments[index]
-            self._state.segments[index] = SegmentRef(ref.name, ref.contents, ref.groups)
+            self._state.segments[index] = replace(self._state.segments[index], inline=None)
         self._merged = []
 
-    async def _merge_segments(self) -> tuple[list[int], list[SegmentRef]] | None:
-        """New segments of about SEGMENT contents, stored, in place of small ones: old indices, new ones."""
+    async def _merge_segments(self, packer: Packer | None) -> tuple[list[int], list[SegmentRef]] | None:
+        """New segments of about SEGMENT contents, stored, in place of small ones, and of those whose bodies
+        can be packed: old indices, new ones."""
+
+        def has_to(ref: SegmentRef) -> bool:
+            return ref.inline is not None or (packer is not None and ref.packs is None)
+
         named = sorted(self._state.named_segments() - self._unmergeable)
-        small = [i for i in named if _is_small(self._state.segments[i])]
+        small = [i for i in named if has_to(self._state.segments[i]) or _is_small(self._state.segments[i])]
         old: list[int] = []
         new: list[SegmentRef] = []
         batch: list[int] = []
         for index in [*small, None]:
             size = sum(len(self._state.segments[i].contents) for i in batch)
             if batch and (index is None or size + len(self._state.segments[index].contents) > SEGMENT):
-                if len(batch) == 1 and self._state.segments[batch[0]].inline is None:
+                if len(batch) == 1 and not has_to(self._state.segments[batch[0]]):
                     batch = [] if index is None else [index]
                     continue
                 try:
-                    packed = await self._segments.merge(batch)
+                    packed = await self._segments.merge(batch, packer)
                 except Damaged as e:  # they stay as they are: all that can be read, stays readable
                     log.error("digests of account %s cannot be read: %s", self._keyring.account.hex(), e)
                     self._unmergeable.update(batch)
@@ -107,4 +112,4 @@ class Folding:
 
 
 def _is_small(ref: SegmentRef) -> bool:
-    return ref.inline is not None or len(ref.contents) < SEGMENT // 2
+    return len(ref.contents) < SEGMENT // 2

@@ -27,7 +27,7 @@ from aerogramme.log.entry import (
 from aerogramme.log.folding import Folding
 from aerogramme.log.history import MARGIN, SILENCE
 from aerogramme.log.ids import MAX_COUNT
-from aerogramme.log.segment import Segments
+from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Cursor, Row, Store
@@ -256,12 +256,13 @@ class Journal:
                 await self._settle()
                 return entry
 
-    async def fold(self, *, force: bool = False) -> bool:
-        """Writes a checkpoint, if what came after the last one makes it worth it (or if told to).
+    async def fold(self, packer: Packer | None = None, *, force: bool = False) -> bool:
+        """Writes a checkpoint, if what came after the last one makes it worth it (or if told to). Where
+        there is a packer, bodies are packed on the way.
 
         Reading and appending go on meanwhile. Raises Unavailable: then the checkpoint may be there.
         """
-        return await self._folding.fold(force=force)
+        return await self._folding.fold(packer, force=force)
 
     @asynccontextmanager
     async def _newest(self) -> AsyncGenerator[None, None]:

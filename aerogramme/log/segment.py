@@ -6,11 +6,10 @@ mailbox/.
 """
 
 import os
-import zlib
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import overload
@@ -74,6 +73,12 @@ class Column(Sequence[bytes]):
 
 Columns = Mapping[str, Column]  # one group of a segment: field -> values
 
+Packer = Callable[
+    [Sequence[int], Mapping[str, Columns]], Awaitable[tuple[Mapping[str, Columns], Sequence[str]]]
+]
+"""Packs the bodies of contents whose digests are merged: contents and groups -> the groups with the places of
+the bodies, and all packs that they name."""
+
 
 def pack_group(fields: Mapping[str, Sequence[bytes]]) -> bytes:
     """The stored form of one group, before it is sealed."""
@@ -101,7 +106,8 @@ def unpack_group(packed: bytes, count: int) -> dict[str, Column]:
                 raise Damaged("a segment does not decode")
             columns[name] = Column(joined, ends)
         return columns
-    except (ValueError, TypeError, msgpack.UnpackException, zstandard.ZstdError, zlib.error) as e:
+    # MemoryError: a damaged frame may claim a gigabyte, and it is asked for before anything is unpacked.
+    except (ValueError, TypeError, MemoryError, msgpack.UnpackException, zstandard.ZstdError) as e:
         raise Damaged("a segment does not decode") from e
 
 
@@ -124,15 +130,16 @@ def pack(
     groups: Mapping[str, Mapping[str, Sequence[bytes]]],
     *,
     inline_max: int = INLINE_MAX,
+    packs: Sequence[str] | None = None,
 ) -> Packed:
     """A segment of the digests of these contents: group -> field -> one value for each content."""
     packed = {group: pack_group(fields) for group, fields in groups.items()}
-    name = os.urandom(16).hex()
+    name, named = os.urandom(16).hex(), None if packs is None else tuple(packs)
     if sum(map(len, packed.values())) <= inline_max:
-        return Packed(SegmentRef(name, Runs.of(contents), tuple(packed), packed), ())
+        return Packed(SegmentRef(name, Runs.of(contents), tuple(packed), packed, named), ())
     names = {group: object_name(name, group) for group in packed}
     objects = [(names[g], keyring.seal(KIND, names[g], plain)) for g, plain in packed.items()]
-    return Packed(SegmentRef(name, Runs.of(contents), tuple(packed)), objects)
+    return Packed(SegmentRef(name, Runs.of(contents), tuple(packed), None, named), objects)
 
 
 class ContentMap:
@@ -229,15 +236,21 @@ class Segments:
         """A segment for a new entry."""
         return pack(self._keyring, contents, groups)
 
-    async def merge(self, indices: Sequence[int]) -> Packed:
-        """One new segment, never inline, of the contents of several. Raises Damaged, Unavailable."""
+    async def merge(self, indices: Sequence[int], packer: Packer | None = None) -> Packed:
+        """One new segment, never inline, of the contents of several; the bodies are packed, if there is a
+        packer for that. Raises Damaged, Unavailable."""
         refs = [self._refs[index] for index in indices]
-        groups = {}
+        groups: Mapping[str, Columns] = {}
         for group in sorted({group for ref in refs for group in ref.groups}):
-            groups[group] = _joined(await self.load(indices, group))
+            groups = {**groups, group: _joined(await self.load(indices, group))}
             await trio.lowlevel.checkpoint()  # packing takes some milliseconds: others have their turn
         contents = [content for ref in refs for content in ref.contents]
-        return pack(self._keyring, contents, groups, inline_max=-1)
+        packs: Sequence[str] | None
+        if packer is not None:
+            groups, packs = await packer(contents, groups)
+        else:
+            packs = sorted({each for ref in refs for each in ref.packs or ()}) or None
+        return pack(self._keyring, contents, groups, inline_max=-1, packs=packs)
 
     async def load(self, indices: Sequence[int], group: str) -> list[Columns]:
         """A group of several segments, in the order asked, with one trip to the store.

@@ -21,6 +21,7 @@ from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_na
 from aerogramme.mailbox.drain import Drain
 from aerogramme.mailbox.flags import normal_flags
 from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
+from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.view import RecentMarks, View
 from aerogramme.seal import Argon2Params, Keyring, RecoveryCode, Secret
 from aerogramme.store.port import Store, Stores
@@ -50,6 +51,7 @@ class Account:
         self.journal = journal
         self.bodies = Bodies(store, bytes.fromhex(account_id), journal)
         self.drain = Drain(self)
+        self._packing = Packing(store, bytes.fromhex(account_id), journal.state)
         self._recent = RecentMarks()
         self._nursery: trio.Nursery | None = None  # while the account runs: for large uploads
 
@@ -144,8 +146,13 @@ class Account:
         """Each change is a chance to write a checkpoint; the journal knows whether one is worth it."""
         version = self.journal.version
         while True:
-            await self.journal.fold()
+            await self.fold()
             version = await self.journal.wait_changed(version)
+
+    async def fold(self, *, force: bool = False) -> bool:
+        """Writes a checkpoint, as Journal.fold does, and packs bodies where that pays."""
+        packer = self._packing if self.store.object_costs_request else None
+        return await self.journal.fold(packer, force=force)
 
     async def _commit(self, build: Callable[[State], Draft | None]) -> Entry | None:
         """As the journal does, and what refuses or does nothing is asked again if the state was not the

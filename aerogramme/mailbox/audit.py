@@ -4,7 +4,8 @@ wrong.
 For tests (at the end of each that wrote mail), for `aerogramme account check`, and for whoever doubts a disk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 from aerogramme.errors import Damaged, NoSuchUser, Refused
@@ -23,6 +24,7 @@ from aerogramme.mailbox.contents import (
     digest_field,
 )
 from aerogramme.mailbox.names import INBOX, check
+from aerogramme.mailbox.packs import Trip
 from aerogramme.seal import Binding, IncomingPublic, Keyring, Slot, open_body
 
 BATCH = 200  # contents checked at a time: their bodies are in memory at once
@@ -115,11 +117,55 @@ async def _contents(account: Account) -> list[str]:
         some = placed[start : start + BATCH]
         digests = await _digests(account, some, problems)
         contents = [content for _, _, content in some]
-        bodies = await account.store.get_many([body_name(content) for content in contents])
-        for content, digest, sealed in zip(contents, digests, bodies, strict=True):
-            found = _content(account, content, sizes[content], digest, sealed)
+        records = [_record(digest) for digest in digests]
+        problems += _packs(account.state, some, records)
+        singles = await account.store.get_many([body_name(content) for content in contents])
+        packed = await _packed(account, contents, records)
+        for n, (content, record, digest) in enumerate(zip(contents, records, digests, strict=True)):
+            found: list[str] = []
+            if isinstance(record, BodyRecord):
+                check = partial(_content, account, content, sizes[content], digest, record)
+                if n in packed:
+                    found += [f"in its pack, {what}" for what in check(packed[n])]
+                if n not in packed or singles[n] is not None:
+                    found += check(singles[n])
+            elif "record" in digest:  # else it is said already that the group cannot be read
+                found.append(str(record))
             problems += [f"content {content:x}: {what}" for what in found]
     return problems
+
+
+async def _packed(
+    account: Account, contents: Sequence[int], records: Sequence[BodyRecord | Damaged]
+) -> dict[int, bytes | None]:
+    """The sealed bodies that lie in packs, by position; None for one that is not there."""
+    at = [n for n, record in enumerate(records) if isinstance(record, BodyRecord) and record.place]
+    if not at:
+        return {}
+    trip = Trip([(contents[n], records[n]) for n in at])
+    got = await account.store.get_many(trip.wanted)
+    return {n: trip.sealed(number, got) for number, n in enumerate(at)}
+
+
+def _record(digest: Mapping[str, bytes]) -> BodyRecord | Damaged:
+    try:
+        return BodyRecord.from_bytes(digest.get("record", b""))
+    except Damaged as damage:
+        return damage
+
+
+def _packs(
+    state: State, some: Sequence[tuple[int, int, int]], records: Sequence[BodyRecord | Damaged]
+) -> Iterator[str]:
+    """Packs that a segment does not say it needs: they would be thrown away."""
+    needed = {
+        (segment, record.place.pack)
+        for (segment, _, _), record in zip(some, records, strict=True)
+        if isinstance(record, BodyRecord) and record.place is not None
+    }
+    for segment, pack in sorted(needed):
+        if pack not in (state.segments[segment].packs or ()):
+            yield f"segment {segment} does not name pack {pack}"
 
 
 async def _digests(
@@ -142,21 +188,23 @@ async def _digests(
 
 
 def _content(
-    account: Account, content: int, sizes: set[int], digest: dict[str, bytes], sealed: bytes | None
+    account: Account,
+    content: int,
+    sizes: set[int],
+    digest: Mapping[str, bytes],
+    record: BodyRecord,
+    sealed: bytes | None,
 ) -> Iterator[str]:
-    if "record" not in digest:
-        return  # said already
     if sealed is None:
         yield "the body is missing"
         return
     try:
-        record = BodyRecord.from_bytes(digest["record"])
         plain = open_body(record.key, body_binding(account.keyring.account, content), sealed)
     except Damaged as why:
         yield f"the body does not open: {why}"
         return
     if len(sealed) != record.sealed_size:
-        yield f"the object has {len(sealed)} octets, its record says {record.sealed_size}"
+        yield f"the sealed body has {len(sealed)} octets, its record says {record.sealed_size}"
     if len(plain) != record.size or sizes != {record.size}:
         yield f"the body has {len(plain)} octets, its record says {record.size}, its messages {sorted(sizes)}"
     rendered = Content(content, record, render(plain))

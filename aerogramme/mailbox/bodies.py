@@ -7,7 +7,7 @@ from contextlib import aclosing
 from functools import cache
 from itertools import pairwise
 
-from aerogramme.errors import Damaged, NotStored
+from aerogramme.errors import Damaged
 from aerogramme.log.journal import Journal
 from aerogramme.log.segment import Column
 from aerogramme.mail.digest import render
@@ -21,6 +21,7 @@ from aerogramme.mailbox.contents import (
     digest_field,
     read_pieces,
 )
+from aerogramme.mailbox.packs import Trip
 from aerogramme.seal import ContentKey, open_body
 from aerogramme.store.port import Store
 
@@ -40,7 +41,7 @@ class Bodies:
         self._store = store
         self._account = account
         self._journal = journal
-        self._reported: set[int] = set()
+        self._reported: set[int | str] = set()  # segments and packs
 
     # --- digests
 
@@ -117,8 +118,12 @@ class Bodies:
 
     async def body(self, content: int) -> bytes:
         """A whole letter. Raises Damaged (also when it is not there), Unavailable."""
-        record = await self.record(content)
-        return self._open(content, record, await self._get(content))
+        async with aclosing(self.read([content])) as reading:
+            async for body in reading:
+                if isinstance(body, Damaged):
+                    raise body
+                return body
+        raise AssertionError("a letter asked for is answered")
 
     async def read(self, contents: Sequence[int]) -> AsyncGenerator[bytes | Damaged, None]:
         """Whole letters in the order asked, many read in one trip; a Damaged in the place of one that cannot
@@ -137,10 +142,46 @@ class Bodies:
                     record = records[stop]
                     octets += 0 if isinstance(record, Damaged) else record.sealed_size
                     stop += 1
-                bodies = await self._store.get_many([body_name(content) for content in some[at:stop]])
-                for n, sealed in enumerate(bodies, at):
-                    yield self._try_open(some[n], records[n], sealed)
+                bodies = list(zip(some[at:stop], records[at:stop], strict=True))
+                trip = Trip(bodies)
+                got = await self._store.get_many(trip.wanted) if trip.wanted else []
+                singles = await self._not_in_packs(bodies, trip, got)
+                for n, (content, record) in enumerate(bodies):
+                    if isinstance(record, Damaged):
+                        yield record
+                    elif n in singles:
+                        yield self._try_open(content, record, singles[n])
+                    else:
+                        yield await self._open_anywhere(content, record, trip.sealed(n, got))
                 at = stop
+
+    async def _not_in_packs(
+        self, bodies: Sequence[tuple[int, BodyRecord | Damaged]], trip: Trip, got: Sequence[bytes | None]
+    ) -> dict[int, bytes | None]:
+        """Bodies of which the packs are missing or too short: what else there is of them."""
+        lost: dict[int, str] = {}
+        for n, (content, record) in enumerate(bodies):
+            if isinstance(record, Damaged) or record.place is None or trip.sealed(n, got) is not None:
+                continue
+            self._report_pack(record.place.pack, "it is missing, or too short")
+            lost[n] = body_name(content)
+        if not lost:
+            return {}
+        return dict(zip(lost, await self._store.get_many([*lost.values()]), strict=True))
+
+    async def _open_anywhere(self, content: int, record: BodyRecord, sealed: bytes | None) -> bytes | Damaged:
+        """The letter of a sealed body; if that is damaged in its pack, of the single object."""
+        letter = self._try_open(content, record, sealed)
+        if isinstance(letter, bytes) or record.place is None:
+            return letter
+        self._report_pack(record.place.pack, str(letter))
+        [single] = await self._store.get_many([body_name(content)])
+        return letter if single is None else self._try_open(content, record, single)
+
+    def _report_pack(self, pack: str, why: str) -> None:
+        if pack not in self._reported:
+            self._reported.add(pack)
+            log.error("account %s: pack %s: %s", self._account.hex(), pack, why)
 
     async def stream(
         self, content: int, start: int = 0, stop: int | None = None
@@ -152,33 +193,22 @@ class Bodies:
         record = await self.record(content)
         stop = record.size if stop is None else min(stop, record.size)
         if record.size <= LARGE:
-            yield self._open(content, record, await self._get(content))[start:stop]
+            yield (await self.body(content))[start:stop]
             return
         pieces = read_pieces(self._store, self._account, content, record, start, stop)
         async with aclosing(pieces) as reading:
             async for piece in reading:
                 yield piece
 
-    async def _get(self, content: int) -> bytes:
+    def _try_open(self, content: int, record: BodyRecord, sealed: bytes | None) -> bytes | Damaged:
         try:
-            return await self._store.get(body_name(content))
-        except NotStored:
-            raise Damaged("a body is missing") from None
-
-    def _try_open(self, content: int, record: BodyRecord | Damaged, sealed: bytes | None) -> bytes | Damaged:
-        if isinstance(record, Damaged):
-            return record
-        try:
-            return self._open(content, record, sealed)
+            if sealed is None:
+                raise Damaged("a body is missing")
+            plain = open_body(record.key, body_binding(self._account, content), sealed)
+            if len(plain) != record.size:
+                raise Damaged("a body has not the size that its record says")
         except Damaged as damage:
             return damage
-
-    def _open(self, content: int, record: BodyRecord, sealed: bytes | None) -> bytes:
-        if sealed is None:
-            raise Damaged("a body is missing")
-        plain = open_body(record.key, body_binding(self._account, content), sealed)
-        if len(plain) != record.size:
-            raise Damaged("a body has not the size that its record says")
         return plain
 
 

@@ -27,6 +27,8 @@ PIECE = 1024 * 1024  # octets of such a piece: a few frames of the body
 SLOW_RENDER = 128 * 1024
 
 _RECORD = struct.Struct(">32sQQ")
+_PLACED = struct.Struct(">32sQQ16sQ")
+_MAX_OFFSET = (1 << 63) - 1  # what stores take
 
 # The columns of a segment. Each group is loaded by itself: listing needs no texts, searching no envelopes.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -53,22 +55,39 @@ GROUPS: dict[str, tuple[str, ...]] = {
 GROUP_OF = {field: group for group, fields in GROUPS.items() for field in fields}
 
 
+class Place(NamedTuple):
+    """Where in a pack a body lies."""
+
+    pack: str  # 32 hex digits
+    offset: int
+
+
 class BodyRecord(NamedTuple):
-    """How a body is found and opened: field `record` of the digest."""
+    """How a body is found and opened: field `record` of the digest. With no place it is an object of its
+    own; with one it may be that too."""
 
     key: ContentKey
-    sealed_size: int  # octets of the object
+    sealed_size: int  # octets of the body as it is stored
     size: int  # octets of the letter
+    place: Place | None = None
 
     def to_bytes(self) -> bytes:
-        return _RECORD.pack(self.key.to_bytes(), self.sealed_size, self.size)
+        fields = self.key.to_bytes(), self.sealed_size, self.size
+        if self.place is None:
+            return _RECORD.pack(*fields)
+        return _PLACED.pack(*fields, bytes.fromhex(self.place.pack), self.place.offset)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> "BodyRecord":
-        if len(raw) != _RECORD.size:
+        if len(raw) == _RECORD.size:
+            key, sealed_size, size = _RECORD.unpack(raw)
+            return cls(ContentKey.from_bytes(key), sealed_size, size)
+        if len(raw) != _PLACED.size:
             raise Damaged("a body record has the wrong length")
-        key, sealed_size, size = _RECORD.unpack(raw)
-        return cls(ContentKey.from_bytes(key), sealed_size, size)
+        key, sealed_size, size, pack, offset = _PLACED.unpack(raw)
+        if offset + sealed_size > _MAX_OFFSET:
+            raise Damaged("a body lies nowhere")
+        return cls(ContentKey.from_bytes(key), sealed_size, size, Place(pack.hex(), offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +102,11 @@ class Content:
 def body_name(content: int) -> str:
     """The object that holds the body of a content."""
     return f"body/{content:016x}"
+
+
+def pack_name(pack: str) -> str:
+    """The object that is a pack."""
+    return f"pack/{pack}"
 
 
 def body_binding(account: bytes, content: int) -> Binding:

@@ -72,10 +72,9 @@ def decode_letter(key: str, plain: bytes) -> Waiting:
     if match is not None:
         match unpack(plain):
             case [1, bytes(record), int(millis), str(sender), str(recipient), str() | None as detail]:
-                letter_id = int(match[1], 16)
-                return Waiting(
-                    key, letter_id, BodyRecord.from_bytes(record), millis, sender, recipient, detail
-                )
+                found = BodyRecord.from_bytes(record)
+                if found.place is None:  # who brings letters knows nothing of packs
+                    return Waiting(key, int(match[1], 16), found, millis, sender, recipient, detail)
     raise Damaged("a letter does not decode")
 
 
