@@ -14,6 +14,7 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Iterable,
+    Iterator,
     Mapping,
     Sequence,
 )
@@ -25,14 +26,15 @@ from typing import TypeVar
 import trio
 
 from aerogramme.errors import NotStored
-from aerogramme.store.cache_files import Draft, Folder, on_disk
+from aerogramme.store.cache_files import STRETCH, Draft, Folder, taken
 from aerogramme.store.port import Body, Cursor, Part, Row, Store, Stores
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# An object takes an eighth of the cache at most, or one mail would drive out all others.
+# An object takes an eighth of the cache at most, or one mail would drive out all others. A longer one is not
+# kept; of one that is read in part, no more than its first stretches are.
 SHARE = 8
 # Processes do not tell one another what they keep. Each looks at the whole folder whenever it has written a
 # sixteenth of the size, and leaves seven eighths: two that write at once stay within it.
@@ -40,10 +42,6 @@ SWEEP_AFTER, SWEEP_TO = 1 / 16, 7 / 8
 THREADS = 4  # at once: a disk does not get quicker by more, and other threads have work as well
 # After a fault (the disk is full, the folder is not ours) nothing is kept for so long, and no more is said.
 REST_SECONDS = 300.0
-# A range of which the cache has nothing is read with all from the start of the object up to here: it costs a
-# distant store no more, and what turns out to be the whole object is kept.
-SMALL = 64 * 1024
-LARGE_MAX = 10_000  # objects known to be larger than that; forgotten all at once when there are more
 
 
 class Cache:
@@ -70,13 +68,17 @@ class Cache:
         await self._run(work)
         return found
 
-    async def keep(self, account: str, objects: Iterable[tuple[str, bytes]]) -> None:
-        """Keep whole objects, which the store has."""
-        kept = [(name, body) for name, body in objects if self._takes(len(body))]
+    async def keep(self, account: str, parts: Iterable[tuple[str, int | None, bytes]]) -> None:
+        """Keep what the store has: whole objects (name, None, body), and stretches (name, which, body)."""
+        kept = [
+            (name, stretch, body)
+            for name, stretch, body in parts
+            if self._takes((stretch or 0) * STRETCH + len(body))
+        ]
 
         def work() -> None:
-            for name, body in kept:
-                draft = self._files.begin(account, name)
+            for name, stretch, body in kept:
+                draft = self._files.begin(account, name, stretch)
                 try:
                     draft.write(body)
                     draft.keep()
@@ -85,7 +87,7 @@ class Cache:
 
         if kept:
             await self._run(work)
-            await self._written(sum(on_disk(len(body)) for _, body in kept))
+            await self._written(sum(taken(len(body)) for _, _, body in kept))
 
     @asynccontextmanager
     async def keeping(self, account: str, name: str, body: AsyncIterable[bytes]) -> AsyncIterator["Keeping"]:
@@ -147,7 +149,7 @@ class Keeping:
     async def keep(self) -> None:
         if (draft := self.draft) is not None:
             await self._cache._run(draft.keep)
-            await self._cache._written(on_disk(draft.size))
+            await self._cache._written(taken(draft.size))
 
     async def give_up(self) -> None:
         """Leave nothing but what was kept."""
@@ -162,7 +164,6 @@ class CachedStore:
     def __init__(self, store: Store, cache: Cache, account: str) -> None:
         self._store, self._cache, self._account = store, cache, account
         self.serialized, self.object_costs_request = store.serialized, store.object_costs_request
-        self._large: set[str] = set()  # objects that are not SMALL
         # What has to do with rows only is the store's alone.
         self.read, self.confirm, self.watch = store.read, store.confirm, store.watch
         self.delete_rows, self.delete_range = store.delete_rows, store.delete_range
@@ -172,7 +173,7 @@ class CachedStore:
         # The store first: what the cache has must be durable.
         if isinstance(body, bytes):
             await self._store.put(name, body)
-            await self._cache.keep(self._account, [(name, body)])
+            await self._cache.keep(self._account, [(name, None, body)])
             return
         async with self._cache.keeping(self._account, name, body) as keeping:
             async with aclosing(keeping.passing()) as passing:
@@ -188,36 +189,18 @@ class CachedStore:
     async def get_many(self, wanted: Sequence[str | Part]) -> list[bytes | None]:
         parts = [each if isinstance(each, Part) else Part(each) for each in wanted]
         found = await self._cache.read(self._account, parts)
-        missing = {at: self._ask(part) for at, part in enumerate(parts) if found[at] is None}
+        missing = {at: _wider(part) for at, part in enumerate(parts) if found[at] is None}
         if not missing:
             return found
-        asks = [*dict.fromkeys(missing.values())]
-        bodies = dict(zip(asks, await self._store.get_many(asks), strict=True))
-        await self._cache.keep(self._account, self._whole(bodies))
-        for at, ask in missing.items():
-            body, part = bodies[ask], parts[at]
-            found[at] = body if body is None or ask == part else body[part.start : part.stop]
+        asked = [*dict.fromkeys(missing.values())]
+        bodies = dict(zip(asked, await self._store.get_many(asked), strict=True))
+        await self._cache.keep(self._account, _kept(bodies))
+        for at, wider in missing.items():
+            body, part = bodies[wider], parts[at]
+            if body is not None and part != wider:
+                body = body[part.start - wider.start : None if part.stop is None else part.stop - wider.start]
+            found[at] = body
         return found
-
-    def _ask(self, part: Part) -> Part:
-        """What is read from the store for a part that the cache has not."""
-        if part.stop is not None and part.stop <= SMALL and part.name not in self._large:
-            return Part(part.name, 0, SMALL)
-        return part
-
-    def _whole(self, bodies: Mapping[Part, bytes | None]) -> list[tuple[str, bytes]]:
-        """Those objects that have come whole."""
-        whole = []
-        for (name, start, stop), body in bodies.items():
-            if body is None or start:
-                continue
-            if stop is None or len(body) < stop:
-                whole.append((name, body))
-            elif stop == SMALL:
-                if len(self._large) >= LARGE_MAX:
-                    self._large.clear()
-                self._large.add(name)
-        return whole
 
     async def delete(self, names: Iterable[str]) -> None:
         names = [*names]
@@ -237,7 +220,7 @@ class CachedStore:
         delete: Sequence[tuple[str, str]] = (),
     ) -> Cursor | None:
         moved = await self._store.append(partition, rows, objects=objects, read=read, delete=delete)
-        await self._cache.keep(self._account, objects)
+        await self._cache.keep(self._account, [(name, None, body) for name, body in objects])
         return moved
 
 
@@ -254,3 +237,24 @@ class CachedStores:
     async def erase(self, account: str) -> None:
         await self._stores.erase(account)
         await self._cache.drop_account(account)
+
+
+def _wider(part: Part) -> Part:
+    """What is read from the store for a part of an object: whole stretches."""
+    if part.stop is None or part.stop <= part.start:
+        return part
+    return Part(part.name, part.start // STRETCH * STRETCH, -(-part.stop // STRETCH) * STRETCH)
+
+
+def _kept(bodies: Mapping[Part, bytes | None]) -> Iterator[tuple[str, int | None, bytes]]:
+    """What can be kept of what was read: objects that have come whole, and stretches."""
+    for (name, start, stop), body in bodies.items():
+        if body is None:
+            continue
+        ends = stop is None or len(body) < stop - start
+        if start == 0 and ends:
+            yield name, None, body
+        elif stop is not None and start % STRETCH == 0:
+            # The last one is short, or empty, if the object ends there; it tells so.
+            for at in range(0, len(body) + 1 if ends else len(body), STRETCH):
+                yield name, (start + at) // STRETCH, body[at : at + STRETCH]

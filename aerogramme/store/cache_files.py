@@ -1,4 +1,5 @@
-"""The files of the local cache: one for each object, cut into frames that can be checked one by one.
+"""The files of the local cache: one for each object, and one for each stretch of an object that was only read
+in part. They can be checked frame by frame.
 
 Everything here may block, and is called in threads; cache.py decides when. docs/format.md says the same byte
 for byte. Several processes share a folder without a lock: a file appears under its name by a rename, whole,
@@ -21,16 +22,20 @@ MAGIC = b"AGC\x01"
 _HEAD = struct.Struct(">4sQ16s")  # magic, octets of the object, checksum of the two
 CHECK = 16  # octets of a checksum
 FRAME = 64 * 1024  # octets of the object in each frame but the last: a range read checks little more
+# A distant store takes about as long for one request as to transfer this: reading less saves nothing.
+STRETCH = 64 * 1024
 PERSON = b"aerogramme cache"
-NEW = ".new"
+NEW, STRETCHES = ".new", ".part"
 
 BLOCK = 4096  # what a file takes on the disk is counted in these
 # A use is noted in the file's time of change, which costs a write of its inode: not again within the hour.
 NOTE_SECONDS = 3600.0
 LEFT_SECONDS = 3600.0  # a file that was begun and not written to for so long will not be finished
 
-_ACCOUNT = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_FILE = re.compile(rf"[0-9a-f]{{64}}(\.[0-9a-f]{{16}}{re.escape(NEW)})?", re.ASCII)
+_FOLDER = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_OBJECT = re.compile(rf"[0-9a-f]{{64}}(\.[0-9a-f]{{16}}{re.escape(NEW)})?", re.ASCII)
+_OF_STRETCHES = re.compile(rf"[0-9a-f]{{64}}{re.escape(STRETCHES)}", re.ASCII)
+_STRETCH = re.compile(rf"[0-9a-f]{{8}}(\.[0-9a-f]{{16}}{re.escape(NEW)})?", re.ASCII)
 
 
 class Folder:
@@ -40,8 +45,24 @@ class Folder:
         self.path = path
 
     def read(self, account: str, name: str, start: int, stop: int | None) -> bytes | None:
-        """The bytes start to stop of an object, clipped at its end; None if there is no whole file of it."""
-        path, key = self._place(account, name)
+        """The bytes start to stop of an object, clipped at its end; None if not all of them are here."""
+        found = self._read(account, name, None, start, stop)
+        if found is not None or stop is None or start >= stop:
+            return found
+        first, pieces = start // STRETCH, []
+        for number in range(first, -(-stop // STRETCH)):
+            piece = self._read(account, name, number, 0, None)
+            if piece is None:
+                return None
+            pieces.append(piece)
+            if len(piece) < STRETCH:  # here the object ends
+                break
+        return b"".join(pieces)[start - first * STRETCH : stop - first * STRETCH]
+
+    def _read(
+        self, account: str, name: str, stretch: int | None, start: int, stop: int | None
+    ) -> bytes | None:
+        path, key = self._place(account, name, stretch)
         try:
             # A pipe or a link is nothing of ours: neither waits, nor leads elsewhere.
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -55,39 +76,44 @@ class Folder:
             path.unlink(missing_ok=True)
         return found
 
-    def begin(self, account: str, name: str) -> "Draft":
-        """A new file for an object."""
-        path, key = self._place(account, name)
+    def begin(self, account: str, name: str, stretch: int | None = None) -> "Draft":
+        """A new file for an object, or for a stretch of one (counted from 0)."""
+        path, key = self._place(account, name, stretch)
         try:
             return Draft(path, key)
         except FileNotFoundError:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._account(account).mkdir(mode=0o700, exist_ok=True)
             path.parent.mkdir(mode=0o700, exist_ok=True)
             return Draft(path, key)
 
     def remove(self, account: str, names: Iterable[str]) -> None:
-        """Remove the files of these objects."""
+        """Remove all there is of these objects."""
         for name in names:
-            self._place(account, name)[0].unlink(missing_ok=True)
+            path, _ = self._place(account, name)
+            path.unlink(missing_ok=True)
+            _remove_all(path.with_name(path.name + STRETCHES), _STRETCH)
 
     def remove_account(self, account: str) -> None:
-        """Remove all files of an account."""
+        """Remove all there is of an account."""
         folder = self._account(account)
-        for file in _entries(folder):
-            if _FILE.fullmatch(file.name):
-                Path(file.path).unlink(missing_ok=True)
-        _remove_if_empty(folder, float("inf"))
+        for entry in _entries(folder, _OF_STRETCHES):
+            _remove_all(Path(entry.path), _STRETCH)
+        _remove_all(folder, _OBJECT)
 
     def sweep(self, limit: int) -> None:
         """Remove what was used longest ago, until the files take `limit` octets of the disk at most, and what
         crashes have left. Nothing is touched that is not named like a file of a cache."""
         now, total = time.time(), 0
         files: list[tuple[float, int, str]] = []
-        folders = [each for each in _entries(self.path) if _ACCOUNT.fullmatch(each.name)]
-        for folder in folders:
-            for file in _entries(Path(folder.path)) if folder.is_dir(follow_symlinks=False) else ():
-                if not _FILE.fullmatch(file.name):
-                    continue
+        folders: list[str] = []
+        for folder in _entries(self.path, _FOLDER):
+            inner = [entry.path for entry in _entries(Path(folder.path), _OF_STRETCHES)]
+            folders += [*inner, folder.path]  # those that are within another first
+            entries = [*_entries(Path(folder.path), _OBJECT)]
+            for path in inner:
+                entries += _entries(Path(path), _STRETCH)
+            for file in entries:
                 try:
                     status = file.stat(follow_symlinks=False)
                 except FileNotFoundError:
@@ -108,17 +134,21 @@ class Folder:
                 total -= octets
                 if total <= limit:
                     break
-        for folder in folders:
-            _remove_if_empty(Path(folder.path), now - LEFT_SECONDS)
+        for path in folders:
+            _remove_if_empty(Path(path), now - LEFT_SECONDS)
 
     def _account(self, account: str) -> Path:
         return self.path / blake2b(bytes.fromhex(account), digest_size=16, person=PERSON).hexdigest()
 
-    def _place(self, account: str, name: str) -> tuple[Path, bytes]:
-        """Where the file of an object is, and its key: what binds the checksums in it to the object."""
+    def _place(self, account: str, name: str, stretch: int | None = None) -> tuple[Path, bytes]:
+        """Where a file is, and its key: what binds the checksums in it to what it holds."""
         data = bytes.fromhex(account) + name.encode("ascii")
         key = blake2b(data, digest_size=32, person=PERSON).digest()
-        return self._account(account) / key.hex(), key
+        path = self._account(account) / key.hex()
+        if stretch is None:
+            return path, key
+        key = blake2b(stretch.to_bytes(8, "big"), digest_size=32, key=key, person=PERSON).digest()
+        return path.with_name(path.name + STRETCHES) / f"{stretch:08x}", key
 
 
 class Draft:
@@ -168,9 +198,18 @@ def on_disk(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
+def taken(size: int) -> int:
+    """What the file of an object of so many octets takes."""
+    return on_disk(_file_size(size))
+
+
+def _file_size(size: int) -> int:
+    return _HEAD.size + size + -(-size // FRAME) * CHECK
+
+
 def _read(file: int, key: bytes, start: int, stop: int | None) -> bytes | None:
-    """The octets start to stop of the object in a file; None if that is not the whole file of the object that
-    the key belongs to."""
+    """The octets start to stop of what is in a file; None if that is not the whole file that the key belongs
+    to."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         return None
@@ -178,8 +217,7 @@ def _read(file: int, key: bytes, start: int, stop: int | None) -> bytes | None:
     if len(head) < _HEAD.size:
         return None
     _, size, _ = _HEAD.unpack(head)
-    frames = -(-size // FRAME)
-    if head != _head(key, size) or status.st_size != _HEAD.size + size + frames * CHECK:
+    if head != _head(key, size) or status.st_size != _file_size(size):
         return None
     stop = size if stop is None else min(stop, size)
     pieces = []
@@ -210,10 +248,16 @@ def _check(key: bytes, number: int, data: bytes) -> bytes:
     return blake2b(data, digest_size=CHECK, key=key, salt=number.to_bytes(8, "big")).digest()
 
 
-def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """What is in a folder; nothing if it is not there."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        yield from entries
+def _entries(folder: Path, names: re.Pattern[str]) -> Iterator["os.DirEntry[str]"]:
+    """What is in a folder and has such a name; nothing if there is no such folder."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        yield from (entry for entry in entries if names.fullmatch(entry.name))
+
+
+def _remove_all(folder: Path, names: re.Pattern[str]) -> None:
+    for entry in _entries(folder, names):
+        Path(entry.path).unlink(missing_ok=True)
+    _remove_if_empty(folder, float("inf"))
 
 
 def _remove_if_empty(folder: Path, before: float) -> None:
