@@ -70,10 +70,10 @@ async def test_a_name_that_no_mailbox_can_have(broken) -> None:
 
 
 async def test_no_inbox_and_uidvalidities(broken) -> None:
-    inbox, trash = broken.state.names["INBOX"], broken.state.names["Trash"]
-    validity = broken.find("INBOX").uidvalidity
-    ops = [MailboxOp(inbox, name="gone"), MailboxOp(trash, uidvalidity=validity)]
-    await broken.journal.commit(lambda _: Draft(ops))
+    inbox = broken.state.names["INBOX"]
+    await broken.journal.commit(lambda _: Draft([MailboxOp(inbox, name="gone")]))
+    # In memory only: in the log two of one kind do not last, the rules give the later another.
+    broken.find("Trash").uidvalidity = broken.find("Sent").uidvalidity
     found = await audit(broken)
     assert "there is no INBOX" in found
     assert "two mailboxes have one UIDVALIDITY" in found
