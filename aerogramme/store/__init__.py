@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from aerogramme.errors import BadConfiguration
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
+from aerogramme.store.place import Place
 from aerogramme.store.port import LATE, Body, Cursor, Part, Row, Store, Stores
 from aerogramme.store.sqlite import SqliteStores
 from aerogramme.store.sqlite_file import DESCRIPTORS_MAX
@@ -31,19 +32,19 @@ __all__ = [
 ]
 
 
-def open_stores(where: str | Path, *, cache: "Cache | None" = None) -> Stores:  # noqa: ARG001 - until one is far
-    """The stores at a place: `sqlite:FOLDER`, or just the folder's path, or `memory:` (gone with the
-    process). `cache` is for those that are not on this machine.
+def open_stores(
+    where: str | Path | Place,
+    *,
+    cache: "Cache | None" = None,  # noqa: ARG001 - until one is far
+) -> Stores:
+    """The stores at a place (place.py says how to write one). `cache` is for those that are not on this
+    machine.
 
-    Nothing is touched yet. `BadConfiguration` for a kind that there is none of.
+    Nothing is touched yet. `BadConfiguration` for a place that makes no sense.
     """
-    if isinstance(where, Path):
-        return SqliteStores(where)
-    kind, colon, rest = where.partition(":")
-    if not colon or "/" in kind:
-        return SqliteStores(where)
-    if kind == "sqlite" and rest:
-        return SqliteStores(rest)
-    if where == "memory:":
+    place = where if isinstance(where, Place) else Place.parse(where)
+    if place.folder is not None:
+        return SqliteStores(place.folder)
+    if place.kind == "memory":
         return MemoryStores()
-    raise BadConfiguration(f"There is no kind of store called {kind!r}", hint="use sqlite:FOLDER, or a path")
+    raise BadConfiguration(f"There is no {place.kind} store yet", hint="use sqlite:FOLDER, or a path")
