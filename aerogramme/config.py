@@ -117,6 +117,8 @@ class Config:
                 values[key.field] = key.check(value, base)
             except ValueError as error:
                 raise BadConfiguration(f"{name}: {error}") from None
+            except BadConfiguration as error:
+                raise BadConfiguration(f"{name}: {error}", hint=error.hint) from None
         if "data" not in values:
             raise BadConfiguration(
                 "the setting data is missing", hint='add a line such as data = "/var/lib/aerogramme"'
@@ -207,12 +209,16 @@ def _path(value: object, base: Path) -> Path:
 
 
 def _store(value: object, base: Path) -> str:
-    """Where accounts are, as `store.open_stores` takes it; folders absolute."""
+    """Where accounts are, as `store.open_stores` takes it; paths absolute."""
+    from aerogramme.store.place import Place
+
     text = _text(value, base)
-    kind, colon, rest = text.partition(":")
-    if not colon or "/" in kind:
-        return f"sqlite:{base / text}"
-    return f"sqlite:{base / rest}" if kind == "sqlite" and rest else text
+    place = Place.parse(text)
+    if place.folder is not None:
+        return f"sqlite:{base / place.folder}"
+    if place.ca is not None and not place.ca.is_absolute():
+        raise ValueError("ca= takes an absolute path")
+    return text
 
 
 def _hostname(value: object, base: Path) -> str:
