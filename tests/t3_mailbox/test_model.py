@@ -1,5 +1,5 @@
-"""An account against a plain dict: random commands from two processes on one store, letters and restarts
-between.
+"""An account against a plain dict: random commands from two processes on one store, letters, restarts
+and folds between, with bodies in packs and without.
 
 The model knows nothing of logs: a mailbox is a dict from UID to message. After the commands both processes
 must have exactly it, the session that each had open must have been told it, and the audit must find nothing.
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused
 from aerogramme.mailbox.accounts import LetterBoxes
+from tests.helpers.packed import small_packs
 from tests.t3_mailbox.conftest import World, put
 
 NAMES = ["INBOX", "Archive", "Trash", "new", "new/sub", "other"]
@@ -54,6 +55,7 @@ command = st.one_of(
     st.tuples(st.just("rename"), name, name),
     st.tuples(st.just("sync"), st.booleans()),
     st.tuples(st.just("restart")),
+    st.tuples(st.just("fold")),
 )
 script = st.lists(st.tuples(st.integers(0, 1), command), max_size=20)
 
@@ -225,6 +227,9 @@ class Driver:
         self.views[who] = await self.accounts[who].open_mailbox("INBOX")
         self.told[who] = list(self.views[who].uids)
 
+    async def fold(self, account, _) -> None:
+        await account.fold(force=True)
+
     async def compare(self) -> None:
         for who, account in enumerate(self.accounts):
             await account.refresh()
@@ -241,9 +246,16 @@ class Driver:
 
 
 @settings(max_examples=60, deadline=None)
-@given(script)
-async def test_an_account_is_a_dict_of_mailboxes(commands) -> None:
+@given(script, st.booleans())
+async def test_an_account_is_a_dict_of_mailboxes(commands, packed) -> None:
     world = World()
+    world.stores.object_costs_request = packed
+    with pytest.MonkeyPatch.context() as patch:
+        small_packs(patch)
+        await _run(world, commands)
+
+
+async def _run(world, commands) -> None:
     async with trio.open_nursery() as nursery:
         boxes = LetterBoxes(world.stores, nursery)
         driver = Driver(world, boxes)
