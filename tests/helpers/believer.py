@@ -135,7 +135,9 @@ class Believer:
 
     def _own_change(self, response: Response) -> None:
         """After a STORE .SILENT the client knows by itself what it has done."""
-        found = re.fullmatch(rb"(UID )?STORE (\S+) ([+-]?)FLAGS\.SILENT \((.*)\)", self.command)
+        found = re.fullmatch(
+            rb"(UID )?STORE (\S+) (?:\(UNCHANGEDSINCE \d+\) )?([+-]?)FLAGS\.SILENT \((.*)\)", self.command
+        )
         if found is None or response.kind != "OK":
             return
         wanted, flags = set(_numbers(found[2])), frozenset(found[4].split())

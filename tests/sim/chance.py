@@ -1,0 +1,115 @@
+"""Nothing happens by chance: what the program asks the machine for comes from the seed.
+
+Times of day, random numbers, the order in which trio runs its tasks. Keys and nonces stay random: nothing
+depends on them. Passwords cost nothing here, since Argon2 runs in threads, and threads are not replayed.
+"""
+
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from random import Random
+from unittest.mock import patch
+
+import trio
+
+from aerogramme.lmtp import server as lmtp_server
+from aerogramme.log import checkpoint, clock, folding, journal
+from aerogramme.mailbox import account, incoming, keys
+
+START = 1_700_000_000.0  # unix seconds at which every schedule begins
+
+
+class Machine:
+    """A machine with its clock, in seconds off from the true time."""
+
+    def __init__(self, name: str, skew: float = 0.0) -> None:
+        self.name, self.skew = name, skew
+
+    def now(self) -> float:
+        return START + trio.current_time() + self.skew
+
+
+HERE: ContextVar[Machine] = ContextVar("the machine on which a task runs")
+
+
+class _Time:
+    """In place of the module `time`."""
+
+    def time(self) -> float:
+        return HERE.get().now()
+
+    def time_ns(self) -> int:
+        return int(HERE.get().now() * 1e9)
+
+
+class _Secrets:
+    """In place of the module `secrets`."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def SystemRandom(self) -> Random:  # noqa: N802 - the name of the class
+        return self._random
+
+    def randbelow(self, stop: int) -> int:
+        return self._random.randrange(stop)
+
+    def token_hex(self, octets: int) -> str:
+        return self._random.randbytes(octets).hex()
+
+
+class Complaints(logging.Handler):
+    """What the program logs as an error: in no schedule is there a reason for one."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+_stretched: dict[tuple[bytes, bytes], keys.SlotPrivate] = {}
+
+
+async def _stretch(slot: keys.Slot, secret: keys.Secret) -> keys.SlotPrivate:
+    """The first time costs what it costs."""
+    known = slot.public.fingerprint, secret.reveal()
+    if known not in _stretched:
+        _stretched[known] = slot.unlock(secret)
+    return _stretched[known]
+
+
+@contextmanager
+def seeded(seed: int, **constants: int) -> Iterator[Complaints]:
+    """While this is open, trio and the program are as the seed says. `constants`: of folding."""
+    run = trio._core._run
+    complaints, logger = Complaints(), logging.getLogger("aerogramme")
+    before = run._r.getstate(), logger.level, logger.propagate, gc.isenabled()
+    secrets, time = _Secrets(Random(seed)), _Time()
+    with ExitStack() as stack:
+        for module in (journal, checkpoint, incoming):
+            stack.enter_context(patch.object(module, "secrets", secrets))
+        for module in (clock, account, incoming, lmtp_server):
+            stack.enter_context(patch.object(module, "time", time))
+        stack.enter_context(patch.object(incoming, "_ids", incoming._LetterIds()))
+        stack.enter_context(patch.object(keys, "stretch", _stretch))
+        stack.enter_context(patch.object(run, "_ALLOW_DETERMINISTIC_SCHEDULING", True))
+        for name, value in constants.items():
+            stack.enter_context(patch.object(folding, name, value))
+        run._r.seed(seed)
+        logger.addHandler(complaints)
+        logger.setLevel(logging.ERROR)
+        logger.propagate = False
+        gc.disable()  # what it finds, and when, depends on what ran before
+        try:
+            yield complaints
+        finally:
+            logger.removeHandler(complaints)
+            run._r.setstate(before[0])
+            logger.setLevel(before[1])
+            logger.propagate = before[2]
+            if before[3]:
+                gc.enable()

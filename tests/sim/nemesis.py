@@ -1,0 +1,91 @@
+"""What goes wrong with servers, their clocks and their way to the store, and folds at the same time."""
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from aerogramme.errors import Unavailable
+from aerogramme.store.faults import Crash
+from tests.sim.chance import HERE
+from tests.sim.servers import Server
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+SKEW = 240.0  # seconds that clocks may be off: from five minutes on the stores refuse a server
+AGES = (1.0, 61.0, 11 * 60.0, 2 * 3600.0, 26 * 3600.0)  # seconds that pass while nobody does anything
+
+
+class Nemesis:
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self._ages = world.random.random() < 0.4
+
+    async def live(self) -> None:
+        world, random = self.world, self.world.random
+        while world.another_step():
+            await trio.sleep(random.uniform(0, 2 * world.pace))
+            server = random.choice(world.servers)
+            strikes = [self.crash, self.cut, self.skew, self.age, self.fold]
+            [strike] = random.choices(strikes, [2, 2, 1, 1, 2])
+            await strike(server)
+
+    async def crash(self, server: Server) -> None:
+        if server.process is None:
+            await self.start(server)
+            return
+        self.world.tell(f"{server.name}: killed")
+        server.kill()
+        if self.world.random.random() < 0.5:
+            await self.start(server)
+
+    async def start(self, server: Server) -> None:
+        self.world.tell(f"{server.name}: started")
+        await server.start(self.world.nursery)
+
+    async def cut(self, server: Server) -> None:
+        """The network between one server and the store."""
+        if server.process is not None:
+            link = server.process.link
+            link.reachable = not link.reachable
+            self.world.tell(f"{server.name}: the store is {'there again' if link.reachable else 'cut off'}")
+
+    async def skew(self, server: Server) -> None:
+        server.skew = self.world.random.uniform(-SKEW, SKEW)
+        self.world.tell(f"{server.name}: its clock is off by {server.skew:.1f} s")
+
+    async def age(self, _: Server) -> None:
+        """Time passes for all, while nothing is on its way: LATE is a promise."""
+        world = self.world
+        if not self._ages or any(link.writing for link in world.links):
+            return
+        seconds = world.random.choice(AGES)
+        world.tell(f"{seconds:.0f} s pass")
+        for machine in (*world.servers, world.observer):
+            machine.skew += seconds
+
+    async def fold(self, server: Server) -> None:
+        account = None if server.process is None else server.process.account
+        if account is None:
+            return
+        self.world.tell(f"{server.name}: folds")
+        here = HERE.set(server)
+        try:
+            await account.journal.fold(force=True)
+        except (Unavailable, Crash) as error:
+            self.world.tell(f"{server.name}: the fold failed: {type(error).__name__}")
+        finally:
+            HERE.reset(here)
+
+    async def stop(self) -> None:
+        """All ways are open, all servers run, and what was on its way arrives."""
+        world = self.world
+        world.tell("peace")
+        for link in world.links:
+            link.reliable = True
+        world.rates = dict.fromkeys(world.rates, 0.0)
+        for server in world.servers:
+            if server.process is None:
+                await self.start(server)
+            assert server.process is not None
+            server.process.link.reliable = True

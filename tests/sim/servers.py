@@ -1,0 +1,149 @@
+"""Servers that share an account, each on a machine with its own clock and way to the store; crashes."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import trio
+import trio.testing
+
+from aerogramme.config import Config
+from aerogramme.imap.context import Service
+from aerogramme.imap.server import Server as ImapServer
+from aerogramme.lmtp.server import LmtpServer
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.accounts import Accounts, LetterBoxes
+from aerogramme.store.faults import Crash, Faults
+from aerogramme.store.memory import MemoryStores
+from aerogramme.users.directory import AddressBook, User
+from tests.sim.chance import HERE, Machine
+
+ACCOUNT = "a1" * 16
+USER, PASSWORD = "alice@example.org", "secret"
+BOOK = AddressBook([User(USER, ACCOUNT)])
+CONFIG = Config(
+    data=Path("/nowhere"),
+    store="memory:",
+    cache=Path("/nowhere/cache"),
+    users_file=Path("/nowhere/users.toml"),
+    hostname="mx.example.org",
+    max_recipients=5,
+)
+
+
+class Link(Faults):
+    """The way of one process to the store. What its failed writes have left on their way comes, or not, also
+    when the process is dead; and after its death it asks for nothing any more.
+    """
+
+    def __init__(self, random: Random, links: "list[Link]", **rates: float) -> None:
+        super().__init__(random, **rates)
+        self._links = links
+        self.dead = False
+        self.writing = 0  # calls under way
+        links.append(self)
+
+    async def write(self, steps):
+        self.writing += 1
+        try:
+            await super().write(steps)
+        finally:
+            self.writing -= 1
+
+    async def _way(self) -> None:
+        if self.dead:
+            raise Crash
+        await super()._way()
+        if self.dead:
+            raise Crash
+
+    def _surface(self, rate: float) -> None:
+        for link in self._links:
+            if link._waiting:
+                Faults._surface(link, rate)
+
+
+class Process:
+    """One run of the server's program."""
+
+    def __init__(self, machine: Machine, stores: MemoryStores, link: Link) -> None:
+        self.machine, self.link = machine, link
+        self.stores = stores.another(link)
+        self.accounts = Accounts(self.stores)
+        self._imap = ImapServer(Service(self.accounts, BOOK))
+        self._scope = trio.CancelScope()
+        self._ends: list[trio.StapledStream] = []  # those of the clients
+        self._lmtp: LmtpServer
+        self._nursery: trio.Nursery
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        HERE.set(self.machine)
+        with suppress(Crash):
+            try:
+                with self._scope:
+                    async with trio.open_nursery() as self._nursery:
+                        await self._nursery.start(self.accounts.run)
+                        boxes = LetterBoxes(self.stores, self._nursery)
+                        self._lmtp = LmtpServer(BOOK, boxes.open, CONFIG)
+                        task_status.started()
+                        await trio.sleep_forever()
+            except BaseExceptionGroup as group:
+                _, rest = group.split(Crash)
+                if rest is not None:
+                    raise rest from None
+
+    def kill(self) -> None:
+        """SIGKILL: what is done is done, and nothing more is; what was said may not have been heard."""
+        self.link.dead = True
+        for end in self._ends:
+            end.receive_stream.close()
+            end.send_stream.close()
+        self._scope.cancel()
+
+    def imap(self) -> trio.StapledStream:
+        """A new connection's client end."""
+        return self._connect(self._imap.serve_stream)
+
+    def lmtp(self) -> trio.StapledStream:
+        async def serve(stream: trio.StapledStream) -> None:
+            async with stream:
+                await self._lmtp.handle(stream)
+
+        return self._connect(serve)
+
+    def _connect(self, serve: Callable[[trio.StapledStream], Awaitable[None]]) -> trio.StapledStream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._ends.append(ours)
+
+        async def here() -> None:
+            HERE.set(self.machine)
+            await serve(theirs)
+
+        self._nursery.start_soon(here)
+        return ours
+
+    @property
+    def account(self) -> Account | None:
+        """The account, if it is open here: to look at, behind the server's back."""
+        opened = self.accounts._open.get(ACCOUNT)
+        return None if opened is None else opened.account
+
+
+class Server(Machine):
+    """A machine on which the program is started again after it was killed."""
+
+    def __init__(self, name: str, skew: float, make_link: Callable[[], Link], stores: MemoryStores) -> None:
+        super().__init__(name, skew)
+        self._make_link, self._stores = make_link, stores
+        self.process: Process | None = None
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        process = Process(self, self._stores, self._make_link())
+        await nursery.start(process.run)
+        self.process = process
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process = None

@@ -1,0 +1,76 @@
+"""Thousands of schedules of several servers with everything that can go wrong, each from its seed.
+
+A schedule that fails is shown whole, and again by `python -m tests.sim SEED`. SIM_SCHEDULES says how many.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.sim.many import Result, workers
+from tests.sim.rules import RULES, without
+from tests.sim.world import Broken, run
+
+SCHEDULES = int(os.environ.get("SIM_SCHEDULES", "500"))
+PART = 500  # in one test
+ENOUGH = 3000  # schedules within which the lack of a rule must show
+KNOWN = {"read": 18, "numbers": 56, "unknown": 118, "fold": 294}
+"""Seeds that fail without a rule: they are tried first."""
+
+
+@pytest.fixture(scope="module")
+def run_many() -> Iterator[Callable[[range], Result]]:
+    with workers(os.cpu_count() or 1) as run_many:
+        yield run_many
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("start", range(0, SCHEDULES, PART))
+def test_schedules_hold(start: int, run_many: Callable[[range], Result]) -> None:
+    result = run_many(range(start, start + PART))
+    assert result.schedules == PART
+    if result.broken:
+        with pytest.raises(Broken) as again:
+            run(min(result.broken))
+        print("\n".join(again.value.story))
+    assert not result.broken
+    # They are about something: most commands, mails and changes of flags get through.
+    assert result.commands > 40 * PART
+    assert result.checks > 5 * PART
+    assert result.facts > 5 * PART
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_without_a_rule_a_schedule_fails(rule: str) -> None:
+    for seed in [KNOWN[rule], *range(ENOUGH)]:
+        try:
+            with without(rule):
+                run(seed)
+        except Broken:
+            run(seed)  # with it, the same schedule holds
+            return
+    pytest.fail(f"{ENOUGH} schedules hold without the rule: {rule}")
+
+
+STORIES = """
+import json
+from tests.sim.world import run
+print(json.dumps([run(seed).story for seed in range(20)]))
+"""
+
+
+def test_a_seed_tells_the_same_story_in_any_process() -> None:
+    stories = [run(seed).story for seed in range(20)]
+    assert [run(seed).story for seed in range(20)] == stories
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", STORIES],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        assert json.loads(done.stdout) == stories

@@ -1,0 +1,267 @@
+"""One schedule from its seed: servers, mail programs, senders, and what goes wrong on the way to the store.
+
+All above the store is the real thing: accounts with their tasks, IMAP and LMTP servers on streams in memory.
+`run` raises `Broken` unless, for this schedule:
+
+    1. nothing that was acknowledged is lost: mails, flags, removals;
+    2. nobody ever knows one UID of a mailbox as two mails;
+    3. UIDNEXT and HIGHESTMODSEQ never mislead: who asks for what is above them has the mailbox then;
+    4. when the faults stop, all servers agree, every program has exactly the mailbox after one more
+       synchronization, letters are drained once, and the audit finds nothing.
+"""
+
+import gc
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+
+import trio
+import trio.testing
+
+from aerogramme.log.entry import PARTITION
+from aerogramme.log.state import State
+from aerogramme.mailbox import incoming, keys
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit import audit
+from aerogramme.seal import Argon2Params, Keyring, Secret
+from aerogramme.store.memory import MemoryStores
+from aerogramme.store.port import Row
+from tests.sim.chance import HERE, Complaints, Machine, seeded
+from tests.sim.clients import KINDS, Program
+from tests.sim.ledger import Ledger
+from tests.sim.nemesis import Nemesis
+from tests.sim.senders import Sender
+from tests.sim.servers import ACCOUNT, PASSWORD, Link, Server
+
+ROUNDS = 60  # until all is quiet
+LONGEST = 3 * 24 * 3600.0  # seconds of the schedule's own time: who waits for longer waits for ever
+
+
+class Broken(AssertionError):
+    """A schedule in which a promise was broken: its seed, why, and its story."""
+
+    def __init__(self, seed: int, why: str, story: list[str]) -> None:
+        super().__init__(f"seed {seed}: {why}")
+        self.seed, self.why, self.story = seed, why, story
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a schedule came to."""
+
+    story: list[str]
+    commands: int
+    checks: int
+    facts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A new account: its keys cost a moment, so they are made once."""
+
+    keyring: Keyring
+    rows: dict[str, list[Row]]
+
+
+_template: _Template | None = None
+
+
+def template() -> _Template:
+    global _template
+    if _template is None:
+        with seeded(0):
+            _template = trio.run(_make_template, clock=trio.testing.MockClock())
+    return _template
+
+
+async def _make_template() -> _Template:
+    HERE.set(Machine("maker"))
+    stores = MemoryStores()
+    await Account.create(stores, ACCOUNT, Secret(PASSWORD), params=Argon2Params(8, 1, 1))
+    store = await stores.open(ACCOUNT)
+    rows = {partition: (await store.read(partition))[0] for partition in (keys.PARTITION, PARTITION)}
+    return _Template((await keys.unlock(store, ACCOUNT, Secret(PASSWORD))).keyring, rows)
+
+
+class World:
+    """All there is."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random = Random(seed)
+        self.story: list[str] = []
+        self.ledger = Ledger(trio.current_time)
+        self.observer = Machine("observer")
+        self.stores = MemoryStores(object_costs_request=random.random() < 0.3)
+        self.links: list[Link] = []
+        self.rates = random.choice(RATES)
+        count = random.choice([2, 2, 3])
+        self.servers = [
+            Server(f"s{n}", random.choice([0, random.uniform(-120, 120)]), self.link, self.stores)
+            for n in range(1, count + 1)
+        ]
+        self.pace = random.choice([0.1, 0.5, 2.0])  # the longest pause between two steps of somebody
+        self.programs = [
+            Program(self, f"p{n % 2}", f"c{n}", random.choice(KINDS)) for n in range(random.choice([2, 3, 3]))
+        ]
+        self.senders = [Sender(self, f"m{n}", random.choice([1, 2])) for n in range(random.choice([1, 2]))]
+        self.nemesis = Nemesis(self)
+        self.steps = random.randrange(10, 40)
+        self.commands = 0
+        self.nursery: trio.Nursery
+        self._number = 0
+
+    def link(self) -> Link:
+        return Link(self.random, self.links, **self.rates)
+
+    def tell(self, what: str) -> None:
+        self.story.append(f"{trio.current_time():9.3f} {what}")
+
+    def new_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def another_step(self) -> bool:
+        self.steps -= 1
+        return self.steps >= 0
+
+    def ledger_doubts_other_mailboxes(self) -> None:
+        """A mailbox is being deleted: what is in it may go. Those that every account has are safe."""
+        for server in self.servers:
+            account = None if server.process is None else server.process.account
+            if account is not None:
+                self._doubt(account.state)
+
+    def _doubt(self, state: State) -> None:
+        for name, mailbox in state.names.items():
+            if name not in ("INBOX", "Archive"):
+                self.ledger.doubtful.add(state.tables[mailbox].uidvalidity)
+
+    # --- the schedule
+
+    async def run(self) -> None:
+        HERE.set(self.observer)
+        store = await self.stores.open(ACCOUNT, create=True)
+        for partition, rows in template().rows.items():
+            await store.append(partition, rows)
+        async with trio.open_nursery() as self.nursery:
+            for server in self.servers:
+                await server.start(self.nursery)
+            async with trio.open_nursery() as senders:
+                for sender in self.senders:
+                    senders.start_soon(sender.live)
+                async with trio.open_nursery() as others:
+                    for program in self.programs:
+                        others.start_soon(program.live)
+                    others.start_soon(self.nemesis.live)
+                await self.nemesis.stop()
+            await self.finale()
+            self.nursery.cancel_scope.cancel()
+
+    async def finale(self) -> None:
+        """Nothing goes wrong any more."""
+        accounts = []
+        for server in self.servers:
+            assert server.process is not None
+            login = await server.process.accounts.login(ACCOUNT, Secret(PASSWORD), None)
+            accounts.append((login.account, server))
+        await self.quiet([account for account, _ in accounts])
+        fresh = await Account.open(await self.stores.open(ACCOUNT), ACCOUNT, template().keyring)
+        truth = self.contents(fresh)
+        for account, server in accounts:
+            assert self.contents(account) == truth, f"{server.name} differs from who opens the account anew"
+        found = await audit(fresh)
+        assert not found, f"the audit finds {found}"
+        letters, _ = await fresh.store.read(incoming.PARTITION)
+        assert not letters, f"{len(letters)} letters wait for ever"
+        for program in self.programs:
+            await self.last_synchronization(program, truth)
+        self.check_copies(truth, fresh)
+        assert self.contents(accounts[0][0]) == self.contents(fresh) == truth, "there was no peace"
+
+    async def quiet(self, accounts: list[Account]) -> None:
+        """Until nobody has anything to say."""
+        store = await self.stores.open(ACCOUNT)
+        before: list[Row] | None = None
+        for _ in range(ROUNDS):
+            for account in accounts:
+                await account.refresh()
+                await account.drain.all_waiting()
+            rows = [row for p in (PARTITION, incoming.PARTITION) for row in (await store.read(p))[0]]
+            if rows == before:
+                return
+            before = rows
+        raise AssertionError("there is no peace")
+
+    def contents(self, account: Account) -> dict[str, dict[int, tuple[int, frozenset[str]]]]:
+        """What is in the mailboxes: name -> UID -> message, flags."""
+        found = {}
+        for name, mailbox in account.state.names.items():
+            table = account.state.tables[mailbox]
+            flags = [frozenset(account.flags_of(number)) for number in table.flags]
+            found[name] = dict(zip(table.uids, zip(table.ids, flags, strict=True), strict=True))
+        return found
+
+    async def last_synchronization(self, program: Program, truth) -> None:
+        random, names = self.random, {"INBOX", "Archive", *program.boxes} & truth.keys()
+        if program is self.programs[0]:
+            names = truth.keys()
+        for name in sorted(names):
+            if program.belief is None or random.random() < 0.3:
+                await program.hang_up()
+                await program.connect(random.choice(self.servers).process)
+            assert await program.open(name), f"{name} does not open"
+            known = {
+                uid: (mail.message, mail.flags) for uid, mail in program.picture(program.boxes[name]).items()
+            }
+            assert known == truth[name], f"{program} knows {known} of {name}, which has {truth[name]}"
+        await program.hang_up()
+
+    def check_copies(self, truth, account: Account) -> None:
+        messages = [message for box in truth.values() for message, _ in box.values()]
+        assert len(messages) == len(set(messages)), "a message is in two mailboxes"
+        numbers = self.ledger.numbers_of_messages()
+        self.ledger.check_letters(Counter(numbers[m] for m in messages if m in numbers))
+
+
+RATES: tuple[dict[str, float], ...] = (
+    {"latency": 0.1, "refused": 0.02, "lost": 0.03, "limbo": 0.05, "again": 0.05},
+    {"latency": 0.02, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "again": 0.0},
+    {"latency": 0.3, "refused": 0.01, "lost": 0.05, "limbo": 0.15, "again": 0.05},
+)
+"""What goes wrong on the way to the store."""
+
+
+def run(seed: int) -> Outcome:
+    """One schedule. Raises Broken."""
+    template()
+    random = Random(seed)
+    constants = {"FOLD_ENTRIES": random.choice([4, 12, 256]), "SEGMENT": random.choice([4, 1000])}
+    world: World
+    with seeded(seed, **constants) as complaints:
+        world = trio.run(_run, seed, complaints, clock=trio.testing.MockClock(autojump_threshold=0))
+    return Outcome(world.story, world.commands, world.ledger.checked, world.ledger.facts)
+
+
+async def _run(seed: int, complaints: Complaints) -> World:
+    world = World(seed)
+    why: BaseException | None = None
+    try:
+        with trio.fail_after(LONGEST):
+            await world.run()
+    except Exception as error:
+        why = error
+    while isinstance(why, BaseExceptionGroup):
+        why = why.exceptions[0]
+    if why is None and not complaints.lines:
+        return world
+    text = "".join(complaints.lines[:1])
+    if why is not None:
+        [*_, (_, line, where, _)] = traceback.extract_tb(why.__traceback__)
+        text = f"{type(why).__name__}: {why} (in {where}, line {line})"
+    raise Broken(seed, text, [*world.story, *complaints.lines, text]) from why
+
+
+def collect() -> None:
+    """What schedules have left behind: they run without the garbage collector."""
+    gc.collect()
