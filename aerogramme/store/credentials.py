@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aerogramme.errors import BadConfiguration, Unavailable
 
 if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
     from aerogramme.store.place import Place
 
 # botocore fetches new ones ten minutes before the old expire, so what it gave is good for this long.
@@ -68,7 +70,7 @@ class Credentials:
         with self._lock:
             return self._opened().get_config_variable("region") or _DEFAULT_REGION
 
-    def for_obstore(self) -> dict[str, object]:
+    def for_obstore(self) -> "S3Credential":
         """The keys, as obstore asks for them."""
         keys = self.keys()
         return {

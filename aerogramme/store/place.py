@@ -12,6 +12,7 @@ AWS configuration), `style` (path or virtual), `ca` (a PEM file that certificate
 """
 
 import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,6 +56,22 @@ class Place:
     path_style: bool = True
     ca: Path | None = None
     verify: bool = True
+
+    def tls(self) -> ssl.SSLContext:
+        """How connections to it are secured. `BadConfiguration` if the file of authorities cannot be read."""
+        context = ssl.create_default_context()
+        if self.ca is not None:
+            try:
+                context.load_verify_locations(self.ca)
+            except OSError as error:  # ssl.SSLError is one
+                raise BadConfiguration(
+                    f"The certificates in {self.ca} cannot be read: {error.strerror}",
+                    hint="ca= in the store's address names a PEM file",
+                ) from None
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     @staticmethod
     def parse(text: str | Path) -> "Place":

@@ -17,10 +17,16 @@ from aerogramme.errors import NotStored, Unavailable
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Somebody waits for a read. A write is worth more patience, but an entry must not come late by much
-# (port.LATE), and the person who sends a mail waits for it as well.
+# How long things are tried again. Somebody waits for a read. A write is worth more patience, but whoever
+# sends a mail waits for it as well, and an entry may take a minute, with the last try (port.LATE).
 READ_SECONDS = 10.0
 WRITE_SECONDS = 30.0
+
+# How long one try waits for a connection, and then for an answer, or for more of it. Libraries count the time
+# that a request is being sent as waiting for its answer: a write of some megabytes needs it.
+CONNECT_SECONDS = 5.0
+READ_TRY_SECONDS = 10.0
+WRITE_TRY_SECONDS = 30.0
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
@@ -40,22 +46,20 @@ class Passing(Exception):
 async def persist(work: Callable[[], Awaitable[T]], seconds: float, chance: Random = _chance) -> T:
     """What `work` returns, tried again for `seconds` while it raises `Passing`; then `Unavailable`.
 
-    Between two tries there is a random part of a pause that doubles each time. A try that is under way when
-    the time is over is cancelled, and counts as one that may have happened, as every call that fails.
+    Between two tries there is a random part of a pause that doubles each time. A try that has begun in time
+    is not cut off, however long a large object takes: it must end by itself when nothing moves
+    (READ_TRY_SECONDS, WRITE_TRY_SECONDS), with `Passing`.
     """
     deadline = trio.current_time() + seconds
     pause = FIRST_PAUSE
-    last = "no answer"
     while True:
-        with trio.move_on_at(deadline):
-            try:
-                return await work()
-            except Passing as fault:
-                last = str(fault)
-        wait = chance.uniform(0, pause)
-        if trio.current_time() + wait >= deadline:
-            raise Unavailable(hint=f"{last}, for {seconds:g} seconds")
-        log.debug("again in %.2f s: %s", wait, last)
+        try:
+            return await work()
+        except Passing as fault:
+            wait = chance.uniform(0, pause)
+            if trio.current_time() + wait >= deadline:
+                raise Unavailable(hint=f"{fault}, for {seconds:g} seconds") from None
+            log.debug("again in %.2f s: %s", wait, fault)
         await trio.sleep(wait)
         pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -66,11 +66,21 @@ async def test_it_ends_at_the_deadline_and_says_what_was_wrong(autojump_clock: M
     assert "503" in given_up.value.hint
 
 
-async def test_a_try_that_hangs_ends_at_the_deadline(autojump_clock: MockClock) -> None:
+async def test_a_try_that_has_begun_in_time_is_the_last_but_not_cut_off(autojump_clock: MockClock) -> None:
+    async def long() -> str:
+        await trio.sleep(100)
+        return "a large object"
+
+    assert await persist(long, 10) == "a large object"
+
+    async def too_long() -> None:
+        await trio.sleep(11)
+        raise Passing("nothing moves")
+
     begun = trio.current_time()
     with pytest.raises(Unavailable):
-        await persist(trio.sleep_forever, 10)
-    assert trio.current_time() - begun == pytest.approx(10)
+        await persist(too_long, 10)
+    assert trio.current_time() - begun == pytest.approx(11)
 
 
 @pytest.mark.parametrize("error", [NotStored(), Unavailable(), ValueError("a fault of ours")])
