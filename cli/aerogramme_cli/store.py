@@ -1,8 +1,9 @@
 """`aerogramme store`: look after the places where accounts are kept, and move accounts between them."""
 
 import re
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +12,13 @@ import typer
 
 from aerogramme.errors import Damaged, NoSuchUser, Unavailable
 from aerogramme_cli import common
-from aerogramme_cli.common import ConfigOption, DataOption
+from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from aerogramme.store import Stores
+    from aerogramme.store.check_steps import Step
     from aerogramme.store.copying import Report
 
 app = typer.Typer(
@@ -27,6 +31,70 @@ NAMES_SHOWN = 10  # of objects that are missing; who needs all of them asks agai
 @app.callback()
 def store() -> None:
     """Check a store, copy accounts to another."""
+
+
+@app.command("check")
+def check(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    where: StoreOption = None,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the bucket, or the folder, when it is missing.")
+    ] = False,
+) -> None:
+    """Look whether a store is fit for use, step by step, and say what to do if it is not.
+
+    What is tried is removed again: an object, rows, an account. The first step that fails ends the check. The
+    exit code tells the kind of fault: 75 try again later, 77 not allowed, 78 to be set up otherwise.
+
+    \b
+    Examples:
+      aerogramme store check --data ./mail
+      aerogramme store check --config /etc/aerogramme/aerogramme.toml
+      aerogramme store check --store 'garage:http://127.0.0.1:3900/mail?k2v=http://127.0.0.1:3904'
+      aerogramme store check --store 's3:https://s3.example.org/mail?region=eu-1' --create
+    """
+    from rich.console import Console
+
+    from aerogramme.store.check import check_store
+
+    if where is None or data is not None or config is not None:
+        where = common.settings(config, data, where).store
+    console, exit_code = Console(highlight=False), 0
+    # Whoever is told to end shall remove what was tried, as at Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
+    try:
+        with closing(check_store(where, create=create)) as steps:
+            for step in steps:
+                _print_step(console, step)
+                exit_code = exit_code or step.exit_code
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was tried has been removed", err=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit(exit_code)
+
+
+def _print_step(console: "Console", step: "Step") -> None:
+    """One line, and what to do about it in lines below."""
+    from rich.text import Text
+
+    mark, style = _MARKS[step.outcome.value]
+    line = Text(f"{mark} ", style=style).append(step.title, style="bold" if step.exit_code else "default")
+    line.append(f": {step.text}" if step.text else "", style="default")
+    console.print(line, soft_wrap=True)
+    for more in (step.hint, step.note):
+        if more:
+            console.print(
+                Text(f"    {more}", style="dim" if more is step.note else "default"), soft_wrap=True
+            )
+
+
+_MARKS = {
+    "done": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "failed": ("✗", "red"),
+    "not tried": ("·", "dim"),
+}
 
 
 @app.command("copy")
