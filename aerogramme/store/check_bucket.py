@@ -128,6 +128,8 @@ class BucketCheck:
     def _clocks(self) -> Found:
         if self._skew is None:
             return Found("the answer bears no date", "compare the two clocks yourself")
+        if abs(self._skew) < 1:  # the store tells whole seconds
+            return Found("they differ by less than a second")
         text = f"the store's is {abs(self._skew):.0f} s {'ahead' if self._skew > 0 else 'behind'}"
         hint = "let both be set by NTP (chrony, systemd-timesyncd); `timedatectl` shows which is not"
         if abs(self._skew) > SKEW_SECONDS:

@@ -281,7 +281,8 @@ def test_a_bucket_that_anybody_may_list(s3: FakeS3) -> None:
 @pytest.mark.parametrize(
     ("ahead", "outcome", "said"),
     [
-        (0, DONE, "0 s"),
+        (0, DONE, "differ by"),
+        (10, DONE, "10 s ahead"),
         (60, WARNING, "ahead"),
         (-60, WARNING, "behind"),
         (400, FAILED, "ahead"),
