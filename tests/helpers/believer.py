@@ -28,7 +28,7 @@ class Believer:
     found: list[int] = field(default_factory=list)  # by the last SEARCH
     command: bytes = b""  # the command under way, without its tag
     vanished: list[int] = field(default_factory=list)  # by VANISHED (EARLIER)
-    told: set[int] = field(default_factory=set)  # sequence numbers whose flags came during this command
+    told: list[Message] = field(default_factory=list)  # those whose flags came during this command
 
     async def begin(self, command: bytes) -> None:
         assert not self.command
@@ -124,7 +124,7 @@ class Believer:
         self.modseq = max(self.modseq, response.data.get(b"MODSEQ", 0))
         if b"FLAGS" in response.data:
             message.flags = frozenset(response.data[b"FLAGS"]) - {RECENT}
-            self.told.add(response.number)
+            self.told.append(message)
 
     def _code(self, code: bytes) -> None:
         if found := re.fullmatch(rb"HIGHESTMODSEQ (\d+)", code):
@@ -143,7 +143,7 @@ class Believer:
         wanted, flags = set(_numbers(found[2])), frozenset(found[4].split())
         for seq, message in enumerate(self.messages, 1):
             named = (message.uid if found[1] else seq) in wanted
-            if named and seq not in self.told and message.flags is not None:
+            if named and message.flags is not None and not any(message is told for told in self.told):
                 if found[3] == b"+":
                     message.flags |= flags
                 elif found[3] == b"-":

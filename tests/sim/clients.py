@@ -1,6 +1,7 @@
 """Mail programs: what they know is what servers have told them, and they go from one server to another."""
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -173,15 +174,32 @@ class Program:
             await self.ask_from_uidnext(known)
         self.selected, self.read = name, since
         self.absorb()
-        belief.compared = belief.modseq if self.kind != "plain" and known is not None else 0
-        what = b"FLAGS " + HEADER if self.kind == "plain" else b"FLAGS MODSEQ " + HEADER
-        response = await self.do(b"UID FETCH 1:* (" + what + b")")
-        belief.compared = 0
-        if response.kind != "OK":
+        if not await self.compare(known):
             return False
         if belief.complete and not self.unnumbered():
             self.world.ledger.check(box.validity, since, self.picture(box))
         return True
+
+    async def compare(self, known: Box | None) -> bool:
+        """The whole of the open mailbox: where it is not what is `known`, that will be told yet."""
+        belief, modseq = self.belief, self.kind != "plain"
+        assert belief is not None
+        if modseq and known is not None:
+            belief.told_again = partial(self.told_again, known.validity, belief.modseq)
+            belief.compared = belief.modseq
+        what = b"FLAGS MODSEQ " if modseq else b"FLAGS "
+        response = await self.do(b"UID FETCH 1:* (" + what + HEADER + b")")
+        belief.compared = 0
+        return response.kind == "OK"
+
+    def told_again(self, validity: int, modseq: int, uid: int) -> bool:
+        """FETCH has the flags as they are, before the rules have been kept. What they ask for is said by now,
+        or is being said: then the client is told once more."""
+        table = self.table(validity)
+        if table is None or self.process is None or self.process.account is None:
+            return True
+        row = table.row_of_uid(uid)
+        return row is None or table.modseqs[row] > modseq or not self.process.account.journal.settled
 
     async def ask_what_changed(self, known: Box) -> None:
         """CONDSTORE: the UIDs that are there, then what has a MODSEQ above the one remembered."""
@@ -229,7 +247,21 @@ class Program:
         return sorted(random.sample(known, min(len(known), random.choice([1, 1, 2, 3]))))
 
     async def look_around(self) -> None:
-        await self.do(b"NOOP")
+        """All that was told while the mailbox is open makes the mailbox."""
+        belief, box = self.belief, self.boxes[self.selected]
+        assert belief is not None
+        if (await self.do(b"NOOP")).kind == "OK" and belief.complete and self.kind != "plain":
+            await self.compare(box)
+
+    async def read_mail(self) -> None:
+        """A mail is what was sent, with a head from the server that took it in."""
+        belief, box = self.belief, self.boxes[self.selected]
+        uids = [uid for uid in self.some() if uid in box.numbers]
+        if uids and belief is not None:
+            belief.bodies.clear()
+            await self.do(b"UID FETCH %b (BODY.PEEK[])" % _set(uids))
+            for uid, body in belief.bodies.items():
+                assert body.endswith(mail(box.numbers[uid])), f"UID {uid} has the body {body!r}"
 
     async def another_mailbox(self) -> None:
         await self.open(self.world.random.choice(NAMES))
@@ -386,7 +418,8 @@ class Program:
 
 
 ACTIONS = {
-    Program.look_around: 10,
+    Program.look_around: 8,
+    Program.read_mail: 4,
     Program.another_mailbox: 14,
     Program.another_server: 8,
     Program.break_off: 3,

@@ -1,7 +1,8 @@
 """Servers that share an account, each on a machine with its own clock and way to the store; crashes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,7 @@ from aerogramme.imap.server import Server as ImapServer
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts, LetterBoxes
-from aerogramme.store.faults import Crash, Faults
+from aerogramme.store.faults import Crash, Faults, Step
 from aerogramme.store.memory import MemoryStores
 from aerogramme.users.directory import AddressBook, User
 from tests.sim.chance import HERE, Machine
@@ -44,10 +45,20 @@ class Link(Faults):
         self.writing = 0  # calls under way
         links.append(self)
 
-    async def write(self, steps):
+    async def write(self, steps: Sequence[Step]) -> None:
+        done = 0
+
+        def counted(step: Step) -> object:
+            nonlocal done
+            done += 1
+            return step()
+
         self.writing += 1
         try:
-            await super().write(steps)
+            await super().write([partial(counted, step) for step in steps])
+        except trio.Cancelled:  # killed, say: what is on the wire still arrives, or does not
+            self._waiting.append(steps[done:])
+            raise
         finally:
             self.writing -= 1
 

@@ -92,7 +92,7 @@ class World:
         self.story: list[str] = []
         self.ledger = Ledger(trio.current_time)
         self.observer = Machine("observer")
-        self.stores = MemoryStores(object_costs_request=random.random() < 0.3)
+        self.stores = MemoryStores(serial=random.random() < 0.1, object_costs_request=random.random() < 0.3)
         self.links: list[Link] = []
         self.rates = random.choice(RATES)
         count = random.choice([2, 2, 3])
@@ -100,7 +100,7 @@ class World:
             Server(f"s{n}", random.choice([0, random.uniform(-120, 120)]), self.link, self.stores)
             for n in range(1, count + 1)
         ]
-        self.pace = random.choice([0.1, 0.5, 2.0])  # the longest pause between two steps of somebody
+        self.pace = random.choice([0.05, 0.2, 1.0])  # the longest pause between two steps of somebody
         self.programs = [
             Program(self, f"p{n % 2}", f"c{n}", random.choice(KINDS)) for n in range(random.choice([2, 3, 3]))
         ]
