@@ -1,0 +1,185 @@
+"""Garage, the real thing, in processes of its own: one node, or three on three addresses of this machine."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from aerogramme.store.retry import Passing, persist
+
+BUILT = Path("~/.cache/aerogramme/garage-2.3.0/bin/garage").expanduser()  # by .ci/build-garage
+BUCKET = "mail"
+PATIENCE = 60.0  # seconds until it does what it was asked; it takes one or two
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxies the machine has
+
+
+def program() -> str | None:
+    """The garage to run, if there is one: $GARAGE, that in the PATH, or the one built here."""
+    return os.environ.get("GARAGE") or shutil.which("garage") or (str(BUILT) if BUILT.exists() else None)
+
+
+class Node:
+    """One node. It is there again with all its data after `kill` and `start`."""
+
+    def __init__(self, garage: str, folder: Path, host: str, *, copies: int, secret: str) -> None:
+        folder.mkdir(mode=0o700)
+        self._command = [garage, "-c", str(folder / "garage.toml"), "server"]
+        self._output = folder / "output"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._token = secrets.token_hex(16)
+        rpc, s3, k2v, admin = _free_ports(host, 4)
+        self.rpc, self.s3, self.k2v = f"{host}:{rpc}", f"{host}:{s3}", f"{host}:{k2v}"
+        self._admin = f"http://{host}:{admin}"
+        (folder / "garage.toml").write_text(f"""
+metadata_dir = "{folder}/meta"
+data_dir = "{folder}/data"
+db_engine = "sqlite"
+replication_factor = {copies}
+consistency_mode = "consistent"
+rpc_secret = "{secret}"
+rpc_bind_addr = "{self.rpc}"
+rpc_public_addr = "{self.rpc}"
+[s3_api]
+s3_region = "garage"
+api_bind_addr = "{self.s3}"
+[k2v_api]
+api_bind_addr = "{self.k2v}"
+[admin]
+api_bind_addr = "{host}:{admin}"
+admin_token = "{self._token}"
+""")
+        (folder / "garage.toml").chmod(0o600)
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        environment = {**os.environ, "RUST_LOG": "garage=info"}
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=environment)
+        self.until(lambda: self.ask("GetClusterStatus"))
+
+    def kill(self) -> None:
+        """SIGKILL: it has no time for anything."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self, frozen: bool) -> None:
+        """It keeps its connections and does not answer; and goes on."""
+        assert self._process is not None
+        self._process.send_signal(19 if frozen else 18)  # SIGSTOP, SIGCONT
+
+    def ask(self, operation: str, body: object = None, query: str = "") -> Any:
+        """What the admin API answers. `Passing` while it does not, or has a fault."""
+        if self._process is None or self._process.poll() is not None:
+            raise AssertionError(f"garage has ended: {self._output.read_text()[-2000:]}")
+        request = urllib.request.Request(
+            f"{self._admin}/v2/{operation}{query}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self._token}"},
+        )
+        try:
+            with OPENER.open(request, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise Passing(f"{operation}: {error.code} {error.read().decode()}") from None
+        except OSError as error:
+            raise Passing(f"{operation}: {error}") from None
+
+    def until(self, done: Callable[[], Any]) -> Any:
+        """What `done` returns, asked again while it raises `Passing`. To be called in a thread."""
+        return trio.run(persist, partial(trio.to_thread.run_sync, done), PATIENCE)
+
+    def wait_for_all(self, nodes: int) -> None:
+        """Until it has connections to all nodes of the cluster."""
+
+        def connected() -> None:
+            health = self.ask("GetClusterHealth")
+            if (health["status"], health["storageNodesUp"]) != ("healthy", nodes):
+                raise Passing(f"{health}")
+
+        self.until(connected)
+
+
+class Garage:
+    """A cluster, with a key and a bucket. `environment`: what clients need besides the address."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": f"GK{secrets.token_hex(12)}",
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(32),
+        }
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        first, *others = self.nodes
+        ids = [node.ask("GetNodeInfo", query="?node=self")["success"].popitem()[0] for node in self.nodes]
+        if others:
+            peers = [f"{each}@{node.rpc}" for each, node in zip(ids[1:], others, strict=True)]
+            first.until(lambda: _connect(first, peers))
+        roles = [{"id": each, "zone": f"z{n}", "capacity": 1 << 30, "tags": []} for n, each in enumerate(ids)]
+        first.ask("UpdateClusterLayout", {"roles": roles})
+        first.ask("ApplyClusterLayout", {"version": 1})
+        for node in self.nodes:
+            node.wait_for_all(len(self.nodes))
+        key, secret = self.environment.values()
+        first.until(
+            lambda: first.ask("ImportKey", {"accessKeyId": key, "secretAccessKey": secret, "name": "t"})
+        )
+        bucket = first.ask("CreateBucket", {"globalAlias": BUCKET})["id"]
+        rights = {"read": True, "write": True, "owner": True}
+        first.ask("AllowBucketKey", {"bucketId": bucket, "accessKeyId": key, "permissions": rights})
+
+    def store(self, prefix: str = "", node: int = 0) -> str:
+        """A place, as `--store` takes it, by way of one of the nodes."""
+        at = self.nodes[node]
+        return f"garage:http://{at.s3}/{BUCKET}/{prefix}?k2v=http://{at.k2v}"
+
+    def s3(self, prefix: str = "") -> str:
+        """The same bucket as any S3."""
+        return f"s3:http://{self.nodes[0].s3}/{BUCKET}/{prefix}?region=garage"
+
+
+@contextmanager
+def garage(copies: int = 1) -> Iterator[Garage]:
+    """Runs as many nodes as there are to be copies of everything, in a folder that goes with them."""
+    found = program()
+    assert found is not None, "there is no garage: make test-garage builds it"
+    with tempfile.TemporaryDirectory(prefix="garage-") as name, ExitStack() as stack:
+        secret = secrets.token_hex(32)
+        hosts = [f"127.0.0.{n}" for n in range(1, copies + 1)]
+        nodes = [Node(found, Path(name) / host, host, copies=copies, secret=secret) for host in hosts]
+        for node in nodes:
+            stack.callback(node.kill)
+        cluster = Garage(nodes)
+        cluster.start()
+        yield cluster
+
+
+def _connect(node: Node, peers: list[str]) -> None:
+    for answer in node.ask("ConnectClusterNodes", peers):
+        if not answer["success"]:
+            raise Passing(answer["error"])
+
+
+def _free_ports(host: str, count: int) -> list[int]:
+    """Ports of an address of this machine that nobody listens on, at this moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((host, 0))
+        return [each.getsockname()[1] for each in sockets]
