@@ -24,19 +24,28 @@ def aerogramme(*args: str, stdin: str | bytes = "", check: bool = True) -> subpr
     return done
 
 
-def create_account(data: Path, address: str = ADDRESS, password: str = PASSWORD) -> None:
-    aerogramme("account", "create", address, "--data", str(data), "--password-stdin", stdin=password + "\n")
+def create_account(
+    data: Path, address: str = ADDRESS, password: str = PASSWORD, *, store: str | None = None
+) -> None:
+    where = ["--data", str(data), *(["--store", store] if store else [])]
+    aerogramme("account", "create", address, *where, "--password-stdin", stdin=password + "\n")
 
 
 class Server:
-    """`aerogramme serve` on free ports. Its log is the file `log`."""
+    """`aerogramme serve` on free ports. Its log is the file `log`.
 
-    def __init__(self, data: Path, *, log_level: str = "info") -> None:
-        self.data, self.log = data, data.parent / f"{data.name}-server.log"
-        config = data.parent / f"{data.name}.toml"
+    Servers of one data folder have different names, and each a cache of its own, as if they were far apart.
+    """
+
+    def __init__(
+        self, data: Path, *, store: str | None = None, name: str = "server", log_level: str = "info"
+    ) -> None:
+        self.data, self.log = data, data.parent / f"{data.name}-{name}.log"
+        config = data.parent / f"{data.name}-{name}.toml"
         config.write_text(
             f'data = "{data}"\nlog_level = "{log_level}"\n'
-            '[imap]\nlisten = ["127.0.0.1:0"]\n[lmtp]\nlisten = ["127.0.0.1:0"]\n'
+            + (f'[store]\nurl = "{store}"\ncache = "{data}/cache-{name}"\n' if store else "")
+            + '[imap]\nlisten = ["127.0.0.1:0"]\n[lmtp]\nlisten = ["127.0.0.1:0"]\n'
         )
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -85,8 +94,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(data: Path, *, log_level: str = "info") -> Iterator[Server]:
-    server = Server(data, log_level=log_level)
+def serving(
+    data: Path, *, store: str | None = None, name: str = "server", log_level: str = "info"
+) -> Iterator[Server]:
+    server = Server(data, store=store, name=name, log_level=log_level)
     try:
         yield server
     finally:
