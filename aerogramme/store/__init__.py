@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aerogramme.errors import BadConfiguration
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.place import Place
@@ -24,6 +23,7 @@ __all__ = [
     "Faults",
     "MemoryStores",
     "Part",
+    "Place",
     "Row",
     "SqliteStores",
     "Store",
@@ -32,19 +32,21 @@ __all__ = [
 ]
 
 
-def open_stores(
-    where: str | Path | Place,
-    *,
-    cache: "Cache | None" = None,  # noqa: ARG001 - until one is far
-) -> Stores:
-    """The stores at a place (place.py says how to write one). `cache` is for those that are not on this
-    machine.
+def open_stores(where: str | Path | Place, *, cache: "Cache | None" = None) -> Stores:
+    """The stores at a place (place.py says how it is written). `cache` is for those far from this machine.
 
-    Nothing is touched yet. `BadConfiguration` for a place that makes no sense.
+    Nothing is touched yet. `BadConfiguration` for what is no place.
     """
     place = where if isinstance(where, Place) else Place.parse(where)
     if place.folder is not None:
         return SqliteStores(place.folder)
     if place.kind == "memory":
         return MemoryStores()
-    raise BadConfiguration(f"There is no {place.kind} store yet", hint="use sqlite:FOLDER, or a path")
+    from aerogramme.store.s3 import S3Stores
+
+    far: Stores = S3Stores(place)
+    if cache is None:
+        return far
+    from aerogramme.store.cache import CachedStores
+
+    return CachedStores(far, cache)

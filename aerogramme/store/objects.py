@@ -112,22 +112,25 @@ class Objects:
         """
         import obstore
 
-        # obstore asks for what is below a folder; what is before the prefix in there is skipped as `after` is
+        # obstore asks for what is below a folder; what is before the prefix in there is skipped, as `after`.
+        # The store is told to begin just before a name, not at it: where that name is a folder to SeaweedFS,
+        # it would skip all that is in there.
         folder = self._prefix + prefix[: prefix.rfind("/") + 1]
-        skip = max(self._prefix + after, _before(self._prefix + prefix, folder))
+        begin = self._prefix + max(prefix, after)
+        last = ""
 
-        def ask(client: "S3Store", skip: str) -> list[str]:
-            offset = skip if skip > folder else None
+        def ask(client: "S3Store", begin: str) -> list[str]:
+            offset = before(begin) if begin > folder else None
             found = next(obstore.list(client, folder, offset=offset, chunk_size=PAGE), ())
-            return [each["path"] for each in found]
+            return [each["path"][len(self._prefix) :] for each in found]
 
         while True:
-            keys = await self._bucket.read(partial(ask, skip=skip))
-            names = [key[len(self._prefix) :] for key in keys]
-            yield [name for name in names if name.startswith(prefix) and name > after]
-            if len(keys) < PAGE or names[-1] > prefix + "\x7f":
+            names = await self._bucket.read(partial(ask, begin=begin))
+            yield [name for name in names if name.startswith(prefix) and name > after and name != last]
+            if len(names) < PAGE or names[-1] > prefix + "\x7f":
                 return
-            skip = keys[-1]
+            last = names[-1]
+            begin = self._prefix + last
 
     # Last in its class, because from here on `list` is not the builtin.
     async def list(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
@@ -166,9 +169,12 @@ class Objects:
         return b""
 
 
-def _before(key: str, folder: str) -> str:
-    """A key below the folder that no key with this beginning is below. Only what is not the folder whole."""
-    return key[:-1] + chr(ord(key[-1]) - 1) + "~" if len(key) > len(folder) else folder
+def before(key: str) -> str:
+    """A key below this one, with none between the two but such as nobody has."""
+    lower = chr(ord(key[-1]) - 1)
+    if lower == "/":  # nothing has an empty part between slashes, so this is as good
+        lower = "."
+    return key[:-1] + lower + "~"
 
 
 async def _parts(body: Body) -> AsyncGenerator[bytes]:

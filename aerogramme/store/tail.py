@@ -21,6 +21,13 @@ class Seen:
     floor: str = ""
     keys: frozenset[str] = field(default=frozenset())
 
+    @staticmethod
+    def before(after: str) -> "Seen":
+        """Where to begin for those who have no cursor and want what is above `after`: what is above its floor
+        must be listed too, so that later it is known for old.
+        """
+        return Seen(_floor(after))
+
     def new(self, listed: Iterable[str]) -> list[str]:
         """The keys that were not had yet, sorted."""
         return sorted(key for key in listed if key > self.floor and key not in self.keys)

@@ -1,17 +1,19 @@
 """The kinds of stores that the contract is checked on."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from aerogramme.store import MemoryStores, SqliteStores, Store, Stores
+from aerogramme.store import MemoryStores, Store, Stores, open_stores
 from aerogramme.store.cache import Cache, CachedStores
+from tests.helpers.seaweed import Seaweed, seaweed
 
 ACCOUNT = "0123456789abcdef" * 2
 
 
-@pytest.fixture(params=["memory", "memory-serial", "sqlite", "cached"])
+@pytest.fixture(params=["memory", "memory-serial", "sqlite", "cached", "s3"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -22,11 +24,31 @@ def serialized(kind: str) -> bool:
     return kind in ("memory-serial", "sqlite")
 
 
+@pytest.fixture(scope="session")
+def server() -> Iterator[Seaweed]:
+    with seaweed() as server:
+        yield server
+
+
 @pytest.fixture
-async def stores(kind: str, tmp_path: Path) -> AsyncIterator[Stores]:
+def s3(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place in a bucket."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server.store(uuid4().hex)
+
+
+@pytest.fixture
+def place(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """An empty place for stores of a kind that has places."""
+    return str(request.getfixturevalue(kind)) if kind == "s3" else f"sqlite:{tmp_path}/accounts"
+
+
+@pytest.fixture
+async def stores(kind: str, place: str, tmp_path: Path) -> AsyncIterator[Stores]:
     stores: Stores
-    if kind == "sqlite":
-        stores = SqliteStores(tmp_path / "accounts")
+    if kind in ("sqlite", "s3"):
+        stores = open_stores(place)
     elif kind == "cached":
         stores = CachedStores(MemoryStores(), Cache(tmp_path / "cache", 64 << 20))
     else:
