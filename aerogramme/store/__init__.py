@@ -42,9 +42,15 @@ def open_stores(where: str | Path | Place, *, cache: "Cache | None" = None) -> S
         return SqliteStores(place.folder)
     if place.kind == "memory":
         return MemoryStores()
-    from aerogramme.store.s3 import S3Stores
+    far: Stores
+    if place.kind == "garage":
+        from aerogramme.store.garage import GarageStores
 
-    far: Stores = S3Stores(place)
+        far = GarageStores(place)
+    else:
+        from aerogramme.store.s3 import S3Stores
+
+        far = S3Stores(place)
     if cache is None:
         return far
     from aerogramme.store.cache import CachedStores

@@ -172,6 +172,8 @@ class Bucket:
         text = str(error)
         if (answered := status(error)) is not None:
             return judge(answered, _code(text))
+        if refused := re.search(r"DeleteObjects request failed .*\(code: (\w+)\)", text):
+            return judge(404 if refused[1] == "NoSuchKey" else 400, refused[1])
         if "Received redirect" in text:
             return judge(307)
         if "certificate" in text:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -93,7 +93,11 @@ class Objects:
         keys = [self._prefix + name for name in names]
         for at in range(0, len(keys), PAGE):
             page = keys[at : at + PAGE]
-            await self._bucket.write(lambda client, page=page: obstore.delete(client, page))  # type: ignore[misc]
+            try:
+                await self._bucket.write(partial(obstore.delete, paths=page))
+            except NotStored:
+                # So says Garage of those that are not there, and obstore has no word about the others.
+                await in_parallel(self._delete, page, AT_ONCE)
 
     async def has(self, name: str) -> bool:
         import obstore
@@ -144,6 +148,12 @@ class Objects:
                 if limit is not None and len(found) >= limit:
                     break
         return sorted(found)[:limit]
+
+    async def _delete(self, key: str) -> None:
+        import obstore
+
+        with suppress(NotStored):
+            await self._bucket.write(partial(obstore.delete, paths=key))
 
     async def _put(self, name: str, body: bytes) -> None:
         import obstore

@@ -149,10 +149,6 @@ class Garage:
         at = self.nodes[node]
         return f"garage:http://{at.s3}/{BUCKET}/{prefix}?k2v=http://{at.k2v}"
 
-    def s3(self, prefix: str = "") -> str:
-        """The same bucket as any S3."""
-        return f"s3:http://{self.nodes[0].s3}/{BUCKET}/{prefix}?region=garage"
-
 
 @contextmanager
 def garage(copies: int = 1) -> Iterator[Garage]:
