@@ -71,7 +71,7 @@ class Nemesis:
         self.world.tell(f"{server.name}: folds")
         here = HERE.set(server)
         try:
-            await account.journal.fold(force=True)
+            await account.fold(force=True)
         except (Unavailable, Crash) as error:
             self.world.tell(f"{server.name}: the fold failed: {type(error).__name__}")
         finally:
