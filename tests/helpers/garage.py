@@ -15,19 +15,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from aerogramme.store.retry import Passing, persist
 
-BUILT = Path("~/.cache/aerogramme/garage-2.3.0/bin/garage").expanduser()  # by .ci/build-garage
+BUILT = Path("~/.cache/aerogramme/garage-2.3.0/bin/garage").expanduser()
 BUCKET = "mail"
 PATIENCE = 60.0  # seconds until it does what it was asked; it takes one or two
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxies the machine has
 
 
 def program() -> str | None:
-    """The garage to run, if there is one: $GARAGE, that in the PATH, or the one built here."""
-    return os.environ.get("GARAGE") or shutil.which("garage") or (str(BUILT) if BUILT.exists() else None)
+    """The garage to run, if there is one: $GARAGE, that which .ci/build-garage has built, or that in the PATH."""
+    return os.environ.get("GARAGE") or (str(BUILT) if BUILT.exists() else shutil.which("garage"))
 
 
 class Node:
@@ -154,7 +155,8 @@ class Garage:
 def garage(copies: int = 1) -> Iterator[Garage]:
     """Runs as many nodes as there are to be copies of everything, in a folder that goes with them."""
     found = program()
-    assert found is not None, "there is no garage: make test-garage builds it"
+    if found is None:
+        pytest.skip("there is no garage: make test-garage builds it")
     with tempfile.TemporaryDirectory(prefix="garage-") as name, ExitStack() as stack:
         secret = secrets.token_hex(32)
         hosts = [f"127.0.0.{n}" for n in range(1, copies + 1)]
