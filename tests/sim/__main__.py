@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from tests.sim.many import workers
+from tests.sim.many import Result, workers
 from tests.sim.world import Broken, run
 
 
@@ -33,14 +33,14 @@ def main() -> int:
             print("it does not replay")
             return 2
         return 0 if held else 1
-    began = time.perf_counter()
+    began, result = time.perf_counter(), Result()
     with workers(given.jobs) as run_many:
-        result = run_many(range(given.start, given.start + given.count))
-    seconds = time.perf_counter() - began
-    for seed, why in sorted(result.broken.items()):
-        print(f"seed {seed}: {why}")
+        for part in run_many(range(given.start, given.start + given.count)):
+            for seed, why in sorted(part.broken.items()):
+                print(f"seed {seed}: {why}", flush=True)
+            result.add(part)
     print(
-        f"{given.count} schedules, {len(result.broken)} broken, in {seconds:.0f} s: "
+        f"{result.schedules} schedules, {len(result.broken)} broken, in {time.perf_counter() - began:.0f} s: "
         f"{result.commands} commands, {result.checks} mailboxes checked, {result.facts} facts acknowledged"
     )
     return 1 if result.broken else 0

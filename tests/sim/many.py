@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from tests.sim.world import Broken, collect, run
 
-COLLECT = 20  # schedules between two collections of garbage
+PART = 50  # schedules that a process gets at a time
+COLLECT = 25  # schedules between two collections of garbage
 
 
 @dataclass
@@ -47,19 +48,21 @@ def run_some(seeds: Iterable[int]) -> Result:
 
 
 @contextmanager
-def workers(jobs: int) -> Iterator[Callable[[range], Result]]:
-    """`run_some` on that many processors."""
+def workers(jobs: int) -> Iterator[Callable[[range], Iterator[Result]]]:
+    """`run_some` on that many processors: gives what parts of the schedules came to, as it comes."""
+
+    def parts(seeds: range) -> list[range]:
+        return [seeds[at : at + PART] for at in range(0, len(seeds), PART)]
+
     if jobs == 1:
-        yield run_some
+        yield lambda seeds: map(run_some, parts(seeds))
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield lambda seeds: pool.imap_unordered(run_some, parts(seeds))
 
-        def run_many(seeds: range) -> Result:
-            result = Result()
-            for some in pool.imap_unordered(
-                run_some, [seeds[at : at + 50] for at in range(0, len(seeds), 50)]
-            ):
-                result.add(some)
-            return result
 
-        yield run_many
+def added_up(results: Iterable[Result]) -> Result:
+    total = Result()
+    for result in results:
+        total.add(result)
+    return total

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.sim.many import Result, workers
+from tests.sim.many import Result, added_up, workers
 from tests.sim.rules import RULES, without
 from tests.sim.world import Broken, run
 
@@ -23,15 +23,15 @@ KNOWN = {"read": 18, "numbers": 56, "unknown": 118, "fold": 294}
 
 
 @pytest.fixture(scope="module")
-def run_many() -> Iterator[Callable[[range], Result]]:
+def run_many() -> Iterator[Callable[[range], Iterator[Result]]]:
     with workers(os.cpu_count() or 1) as run_many:
         yield run_many
 
 
 @pytest.mark.sim
 @pytest.mark.parametrize("start", range(0, SCHEDULES, PART))
-def test_schedules_hold(start: int, run_many: Callable[[range], Result]) -> None:
-    result = run_many(range(start, start + PART))
+def test_schedules_hold(start: int, run_many: Callable[[range], Iterator[Result]]) -> None:
+    result = added_up(run_many(range(start, start + PART)))
     assert result.schedules == PART
     if result.broken:
         with pytest.raises(Broken) as again:
