@@ -66,7 +66,7 @@ class Server:
 
     def imap(self, address: str = ADDRESS, password: str = PASSWORD) -> imaplib.IMAP4:
         """A connection that is logged in."""
-        client = imaplib.IMAP4("127.0.0.1", self.imap_port, timeout=60)
+        client = imaplib.IMAP4("127.0.0.1", self.imap_port, timeout=120)
         try:
             client.login(address, password)
         except BaseException:
@@ -75,7 +75,7 @@ class Server:
         return client
 
     def lmtp(self) -> smtplib.LMTP:
-        return smtplib.LMTP("127.0.0.1", self.lmtp_port, timeout=60)
+        return smtplib.LMTP("127.0.0.1", self.lmtp_port, timeout=120)
 
     def kill(self) -> None:
         """SIGKILL, and nothing else."""
