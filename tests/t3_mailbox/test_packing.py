@@ -1,6 +1,7 @@
 """Packs at work: what crashes and others leave, what a mailbox costs, what damage does."""
 
 import os
+from contextlib import contextmanager
 
 import pytest
 import trio
@@ -11,9 +12,11 @@ from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.bodies import BATCH_OCTETS
 from aerogramme.mailbox.contents import body_name, pack_name
 from aerogramme.mailbox.packs import LEAST, WASTE
+from aerogramme.store import open_stores
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Part
+from tests.helpers.garage import garage
 from tests.helpers.packed import (
     ID,
     Counted,
@@ -24,6 +27,7 @@ from tests.helpers.packed import (
     records_of,
     small_packs,
 )
+from tests.helpers.seaweed import seaweed
 from tests.t3_mailbox.conftest import World, put
 from tests.t3_mailbox.test_letters import send
 
@@ -337,3 +341,41 @@ async def test_a_segment_that_does_not_name_its_packs_is_found(world: World) -> 
     [index] = account.state.named_segments()
     object.__setattr__(account.state.segments[index], "packs", ())
     assert f"segment {index} does not name pack {pack.removeprefix('pack/')}" in await audit(account)
+
+
+# --- on real stores
+
+
+@contextmanager
+def running(kind):
+    """A place that can be opened, and what its clients need in the environment."""
+    with (seaweed if kind == "s3" else garage)() as server:
+        yield server.store("packs"), server.environment
+
+
+@pytest.mark.parametrize("kind", ["s3", pytest.param("garage", marks=pytest.mark.garage)])
+def test_a_mailbox_in_a_bucket_is_a_few_range_reads(kind, monkeypatch) -> None:
+    with running(kind) as (place, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        trio.run(in_a_bucket, place)
+
+
+async def in_a_bucket(place) -> None:
+    world = World()
+    world.stores = open_stores(place)
+    one = await world.open()
+    bodies = letters(0, 100, size=2000)
+    await put(one, "INBOX", *bodies)
+    await one.fold(force=True)
+    two = await world.open(stores=CountedStores(world.stores))
+    two.store.trips.clear()
+    assert await bodies_of(two) == bodies
+    assert [len(trip) for trip in two.store.trips] == [1, 1]  # the digests, the pack
+    [pack] = await one.store.list("pack/")
+    await one.store.delete([pack])
+    assert await bodies_of(await world.open()) == bodies
+    assert len(await world.audit()) == len(bodies)
+    for account in world.opened:
+        await account.aclose()
+    await world.stores.aclose()
