@@ -106,7 +106,7 @@ class GarageStore(BucketStore[_Account]):
         if patience.cancelled_caught:
             raise Unavailable(hint=f"the store took more than {APPEND_SECONDS:g} seconds for an append")
         await self._remove(delete)
-        return read
+        return None if read is None else Cursor(cast("Seen", read).having(row.key for row in rows))
 
     async def read(
         self, partition: str, cursor: Cursor | None = None, after: str = ""

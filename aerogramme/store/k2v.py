@@ -178,9 +178,10 @@ class K2V:
             found = answer.json()
         except ValueError:
             found = None
-        if answer.status_code != 200:
-            raise judge(answer.status_code, str(found.get("code", "")) if isinstance(found, dict) else "")
-        if not isinstance(found, dict | list):
+        status = answer.status_code
+        if status != 200 and (isinstance(found, dict) or status in (401, 403, 429) or status >= 500):
+            raise judge(status, str(found.get("code", "")) if isinstance(found, dict) else "")
+        if status != 200 or not isinstance(found, dict | list):  # Garage's errors are JSON, too
             raise Unavailable(hint=f"what answers at {self._endpoint} is not K2V: check k2v= in the address")
         return found
 

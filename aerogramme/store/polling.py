@@ -1,7 +1,7 @@
 """Watching a partition of K2V: one poll for all in this process who watch it.
 
-Nobody runs in the background. Whoever watches waits for their turn to poll, and when it comes may find that
-the answer is there already.
+Nobody runs in the background. One of those who watch polls, and the others wait for the answer; when that one
+leaves, another goes on.
 
 A poll tells of what a single node has: an item that is still being written, or whose writing has failed. A
 read need not show it. Such keys are in doubt until a read has given them, and whoever waits for nothing else
@@ -9,9 +9,11 @@ is sent to read again only after pauses that grow.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 import trio
 
+from aerogramme.errors import AerogrammeError
 from aerogramme.store.k2v import Item
 from aerogramme.store.tail import Seen
 
@@ -26,18 +28,27 @@ LONGEST_PAUSE = 32
 Ask = Callable[[str, str | None, int], Awaitable[tuple[list[Item], str] | None]]
 
 
+@dataclass(eq=False, slots=True)
+class _Round:
+    """One poll, for those who wait for its answer. `quiet`: its time was up, and nothing came."""
+
+    over: trio.Event = field(default_factory=trio.Event)
+    quiet: bool = False
+    error: AerogrammeError | None = None
+
+
 class Poll:
     """What is known of the keys of one partition of one account.
 
-    ask     (floor, marker, seconds): K2V.poll of the keys above the floor; their names as rows have them
+    ask     (floor, marker, seconds): K2V.poll for the keys above the floor; items have the keys of rows
     check   raises when nothing more can come
     """
 
     def __init__(self, ask: Ask, check: Callable[[], None]) -> None:
         self._ask, self._check = ask, check
-        self._turn = trio.Lock()
-        self._polling = trio.CancelScope()
-        self._floors: list[str] = []  # of all who watch
+        self._watching: list[Seen] = []
+        self._round: _Round | None = None  # the poll that runs
+        self._scope = trio.CancelScope()  # that of it
         self._floor = ""  # what is polled is above it
         self._marker: str | None = None
         self._keys: set[str] = set()  # that are there, as far as polled
@@ -47,26 +58,30 @@ class Poll:
     async def watch(self, seen: Seen) -> None:
         """Return once a read with this cursor may give something new. Raises Unavailable, and what `check`
         does."""
-        self._floors.append(seen.floor)
-        if seen.floor < self._floor:
-            self.interrupt()  # the poll that runs does not see all that this one waits for
+        self._watching.append(seen)
+        in_doubt = seen.new(self._keys) and not self._news(seen)
+        if seen.floor < self._floor or in_doubt:
+            self.interrupt()  # it sees too little for this one, or waits for too long
         try:
-            while True:
-                async with self._turn:
-                    self._check()
-                    news = set(seen.new(self._keys))
-                    if news - self._doubted:
-                        return
-                    if not news:
-                        await self._poll(POLL_SECONDS)
-                    elif await self._poll(self._pause):
-                        return
+            await trio.lowlevel.checkpoint()
+            while not self._news(seen):
+                self._check()
+                if self._round is None:
+                    polled = await self._poll()
+                else:
+                    polled = self._round
+                    await polled.over.wait()
+                if polled.error is not None:
+                    raise type(polled.error)(str(polled.error), hint=polled.error.hint)
+                if polled.quiet and seen.new(self._keys):
+                    return
         finally:
-            self._floors.remove(seen.floor)
+            self._watching.remove(seen)
+        self._check()
 
     def interrupt(self) -> None:
-        """Whoever polls looks again at what they wait for."""
-        self._polling.cancel()
+        """Those who wait look again at what they wait for."""
+        self._scope.cancel()
 
     def known(self) -> frozenset[str]:
         """The keys that polls have told of: to be taken before a read, for `not_given` after it."""
@@ -78,23 +93,36 @@ class Poll:
         self._pause = min(2 * self._pause, LONGEST_PAUSE) if again else FIRST_PAUSE
         self._doubted = keys
 
-    async def _poll(self, seconds: int) -> bool:
-        """One poll. Whether it was not interrupted."""
-        floor = min(self._floors)
-        if floor < self._floor or self._marker is None:
-            self._marker = None
-            self._keys.clear()
+    def _news(self, seen: Seen) -> bool:
+        """Whether there is something new that is not in doubt."""
+        return not self._doubted.issuperset(seen.new(self._keys))
+
+    async def _poll(self) -> _Round:
+        floor = min(seen.floor for seen in self._watching)
+        if floor < self._floor:
+            self._marker = None  # it knows nothing of what is below
         self._floor = floor
         self._keys = {key for key in self._keys if key > floor}
-        with trio.CancelScope() as self._polling:
-            answer = await self._ask(floor, self._marker, seconds)
-            if answer is not None:
-                items, self._marker = answer
-                for item in items:
-                    self._doubted.discard(item.key)
-                    if item.values and item.key > floor:
-                        self._keys.add(item.key)
-                    else:
-                        self._keys.discard(item.key)
-            return True
-        return False
+        doubt = any(seen.new(self._keys) for seen in self._watching)
+        polled = self._round = _Round()
+        try:
+            with trio.CancelScope() as self._scope:
+                answer = await self._ask(floor, self._marker, self._pause if doubt else POLL_SECONDS)
+                polled.quiet = answer is None
+                if answer is not None:
+                    items, self._marker = answer
+                    self._note(items)
+        except AerogrammeError as error:
+            polled.error = error
+        finally:
+            self._round = None
+            polled.over.set()
+        return polled
+
+    def _note(self, items: list[Item]) -> None:
+        for item in items:
+            self._doubted.discard(item.key)
+            if item.values:
+                self._keys.add(item.key)
+            else:
+                self._keys.discard(item.key)

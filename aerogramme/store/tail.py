@@ -32,6 +32,10 @@ class Seen:
         """The keys that were not had yet, sorted."""
         return sorted(key for key in listed if key > self.floor and key not in self.keys)
 
+    def having(self, keys: Iterable[str]) -> "Seen":
+        """The cursor once these were had as well, which the reader has written itself."""
+        return Seen(self.floor, self.keys.union(key for key in keys if key > self.floor))
+
     def after(self, listed: Collection[str]) -> "Seen":
         """The cursor once all that is listed now was had."""
         floor = max(self.floor, _floor(max(listed, default="")))

@@ -27,7 +27,7 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whateve
 
 
 def program() -> str | None:
-    """The garage to run, if there is one: $GARAGE, that which .ci/build-garage has built, or that in the PATH."""
+    """The garage to run, if there is one: $GARAGE, the one that .ci/build-garage made, or that in PATH."""
     return os.environ.get("GARAGE") or (str(BUILT) if BUILT.exists() else shutil.which("garage"))
 
 

@@ -20,6 +20,12 @@ def test_what_comes_late_is_new_wherever_it_sorts() -> None:
     assert seen.new([*listed, key(BASE + 1), late]) == [late, key(BASE + 1)]
 
 
+def test_what_the_reader_wrote_is_not_new_and_what_came_meanwhile_is() -> None:
+    seen = Seen().after([key(BASE)]).having([key(BASE + 9), key(BASE - LATE - 9)])
+    assert seen.keys == {key(BASE), key(BASE + 9)}
+    assert seen.new([key(BASE), key(BASE + 5), key(BASE + 9)]) == [key(BASE + 5)]
+
+
 def test_what_is_older_than_the_window_is_not_asked_for_again() -> None:
     seen = Seen().after([key(BASE)])
     assert seen.floor == f"{BASE - LATE:016x}"
