@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -179,6 +180,7 @@ class _Connection:
         sender = "" if envelope.sender is None else str(envelope.sender)
         source = source_clause(self._protocol.client, self._host)
         limit = self._config.max_message_size + ROOM_FOR_FIELDS
+        begins: list[Callable[[], Awaitable[None]]] = []
         for mailbox in envelope.recipients:
             delivery = _Delivery(self._directory.by_address(mailbox.plain), ident)
             self._deliveries.append(delivery)
@@ -191,18 +193,14 @@ class _Connection:
                 protocol="UTF8LMTP" if envelope.smtputf8 else "LMTP",  # RFC 6531 §4.3, RFC 3848
                 ident=ident,
             )
-            await delivery.begin(self._open_box, sender, str(mailbox), now, limit, head)
+            begins.append(partial(delivery.begin, self._open_box, sender, str(mailbox), now, limit, head))
+        await _all_at_once(begins)
 
     async def _send(self) -> list[Reply]:
         """Sends the letters all at once, so that stores can write them together."""
         deliveries, self._deliveries = self._deliveries, []
         with trio.move_on_after(DELIVERY_SECONDS) as waiting:
-            if len(deliveries) == 1:
-                await deliveries[0].send()
-            else:
-                async with trio.open_nursery() as nursery:
-                    for delivery in deliveries:
-                        nursery.start_soon(delivery.send)
+            await _all_at_once([delivery.send for delivery in deliveries])
         if waiting.cancelled_caught:
             # These letters are not given up: the store may have them, or get them yet. Twice is better than
             # never.
@@ -220,6 +218,16 @@ class _Connection:
         self._protocol.hang_up(SHUTTING_DOWN)
         with trio.move_on_after(1, shield=True), suppress(trio.BrokenResourceError):
             await self._stream.send_all(self._protocol.take_output())
+
+
+async def _all_at_once(actions: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """For each recipient; a distant store is waited for once, not once for each."""
+    if len(actions) == 1:
+        await actions[0]()
+    else:
+        async with trio.open_nursery() as nursery:
+            for action in actions:
+                nursery.start_soon(action)
 
 
 class _Delivery:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+import outcome
 import trio
 
 from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, NoSuchUser, Refused, Unavailable
@@ -221,12 +222,19 @@ class Account:
 
     async def fresh(self, name: str) -> Table:
         """The mailbox of a name after the read rule, letters that waited included: for SELECT and STATUS."""
-        await self.journal.refresh()
+        async with trio.open_nursery() as nursery:  # two reads that need not wait for one another
+            nursery.start_soon(self._drain_waiting)
+            refreshed = await outcome.acapture(self.journal.refresh)
+        refreshed.unwrap()
+        return self.find(name)
+
+    async def _drain_waiting(self) -> None:
         try:
             await self.drain.all_waiting(patience=PATIENCE)
+        except NoSuchUser:
+            return  # the read beside this one, or the next, says so
         except Unavailable as error:  # a full disk, say: what waits goes on waiting, what is here can be read
             log.warning("account %s: letters wait: %s %s", self.id, error, error.hint)
-        return self.find(name)
 
     async def open_mailbox(self, name: str, *, read_only: bool = False) -> View:
         """SELECT and EXAMINE: reads the store, drains letters that wait, then gives a new view of the

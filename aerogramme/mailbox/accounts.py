@@ -26,6 +26,9 @@ from aerogramme.store.port import Cursor, Store, Stores
 log = logging.getLogger(__name__)
 
 LINGER = 60.0  # seconds: mail programs that poll come back within that, and find the account open
+# Seconds for which a public key is not read again where that costs a request. What is sealed to one that was
+# replaced meanwhile can be read all the same.
+KEY_SECONDS = 10.0
 MAX_REMEMBERED = 64  # passwords remembered for one account: more than anybody has apps
 
 
@@ -223,12 +226,13 @@ class Accounts:
 @dataclass(eq=False, slots=True)
 class _Box:
     """The store of an account as letters need it, and its public key as it was when the keys were last
-    read.
+    read, at `read_at`.
     """
 
     store: Store
     public: IncomingPublic
     cursor: Cursor
+    read_at: float
 
 
 class LetterBoxes:
@@ -244,20 +248,22 @@ class LetterBoxes:
         self._opening = trio.Lock()
 
     async def open(self, account_id: str) -> LetterBox:
-        """The letter box of an account, with its newest public key. Raises NoSuchUser, Unavailable,
-        Damaged.
+        """The letter box of an account, with its newest public key (on a distant store, that of KEY_SECONDS
+        ago). Raises NoSuchUser, Unavailable, Damaged.
         """
         box = self._boxes.get(account_id)
         if box is None:
             async with self._opening:
                 box = self._boxes.get(account_id) or await self._open(account_id)
-        else:
+        elif not (box.store.object_costs_request and trio.current_time() < box.read_at + KEY_SECONDS):
             try:
+                began = trio.current_time()
                 changed, cursor = await box.store.read(PARTITION, box.cursor)
                 if changed:
                     box.public, box.cursor = await public_key(box.store, account_id)
                 else:
                     box.cursor = cursor
+                box.read_at = began
             except NoSuchUser:  # erased: forget it, an account of this id may come again
                 if self._boxes.get(account_id) is box:
                     del self._boxes[account_id]
@@ -266,9 +272,10 @@ class LetterBoxes:
         return LetterBox(box.store, account_id, box.public, self._nursery)
 
     async def _open(self, account_id: str) -> _Box:
+        began = trio.current_time()
         store = await self._stores.open(account_id)
         try:
-            box = self._boxes[account_id] = _Box(store, *await public_key(store, account_id))
+            box = self._boxes[account_id] = _Box(store, *await public_key(store, account_id), began)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await store.aclose()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 
 import trio
 import trio.testing
@@ -13,6 +14,7 @@ from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import NewMessage
 from aerogramme.seal import Argon2Params, Secret
+from aerogramme.store import Faults
 from aerogramme.store.memory import MemoryStores
 from aerogramme.users.directory import User
 from tests.helpers.transcript import ByteByByte, Client
@@ -29,6 +31,13 @@ def letter(n: int) -> bytes:
         b"Date: Tue, 14 Nov 2023 22:13:%02d +0000\r\nMessage-ID: <%d@example.org>\r\n\r\n"
         b"Body of message %d\r\n" % (n, (20 + n) % 60, n, n)
     )
+
+
+def quiet_faults() -> Faults:
+    """A way to the store on which nothing goes wrong, but that can be cut (`reachable`)."""
+    faults = Faults(Random(0))
+    faults.reliable = True
+    return faults
 
 
 class OneUser:

@@ -58,7 +58,8 @@ class Far:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
-        self.faults = Faults(Random(0), **NONE)
+        self.faults = Faults(Random(0))
+        self.faults.reliable = True  # nothing goes wrong, but that it can be cut off
         self.stores = MemoryStores(self.faults)
         self.asked: list[str | Part] = []
         real = MemoryStore.get_many

@@ -21,10 +21,9 @@ from aerogramme.mailbox.contents import NewMessage
 from aerogramme.mailbox.throttle import FREE
 from aerogramme.store import Faults, MemoryStores
 from aerogramme.store.memory import MemoryStore
-from tests.helpers.imap_world import ACCOUNT, PASSWORD, USER, World, imap_world, letter
+from tests.helpers.imap_world import ACCOUNT, PASSWORD, USER, World, imap_world, letter, quiet_faults
 from tests.helpers.transcript import Client
 
-NONE = {"latency": 0.0, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "again": 0.0}
 LOGIN = b"LOGIN %b %b" % (USER.encode(), PASSWORD.encode())
 
 
@@ -72,7 +71,7 @@ class Away:
 
 @pytest.fixture(params=["serialized", "far"])
 async def away(request: pytest.FixtureRequest, mock_clock: MockClock) -> AsyncIterator[Away]:
-    faults = Faults(Random(0), **NONE)
+    faults = quiet_faults()
     far = request.param == "far"
     stores = MemoryStores(faults, serial=not far, object_costs_request=far)
     async with imap_world(stores) as world:
@@ -380,7 +379,7 @@ async def test_noop_asks_nothing_of_a_store_where_asking_costs(
     calls: list[str] = []
     stores = MemoryStores(object_costs_request=True)
     async with imap_world(stores) as world:
-        away = Away(world, Faults(Random(0), **NONE), mock_clock)
+        away = Away(world, quiet_faults(), mock_clock)
         client = await selected(away)
         look = MemoryStore._look
 

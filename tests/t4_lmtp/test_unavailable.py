@@ -13,13 +13,12 @@ from aerogramme.mailbox.accounts import LetterBoxes
 from aerogramme.mailbox.audit import audit
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store import Faults, MemoryStores
-from tests.helpers.imap_world import ACCOUNT, imap_world
+from tests.helpers.imap_world import ACCOUNT, imap_world, quiet_faults
 from tests.t4_lmtp.conftest import Client, Running
 
 PASSWORD = Secret("correct horse")
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no time; never outside of tests
 ALICE, BOB = "a" * 32, "b" * 32
-NONE = {"latency": 0.0, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "again": 0.0}
 BOTH = b"MAIL FROM:<me@x.example>\r\nRCPT TO:<alice@example.org>\r\nRCPT TO:<bob@example.org>\r\n"
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b"%x\r\n" % (n * 2654435761 % 2**32) for n in range(400_000))
 
@@ -60,7 +59,7 @@ async def reached(config, book):
     for account in (ALICE, BOB):
         await Account.create(stores, account, PASSWORD, params=CHEAP)
     async with trio.open_nursery() as nursery:
-        reached = Reached(stores, nursery, config, book, Faults(Random(0), **NONE))
+        reached = Reached(stores, nursery, config, book, quiet_faults())
         reached.client = await reached.running.client()
         yield reached
         nursery.cancel_scope.cancel()
@@ -136,7 +135,7 @@ async def test_what_is_acknowledged_is_there_whatever_the_store_does(reached, co
 
 async def test_mail_is_taken_while_imap_cannot_read(config, book):
     """Two processes, of which one has lost the store."""
-    faults = Faults(Random(0), **NONE)
+    faults = quiet_faults()
     stores = MemoryStores(faults)
     async with imap_world(stores) as world, trio.open_nursery() as nursery:
         client = await world.client()

@@ -1,0 +1,144 @@
+"""What commands cost on a store where each call is a request: calls that must wait for one another."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from aerogramme.mailbox.accounts import KEY_SECONDS, LetterBoxes
+from aerogramme.store import MemoryStores
+from aerogramme.store.memory import MemoryStore
+from tests.helpers.imap_world import ACCOUNT, World, imap_world, letter
+from tests.helpers.transcript import Client
+
+CALLS = ("put", "get", "get_many", "delete", "append", "read", "confirm", "delete_rows", "list")
+ANSWER = 1.0  # seconds that each call takes
+
+
+class Slow:
+    """Every call to the store takes a second, and is noted with the task that made it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: MockClock) -> None:
+        self.calls: list[tuple[trio.lowlevel.Task, str]] = []
+        self.slow = False
+        self._clock = clock
+        for name in CALLS:
+            monkeypatch.setattr(MemoryStore, name, self._slowed(name, getattr(MemoryStore, name)))
+
+    def _slowed(self, name: str, real: Any) -> Any:
+        async def call(store: MemoryStore, *args: Any, **options: Any) -> Any:
+            if self.slow:
+                self.calls.append((trio.lowlevel.current_task(), name))
+                await trio.sleep(ANSWER)
+            return await real(store, *args, **options)
+
+        return call
+
+    async def seconds(self, client: Client, command: bytes) -> float:
+        """How long the client waits for its answer, which is OK."""
+        assert trio.lowlevel.current_clock() is self._clock
+        await wait_all_tasks_blocked()  # the follower has read what was written before
+        self.slow, began = True, trio.current_time()
+        ended: float | None = None
+
+        async def ask() -> None:
+            nonlocal ended
+            answer = await client.command(command)
+            assert answer[-1].startswith(b"x OK"), answer
+            ended = trio.current_time()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await wait_all_tasks_blocked()
+            while ended is None:
+                self._clock.jump(ANSWER)
+                await wait_all_tasks_blocked()
+        self.slow = False
+        self._clock.jump(10 * ANSWER)  # what the background tasks have begun meanwhile
+        await wait_all_tasks_blocked()
+        assert ended is not None
+        return ended - began
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with imap_world(MemoryStores(object_costs_request=True)) as world:
+        yield world
+
+
+@pytest.mark.parametrize(
+    ("command", "calls"),
+    [
+        (b"NOOP", 0),
+        (b"CHECK", 0),
+        (b"FETCH 1:* (FLAGS ENVELOPE BODYSTRUCTURE)", 0),
+        (b"SEARCH UNSEEN SUBJECT message", 0),
+        (b"CLOSE", 0),
+        (b"UNSELECT", 0),
+        (b'LIST "" *', 1),
+        (b"SELECT INBOX", 1),  # log and letters are read at the same time
+        (b"STATUS Archive (MESSAGES)", 1),
+        (b"FETCH 1:* (BODY.PEEK[])", 1),
+        (b"FETCH 1:* (BODY[])", 2),
+        (b"STORE 1:* +FLAGS (\\Flagged)", 1),
+        # What claims UIDs may look at the store once more before it is told of.
+        (b"COPY 1:* Archive", 2),
+        (b"MOVE 1:* Archive", 2),
+        (b"UID EXPUNGE 1", 1),
+        (b"APPEND INBOX {3+}\r\nx\r\n", 2),
+        (b"CREATE new", 2),
+    ],
+)
+async def test_a_command_waits_for_the_store_no_more_often_than_it_must(
+    world: World, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock, command: bytes, calls: int
+) -> None:
+    slow = Slow(monkeypatch, mock_clock)
+    await world.mail("INBOX", 20)
+    client = await world.client()
+    await client.command(b"SELECT INBOX")
+    await client.command(b"STORE 1 +FLAGS (\\Deleted)" if b"EXPUNGE" in command else b"NOOP")
+    assert await slow.seconds(client, command) <= calls * ANSWER
+
+
+async def test_a_login_to_an_open_account(
+    world: World, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    slow = Slow(monkeypatch, mock_clock)
+    await world.client()
+    client = await world.client(login=False)
+    assert await slow.seconds(client, b"LOGIN alice secret") == ANSWER
+
+
+async def test_a_letter_is_one_append(
+    world: World, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
+) -> None:
+    slow = Slow(monkeypatch, mock_clock)
+    async with trio.open_nursery() as nursery:
+        boxes = LetterBoxes(world.stores.another(), nursery)
+
+        async def deliver(n: int) -> list[str]:
+            slow.calls.clear()
+            slow.slow = True
+            async with trio.open_nursery() as delivering:
+                delivering.start_soon(deliver_one, n)
+                while delivering.child_tasks:
+                    await wait_all_tasks_blocked()
+                    mock_clock.jump(ANSWER)
+            slow.slow = False
+            return [name for _, name in slow.calls]
+
+        async def deliver_one(n: int) -> None:
+            box = await boxes.open(ACCOUNT)
+            one = box.letter("me@x.example", "alice@example.org", limit=1000)
+            await one.write(letter(n))
+            await one.send()
+
+        assert await deliver(1) == ["read", "append"]
+        assert await deliver(2) == ["append"]
+        mock_clock.jump(KEY_SECONDS)
+        assert await deliver(3) == ["read", "append"]
+        await boxes.aclose()
+    client = await world.client()
+    assert b"* 3 EXISTS" in await client.command(b"SELECT INBOX")
