@@ -11,15 +11,20 @@ from aerogramme.config import Config
 from aerogramme.imap.context import Service
 from aerogramme.imap.server import Server as ImapServer
 from aerogramme.listeners import open_listeners
-from aerogramme.lmtp.server import LmtpServer
+from aerogramme.lmtp.server import AT_ONCE, LmtpServer
 from aerogramme.mailbox.accounts import Accounts, LetterBoxes
 from aerogramme.store import DESCRIPTORS_MAX
+from aerogramme.store.bucket import THREADS
+from aerogramme.store.place import Place
 from aerogramme.users.static import StaticDirectory
 
 log = logging.getLogger(__name__)
 
-# Listeners, connections that are told that there are too many, the users file, trio's own, the log.
+# Listeners, connections that are told that there are too many, the users file, the cache, trio's own, the log.
 DESCRIPTORS_FOR_THE_REST = 100
+# Of each account that is open, Garage is asked for what comes in two partitions, on a connection each; and a
+# session waits for two requests at most.
+POLLS, REQUESTS = 2, 2
 
 
 async def serve(config: Config, announce: Callable[[str], None]) -> None:
@@ -73,9 +78,15 @@ def allow_descriptors(config: Config) -> None:
     Else a stranger who opens IMAP connections and leaves them idle, all within their limit, would keep the
     stores from being opened: mostly 1,024 descriptors are allowed until a process asks for more.
     """
-    wanted = (
-        config.max_imap_connections + config.max_lmtp_connections + DESCRIPTORS_MAX + DESCRIPTORS_FOR_THE_REST
-    )
+    wanted = config.max_imap_connections + config.max_lmtp_connections + DESCRIPTORS_FOR_THE_REST
+    match Place.parse(config.store).kind:
+        case "sqlite":
+            wanted += DESCRIPTORS_MAX
+        case "s3":
+            wanted += THREADS
+        case "garage":
+            wanted += THREADS + (POLLS + REQUESTS) * config.max_imap_connections
+            wanted += AT_ONCE * config.max_lmtp_connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return

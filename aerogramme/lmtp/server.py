@@ -37,6 +37,8 @@ SEND_SECONDS = 300.0
 DELIVERY_SECONDS = 300.0
 # How long a connection that is closed waits for what the store has taken already to be dropped.
 ABANDON_SECONDS = 10.0
+# Recipients of one message for whom the store is asked at once: each may be a connection to it.
+AT_ONCE = 20
 # What is read at a time: the usual receive buffer of a socket, and large enough that Python's work for each
 # piece does not count. It bounds what a connection holds of a message.
 RECEIVE_OCTETS = 64 * 1024
@@ -194,13 +196,13 @@ class _Connection:
                 ident=ident,
             )
             begins.append(partial(delivery.begin, self._open_box, sender, str(mailbox), now, limit, head))
-        await _all_at_once(begins)
+        await _side_by_side(begins)
 
     async def _send(self) -> list[Reply]:
-        """Sends the letters all at once, so that stores can write them together."""
+        """Sends the letters side by side, so that stores can write them together."""
         deliveries, self._deliveries = self._deliveries, []
         with trio.move_on_after(DELIVERY_SECONDS) as waiting:
-            await _all_at_once([delivery.send for delivery in deliveries])
+            await _side_by_side([delivery.send for delivery in deliveries])
         if waiting.cancelled_caught:
             # These letters are not given up: the store may have them, or get them yet. Twice is better than
             # never.
@@ -220,14 +222,20 @@ class _Connection:
             await self._stream.send_all(self._protocol.take_output())
 
 
-async def _all_at_once(actions: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """For each recipient; a distant store is waited for once, not once for each."""
+async def _side_by_side(actions: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """What is done for each recipient: a distant store is not waited for once for each of them."""
     if len(actions) == 1:
         await actions[0]()
-    else:
-        async with trio.open_nursery() as nursery:
-            for action in actions:
-                nursery.start_soon(action)
+        return
+    limiter = trio.CapacityLimiter(AT_ONCE)
+
+    async def one(action: Callable[[], Awaitable[None]]) -> None:
+        async with limiter:
+            await action()
+
+    async with trio.open_nursery() as nursery:
+        for action in actions:
+            nursery.start_soon(one, action)
 
 
 class _Delivery:

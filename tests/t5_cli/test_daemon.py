@@ -12,6 +12,24 @@ NO_LIMIT = resource.RLIM_INFINITY
 
 
 @pytest.mark.parametrize(
+    ("store", "allowed"),
+    [
+        ("sqlite:elsewhere", 1648),
+        ("s3:https://s3.example.org/mail", 1264),
+        ("garage:http://127.0.0.1:3900/mail?k2v=http://127.0.0.1:3904", 7264),
+    ],
+)
+def test_open_files_fit_the_kind_of_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, allowed: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 524_288))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    allow_descriptors(Config.for_data(tmp_path, store=store))
+    assert asked == [(allowed, 524_288)]
+
+
+@pytest.mark.parametrize(
     ("soft", "hard", "allowed", "warned"),
     [
         (1024, 524_288, 1648, False),  # what most systems give
