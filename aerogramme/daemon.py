@@ -20,7 +20,7 @@ from aerogramme.users.static import StaticDirectory
 
 log = logging.getLogger(__name__)
 
-# Listeners, connections that are told that there are too many, the users file, the cache, trio's own, the log.
+# Listeners, connections that are told that there are too many, the users file, the cache, trio's, the log.
 DESCRIPTORS_FOR_THE_REST = 100
 # Of each account that is open, Garage is asked for what comes in two partitions, on a connection each; and a
 # session waits for two requests at most.
