@@ -176,10 +176,13 @@ class Bucket:
             return judge(404 if refused[1] == "NoSuchKey" else 400, refused[1])
         if "Received redirect" in text:
             return judge(307)
-        if "certificate" in text:
+        if (distrusted := _CERTIFICATE.search(text)) is not None:
             return Unavailable(
                 "The store's certificate is not trusted",
-                hint="ca=FILE in its address says who signs it",
+                # openssl makes such by default; this one may sign others, so that it must not be a server's
+                hint="it is that of an authority itself: let that sign one for the server"
+                if "CaUsedAsEndEntity" in text
+                else f"{distrusted[1]}: ca=FILE in the store's address says whose signature is good",
             )
         if "External AWS credential provider" in text:
             return Unavailable(hint="the credentials cannot be had now")
@@ -189,6 +192,9 @@ class Bucket:
         if "kind: Timeout" in text:
             return Passing(f"no answer from {where} in time")
         return Passing(f"{where}: {text.partition(chr(10))[0]}")
+
+
+_CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")
 
 
 def status(error: Exception) -> int | None:

@@ -112,8 +112,11 @@ def fake_s3(context: ssl.SSLContext | None = None) -> Iterator[FakeS3]:
             thread.join()
 
 
-def certificate(folder: Path, name: str = "127.0.0.1", days: tuple[int, int] = (-1, 1)) -> ssl.SSLContext:
-    """A certificate signed by itself, as `folder/cert.pem`; good from and to so many days from now."""
+def certificate(
+    folder: Path, name: str = "127.0.0.1", days: tuple[int, int] = (-1, 1), *, authority: bool = True
+) -> ssl.SSLContext:
+    """A certificate signed by itself, as `folder/cert.pem`; good from and to so many days from now. As an
+    `authority`, it could sign others."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test")])
     now = datetime.now(UTC)
@@ -131,7 +134,7 @@ def certificate(folder: Path, name: str = "127.0.0.1", days: tuple[int, int] = (
         .not_valid_before(now + timedelta(days=days[0]))
         .not_valid_after(now + timedelta(days=days[1]))
         .add_extension(x509.SubjectAlternativeName([other]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
