@@ -9,8 +9,9 @@ recent entries, and what the replicas that may still append had seen. It covers 
 is left to be said of what is in it.
 """
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from aerogramme.store.port import Store
 
 KIND, PIECE_KIND = "checkpoint", "piece"  # of the sealed records; their names are those of the objects
 PREFIX = "checkpoint/"
+_NAME = re.compile(PREFIX + "([0-9a-f]{16})-", re.ASCII)
 VERSION = 1
 INLINE_ROWS = 256  # a mailbox with no more messages is in the manifest itself
 TRIED = 8  # checkpoints looked at when newer ones cannot be read
@@ -63,6 +65,13 @@ class Snapshot:
 def horizon(state: State) -> str:
     """The row key after which the tail of a state from a checkpoint is read."""
     return f"{max(0, state.clock - MARGIN):016x}"
+
+
+def horizon_of(names: Sequence[str]) -> str:
+    """The same for the checkpoint with the first of these names; of none, and of nonsense, the beginning."""
+    match = _NAME.match(names[0]) if names else None
+    clock = 0 if match is None else MAX_CLOCK - int(match[1], 16)
+    return f"{max(0, clock - MARGIN):016x}"
 
 
 def new_name(clock: int) -> str:
@@ -181,14 +190,19 @@ def _encode_segment(ref: SegmentRef) -> list[Any]:
 # --- reading
 
 
-async def load(store: Store, keyring: Keyring) -> State:
-    """The state of the newest checkpoint that can be read, or of no entries. Raises Unavailable.
+async def newest(store: Store) -> list[str]:
+    """The names of the checkpoints, the newest first; not of all, if there are many. Raises Unavailable."""
+    return await store.list(PREFIX, limit=TRIED)
+
+
+async def load(store: Store, keyring: Keyring, names: Sequence[str]) -> State:
+    """The state of the first checkpoint of these that can be read, or of no entries. Raises Unavailable.
 
     Those that cannot be read are in `damaged` of the state, which then has a longer tail to read.
     """
     unreadable: dict[str, str] = {}
     state = State()
-    for name in await store.list(PREFIX, limit=TRIED):
+    for name in names:
         try:
             state = await _load(store, keyring, name)
             break

@@ -19,7 +19,7 @@ It costs what is new: an entry whose writer had seen all is compared by one numb
 """
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
@@ -295,6 +295,21 @@ class History:
             if low is not None:
                 for mailbox in record.mailboxes:
                     self.unknown.append(Unknown(mailbox, None, low, entry.clock))
+
+
+def unseen(entries: Iterable[Entry]) -> set[tuple[int, int]]:
+    """(replica, seq) of those entries that the writer of no other of them is known to have seen."""
+    entries = list(entries)
+    seen: dict[int, int] = {}
+    doubtful: set[tuple[int, int]] = set()
+    for entry in entries:
+        _rise(seen, {**entry.seen, entry.replica: entry.seq - 1})
+        doubtful.update(entry.holes)
+    return {
+        (entry.replica, entry.seq)
+        for entry in entries
+        if entry.seq > seen.get(entry.replica, 0) or (entry.replica, entry.seq) in doubtful
+    }
 
 
 def _knows(trail: Trail, at: int, record: Record, entry: Entry) -> bool:

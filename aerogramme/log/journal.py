@@ -1,4 +1,24 @@
-"""The journal: one replica's reading and appending of the log of an account."""
+"""The journal: one replica's reading and appending of the log of an account.
+
+Theory of operation, for stores that are not serialized. Two things must hold whatever a client is told:
+
+*No client is told of a row that a later read somewhere may not show.* A row whose append failed, or is on its
+way, may be shown by one read and not by the next, on another server: there a client would miss what it was
+told here, and its UID might go to another message. So before an entry is applied its row is confirmed. That
+is needed only for rows that no other entry's writer is known to have seen: who had seen one had confirmed it,
+or it was the writer's own and acknowledged (after a failed append a writer goes on as another replica). So a
+tail of any length costs one small confirmation.
+
+*No two servers tell one UID as two messages*, not even when both append at the same moment. An entry that
+claims UIDs is told only once the store has been looked at with a read that began when all claims that are
+told were durable: acknowledged, or confirmed. Say A tells e and C tells f, which claim the same UID. A's read
+did not show f, so f became durable after it began, and that was after e was durable. C's read did not show e,
+so f was durable before e was. Both cannot be. (A read beside the append would not do: both may be over before
+either append is durable.) What that read shows is applied if it disputes a UID; else it waits for the next,
+so that who reads is not kept busy by those who write.
+
+A client may be told less than there is: entries that wait, and all that has come since `settled`.
+"""
 
 import logging
 import secrets
@@ -25,12 +45,13 @@ from aerogramme.log.entry import (
     parse_key,
 )
 from aerogramme.log.folding import Folding
-from aerogramme.log.history import MARGIN, SILENCE
+from aerogramme.log.history import MARGIN, SILENCE, unseen
 from aerogramme.log.ids import MAX_COUNT
 from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
 from aerogramme.seal import Keyring
-from aerogramme.store.port import Cursor, Row, Store
+from aerogramme.store.port import Cursor, Row, Store, always
+from aerogramme.together import together
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +76,10 @@ class Draft:
 class Journal:
     """The log of one account, as this process reads and writes it.
 
-    state     after `refresh` and after `commit`: all that was acknowledged before the call, and settled
-    settled   False while entries that were read have consequences that could not be appended yet: then no
-              client may be told anything. (Never on a store that serializes.)
+    state     after `refresh`: all that was acknowledged before the call, and settled
+    settled   False while the state has consequences that are not appended yet, or claims of UIDs after which
+              the store was not looked at: then no client may be told anything. (Never on a store that
+              serializes.)
     version   grows with each change that may be told
     segments  loads digests
 
@@ -78,7 +100,9 @@ class Journal:
         self._lock = trio.Lock()
         self._folding = Folding(store, keyring, state, self.segments, self._newest)
         self._cursor: Cursor | None = None
-        self._held: dict[str, Entry] = {}  # what was read, but not yet all that its writer had seen
+        self._horizon = checkpoint.horizon(state)
+        self._shown: dict[str, tuple[bytes, Entry | Damaged]] = {}  # read and not applied: sealed, opened
+        self._unlooked = False  # numbers were claimed, and no read since has shown that nobody disputes them
         self._reads_begun = self._reads_done = 0
         self._read_at = 0  # milliseconds since 1970
         self._changed = trio.Event()
@@ -97,15 +121,34 @@ class Journal:
     ) -> "Journal":
         """Reads the newest checkpoint and what came after it. Raises Unavailable, Damaged.
 
-        `now_ms`, `replica` and `rng` are for tests that must be the same each time.
+        The state is whole then; `refresh` before a client is told of it. `now_ms`, `replica` and `rng` are
+        for tests that must be the same each time.
         """
         if keyring.account != account:
             raise Damaged("the keyring is that of another account")
-        state = await checkpoint.load(store, keyring)
+        names = await checkpoint.newest(store)
+        horizon = checkpoint.horizon_of(names)
+        state = State()
+        tail: tuple[list[Row], Cursor]
+
+        async def load() -> None:
+            nonlocal state
+            state = await checkpoint.load(store, keyring, names)
+
+        async def read_tail() -> None:
+            nonlocal tail
+            tail = await store.read(PARTITION, None, horizon)
+
+        await together(load, read_tail)
         journal = cls(store, keyring, state, Clock(now_ms), rng or secrets.SystemRandom())
         if replica is not None:
             journal.replica = replica
-        await journal.refresh()
+        if horizon > journal._horizon:  # the newest checkpoint could not be read: the tail is longer
+            await journal._read()
+        else:
+            await journal._show(*tail)
+        await journal._take_in()
+        journal.version = state.version
         return journal
 
     # --- reading
@@ -113,7 +156,7 @@ class Journal:
     @property
     def settled(self) -> bool:
         """Whether the state may be told."""
-        return rules.settled(self.state)
+        return not self._unlooked and rules.settled(self.state)
 
     @property
     def damaged(self) -> dict[str, str]:
@@ -127,16 +170,24 @@ class Journal:
         """
         wanted = self._reads_begun + 1
         async with self._lock:
-            if self._reads_done >= wanted:
-                return  # a read that began after this call is done already
-            await self._read_all()
+            if self._reads_done < wanted:  # else a read that began after this call is done already
+                await self._read()
+            await self._take_in()
+            await self._settle()
 
-    async def follow(self) -> NoReturn:
-        """Reads what others append, as it comes. Raises Unavailable, and may be called again."""
+    async def follow(self, eager: Callable[[], bool] = always) -> NoReturn:
+        """Reads what others append, as it comes. Raises Unavailable, and may be called again.
+
+        `eager` tells whether somebody waits for it just now.
+        """
         while True:
+            cursor = self._cursor
+            assert cursor is not None
+            if self.version == self.state.version and not self._shown:
+                await self._store.watch(PARTITION, cursor, eager=eager)
+                if cursor is not self._cursor:
+                    continue  # somebody has read it meanwhile
             await self.refresh()
-            assert self._cursor is not None
-            await self._store.watch(PARTITION, self._cursor)
 
     async def wait_changed(self, version: int) -> int:
         """Returns `version` once it is above the one given."""
@@ -144,36 +195,30 @@ class Journal:
             await self._changed.wait()
         return self.version
 
-    async def _read_all(self) -> None:
-        for _ in range(1 + READ_AGAIN):
-            await self._read()
-            if not self._held:
-                break
-        else:
-            raise Unavailable("The store does not show all that others have read from it")
-        await self._settle()
-
-    async def _read(self) -> None:
+    async def _read(self, *, whole: bool = False) -> None:
+        """Asks the store for what is new; `whole`: for all that came after the checkpoint."""
         self._reads_begun += 1
-        number = self._reads_begun
-        after = "" if self._cursor else checkpoint.horizon(self.state)
-        rows, cursor = await self._store.read(PARTITION, self._cursor, after)
+        cursor = None if whole else self._cursor
+        await self._show(*await self._store.read(PARTITION, cursor, self._horizon))
+
+    async def _show(self, rows: Sequence[Row], cursor: Cursor) -> None:
+        """A read has given this."""
         new = [row for row in rows if self._is_new(row.key)]
         large = [row.key for row in new if not row.value]
-        bodies = (
-            dict(zip(large, await self._store.get_many(list(map(spilled, large))), strict=True))
-            if large
-            else {}
-        )
+        names = list(map(spilled, large))
+        bodies = dict(zip(large, await self._store.get_many(names), strict=True)) if large else {}
         for key, value in new:
-            self._take(key, value or bodies[key])
-        self._apply_held()
+            self._shown[key] = value, self._opened(key, value or bodies[key])
         self._cursor = cursor
-        self._reads_done = number
+        self._unlooked = not self._store.serialized and any(
+            isinstance(entry, Entry) and rules.disputes(self.state, entry)
+            for _, entry in self._shown.values()
+        )
+        self._reads_done = self._reads_begun
         self._read_at = self._clock.now_ms()
 
     def _is_new(self, key: str) -> bool:
-        if key in self.state.damaged or key in self._held:
+        if key in self.state.damaged or key in self._shown:
             return False
         try:
             return parse_key(key) not in self.state.history
@@ -181,38 +226,63 @@ class Journal:
             self._report(key, e)
             return False
 
-    def _take(self, key: str, sealed: bytes | None) -> None:
-        """One new row. One that does not open or decode is left out: all else stays readable."""
+    def _opened(self, key: str, sealed: bytes | None) -> Entry | Damaged:
         try:
             if sealed is None:
                 raise Damaged("the object of an entry is missing")
-            entry = decode(key, self._keyring.open(KIND, key, sealed))
+            return decode(key, self._keyring.open(KIND, key, sealed))
         except Damaged as e:
-            self._report(key, e)
-            self.state.skip(*parse_key(key))
-            return
-        self._held[key] = entry
+            return e
 
-    def _apply_held(self) -> None:
+    async def _take_in(self) -> None:
+        """Applies all that was shown. Raises Unavailable; what could not be confirmed is not applied then."""
+        for tries in range(1 + READ_AGAIN):
+            if tries:  # once with the cursor; what is older than that would show is behind it
+                await self._read(whole=tries > 1)
+            if self._shown and not self._store.serialized:
+                await self._confirm()
+            self._apply_shown()
+            if not self._shown:
+                return
+        raise Unavailable("The store does not show all that others have read from it")
+
+    async def _confirm(self) -> None:
+        """Makes certain that what was shown is shown by every later read."""
+        heads = unseen(entry for _, entry in self._shown.values() if isinstance(entry, Entry))
+        rows = [
+            Row(key, value)
+            for key, (value, entry) in self._shown.items()
+            if isinstance(entry, Damaged) or (entry.replica, entry.seq) in heads
+        ]
+        await self._store.confirm(PARTITION, rows)
+
+    def _apply_shown(self) -> None:
         """Apply what was read, causes before effects: an entry once all that its writer saw is in the state.
 
-        A read that takes several requests may show an entry and not yet its cause, which sorts before it. A
-        client that was told the clock of the one would not hear of the other. A cause that is not there after
-        MARGIN counts as lost.
+        One that cannot be read is left out: all else stays readable. A read that takes several requests may
+        show an entry and not yet its cause, which sorts before it. A client that was told the clock of the
+        one would not hear of the other. A cause that is not there after MARGIN counts as lost.
         """
         lost = max(self._clock.now_ms() << COUNTER_BITS, self.state.clock) - MARGIN
-        waiting = sorted(self._held.items())
         while True:
-            rest = []
-            for key, entry in waiting:
-                if self.state.history.has_causes(entry) or entry.clock < lost:
+            waiting = sorted(self._shown.items())
+            for key, (_, entry) in waiting:
+                if isinstance(entry, Damaged):
+                    self._report(key, entry)
+                    self.state.skip(*parse_key(key))
+                elif self.state.history.has_causes(entry) or entry.clock < lost:
                     self.state.apply(entry)
+                    self._claimed(entry)
                 else:
-                    rest.append((key, entry))
-            if len(rest) == len(waiting):
+                    continue
+                del self._shown[key]
+            if len(self._shown) == len(waiting):
                 break
-            waiting = rest
-        self._held = dict(rest)
+
+    def _claimed(self, entry: Entry) -> None:
+        """An entry is in the state: who tells of it has to look first, if it claims something."""
+        if not self._store.serialized and rules.claims(entry):
+            self._unlooked = True
 
     def _report(self, key: str, why: Damaged) -> None:
         self.state.damaged[key] = str(why)
@@ -232,12 +302,14 @@ class Journal:
         """Appends what `build` makes of the newest state that is known here. None if it makes nothing.
 
         `build` may be called more than once, and must not await. The entry is durable and in the state
-        when this returns. Raises Unavailable: then the entry may be there now, or later, or never.
+        when this returns, and settled unless the store has gone away since. Raises Unavailable: then the
+        entry may be there now, or later, or never.
         """
         async with self._lock:
             if self._clock.now_ms() - self._read_at > STALE_MS:
-                await self._read_all()
-            elif not self.settled:
+                await self._read()
+            await self._take_in()
+            if not rules.settled(self.state):
                 await self._settle()
             while True:
                 draft = build(self.state)
@@ -251,9 +323,15 @@ class Journal:
                     entry = await self._append(draft)
                 except Behind:
                     await self._read()
+                    await self._take_in()
                     await self._settle()
                     continue
-                await self._settle()
+                try:
+                    await self._settle()
+                except Unavailable as error:
+                    # The entry is durable, and that is what was asked for. It is told of when the store has
+                    # been looked at: `follow` goes on with that.
+                    log.debug("not settled: %s", error)
                 return entry
 
     async def fold(self, packer: Packer | None = None, *, force: bool = False) -> bool:
@@ -269,24 +347,34 @@ class Journal:
         """Alone with the newest state, settled."""
         async with self._lock:
             await self._read()
+            await self._take_in()
             await self._settle()
             yield
 
     async def _settle(self) -> None:
-        """Append what the rules ask for, until they ask for nothing."""
+        """Append what the rules ask for and look at the store, until there is nothing to do."""
         if self.settled and self.version == self.state.version:
             return
         for _ in range(MAX_ROUNDS):
             ops = rules.due(self.state)
-            if not ops:
-                break
-            try:
-                await self._append(Draft(ops))
-            except Behind:
-                await self._read()
-        else:
-            raise AssertionError("the log does not settle")
-        self._publish()
+            if ops:
+                try:
+                    await self._append(Draft(ops))
+                except Behind:
+                    await self._read()
+                    await self._take_in()
+            elif self._unlooked:
+                await self._look()
+            else:
+                self._publish()
+                return
+        raise AssertionError("the log does not settle")
+
+    async def _look(self) -> None:
+        """Whether others claim the same. What they claim besides is for the next who reads."""
+        await self._read()
+        if self._unlooked:
+            await self._take_in()
 
     def _publish(self) -> None:
         """The state, which is settled, may be told."""
@@ -320,6 +408,7 @@ class Journal:
         self._seq, self._link, self._last_clock = entry.seq, link(entry.key, plain), entry.clock
         self.state.history.news.clear()
         self.state.apply(entry, own=True)
+        self._claimed(entry)
         return entry
 
     def _next_entry(self, ops: Sequence[Op]) -> Entry:

@@ -1,6 +1,8 @@
 """What has to be said before a client is told anything: the rules that make an order-free log safe for IMAP.
 
     read      the store is read first (Journal.refresh)
+    confirm   what was read is told only when every later read shows it (journal.py)
+    look      numbers are told only after a read that began when all claims of them were durable (journal.py)
     numbers   a message without a valid UID, or that appeared below the UIDNEXT told here, claims another UID;
               mailboxes with one UIDVALIDITY get others
     unknown   messages with facts that somebody was told a later clock without are touched (history.py)
@@ -13,7 +15,7 @@ Invariant: no client, whichever servers it talks to, ever knows one UID as two m
 a change by asking for what is above the UIDNEXT and the HIGHESTMODSEQ that it was told.
 """
 
-from aerogramme.log.entry import Claim, MailboxOp, Op, Touch
+from aerogramme.log.entry import MAX_UID, Add, Again, Claim, Entry, MailboxOp, Op, Touch
 from aerogramme.log.ids import Runs
 from aerogramme.log.state import State, again
 from aerogramme.log.table import Table
@@ -27,6 +29,30 @@ def settled(state: State) -> bool:
         or state.contested
         or any(t.hidden or t.below for t in state.tables.values())
     )
+
+
+def claims(entry: Entry) -> bool:
+    """Whether an entry says which message, or mailbox, a number names (or says such an entry again)."""
+    return any(
+        op.uidvalidity is not None if isinstance(op, MailboxOp) else isinstance(op, Add | Claim | Again)
+        for op in entry.ops
+    )
+
+
+def disputes(state: State, entry: Entry) -> bool:
+    """Whether an entry may claim numbers that this state has for others: those that are not above all."""
+    for op in entry.ops:
+        match op:
+            case Add() | Claim():
+                table = state.tables.get(op.mailbox)
+                lowest = min((first for first, _ in Runs.of(op.uids).runs), default=MAX_UID + 1)
+                if table is not None and lowest <= table.top:
+                    return True
+            case MailboxOp() if op.uidvalidity is not None and op.uidvalidity <= state.last_uidvalidity:
+                return True
+            case Again():
+                return True
+    return False
 
 
 def due(state: State) -> list[Op]:

@@ -6,6 +6,7 @@ store: any of them may be the last that happens.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from random import Random
 
 import trio
@@ -13,6 +14,17 @@ import trio
 from aerogramme.errors import Behind, Unavailable
 
 Step = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """The step in which a row becomes visible to all; after `tear` it is visible by chance."""
+
+    show: Step
+    tear: Step
+
+    def __call__(self) -> None:
+        self.show()
 
 
 class Crash(BaseException):
@@ -35,6 +47,9 @@ class CrashAt:
         await self.write(())
         return 0
 
+    def shows(self) -> bool:
+        return False
+
     async def write(self, steps: Sequence[Step]) -> None:
         await trio.lowlevel.checkpoint()
         if self.error is None and 0 < self.n <= self.calls:
@@ -54,6 +69,7 @@ class Faults:
     refused     Unavailable, and nothing has happened
     lost        Unavailable, though all has happened
     limbo       Unavailable; some steps have happened, and the rest happen later or never: rows come late
+    torn        as limbo, but until they happen (or are confirmed) each read shows the rows by chance
     again       a read gives some rows that it gave before
 
     `reachable` is False while the network is cut. Setting `reliable` to True ends all faults, and what was in
@@ -68,10 +84,12 @@ class Faults:
         refused: float = 0.02,
         lost: float = 0.03,
         limbo: float = 0.05,
+        torn: float = 0.03,
         again: float = 0.05,
     ) -> None:
         self._random, self._latency = random, latency
         self._refused, self._lost, self._limbo, self._again = refused, lost, limbo, again
+        self._torn = torn
         self._waiting: list[Sequence[Step]] = []
         self._reliable = False
         self.reachable = True
@@ -101,8 +119,14 @@ class Faults:
             raise Unavailable
         if self._happens(self._limbo):
             cut = self._random.randrange(len(steps) + 1)
-            _do(steps[:cut])
-            self._waiting.append(steps[cut:])
+            self._leave(steps, cut)
+            raise Unavailable
+        if self._happens(self._torn):
+            row = next((at for at, step in enumerate(steps) if isinstance(step, Show)), len(steps))
+            self._leave(steps, row)
+            for step in steps:
+                if isinstance(step, Show):
+                    step.tear()
             raise Unavailable
         for step in steps:
             step()
@@ -111,6 +135,15 @@ class Faults:
         await self._way()
         if self._happens(self._lost):
             raise Unavailable
+
+    def shows(self) -> bool:
+        """Whether a read shows a row that is torn."""
+        return self._random.random() < 0.5
+
+    def _leave(self, steps: Sequence[Step], cut: int) -> None:
+        """Only the first steps happen; the others may, later."""
+        _do(steps[:cut])
+        self._waiting.append(steps[cut:])
 
     async def _way(self) -> None:
         """There, or back again."""

@@ -3,7 +3,8 @@ seed.
 
 What is stored belongs to the `MemoryStores`, not to the stores opened from it, so it survives crashes;
 `another` gives the same data as another process sees it, with faults of its own (faults.py). By default it
-promises no more than Garage does; with `serial=True` appends are checked as on sqlite (`Behind`).
+promises no more than Garage does, with the cursors of stores that list keys (tail.py); with `serial=True`
+appends are checked as on sqlite (`Behind`), and nothing comes late.
 """
 
 from collections import defaultdict
@@ -15,23 +16,35 @@ from typing import cast
 import trio
 
 from aerogramme.errors import Behind, NoSuchUser, NotStored
-from aerogramme.store.faults import CrashAt, Faults, Step
+from aerogramme.store.faults import CrashAt, Faults, Show, Step
 from aerogramme.store.port import Body, Cursor, Part, Row, always, check_account
+from aerogramme.store.tail import Seen
 
 
 @dataclass(slots=True)
 class _Partition:
-    """Rows by key, and the keys in the order in which they became visible: a cursor is an index into that."""
+    """Rows by key, those that some reads show and others do not, and the keys in the order in which they
+    became visible (where appends are serialized, a cursor is an index into that)."""
 
     rows: dict[str, bytes] = field(default_factory=dict)
+    torn: dict[str, bytes] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
     watchers: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
 
     def show(self, row: Row) -> None:
+        self.torn.pop(row.key, None)
         if row.key not in self.rows:
             self.rows[row.key] = row.value
             self.order.append(row.key)
             self.watchers.unpark_all()
+
+    def tear(self, row: Row) -> None:
+        if row.key not in self.rows:
+            self.torn[row.key] = row.value
+
+    def remove(self, key: str) -> None:
+        self.rows.pop(key, None)
+        self.torn.pop(key, None)
 
     def since(self, cursor: int) -> list[Row]:
         keys = {key for key in self.order[cursor:] if key in self.rows}
@@ -90,7 +103,7 @@ class MemoryStore:
     ) -> Cursor | None:
         at = self._data.partitions[partition]
         steps = [self._object(name, body) for name, body in objects]
-        steps += [partial(at.show, row) for row in rows]
+        steps += [Show(partial(at.show, row), partial(at.tear, row)) for row in rows]
         steps += [self._row_removed(*pair) for pair in delete]
         if not self.serialized:
             await self._write(steps)
@@ -113,11 +126,25 @@ class MemoryStore:
     ) -> tuple[list[Row], Cursor]:
         again = await self._look()
         at = self._data.partitions[partition]
+        if not self.serialized:
+            seen = Seen.before(after) if cursor is None else cast("Seen", cursor)
+            return self._listed(at, seen, after if cursor is None else "", again)
         if cursor is None:
             rows = [Row(key, at.rows[key]) for key in sorted(at.rows) if key > after]
         else:
             rows = at.since(max(cast("int", cursor) - again, 0))
         return rows, Cursor(len(at.order))
+
+    def _listed(self, at: _Partition, seen: Seen, after: str, again: int) -> tuple[list[Row], Cursor]:
+        """What a store that can only list keys gives."""
+        shown = at.rows
+        if at.torn:
+            shown = at.rows | {key: at.torn[key] for key in at.torn if self._faults and self._faults.shows()}
+        listed = [key for key in shown if key > seen.floor]
+        if again:
+            seen = Seen(seen.floor, frozenset(sorted(seen.keys)[:-again]))
+        rows = [Row(key, shown[key]) for key in seen.new(listed) if key > after]
+        return rows, Cursor(seen.after(listed))
 
     async def confirm(self, partition: str, rows: Sequence[Row]) -> None:
         if not self.serialized:
@@ -140,7 +167,7 @@ class MemoryStore:
     ) -> None:
         await self._look()
         at = self._data.partitions[partition]
-        while not at.since(cast("int", cursor)):
+        while not self._news(at, cursor):
             self._check()  # erased while the look took its time: nobody would wake who parks now
             await at.watchers.park()
             await self._look()
@@ -157,7 +184,13 @@ class MemoryStore:
         return partial(self._data.objects.setdefault, name, body)
 
     def _row_removed(self, partition: str, key: str) -> Step:
-        return partial(self._data.partitions[partition].rows.pop, key, None)
+        return partial(self._data.partitions[partition].remove, key)
+
+    def _news(self, at: _Partition, cursor: Cursor) -> bool:
+        """Whether a read with this cursor gives something."""
+        if self.serialized:
+            return bool(at.since(cast("int", cursor)))
+        return bool(cast("Seen", cursor).new(at.rows))
 
     def _check(self) -> None:
         if self._data.erased:

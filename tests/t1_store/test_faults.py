@@ -9,9 +9,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aerogramme.errors import Behind, Unavailable
 from aerogramme.store import Crash, CrashAt, Faults, MemoryStores, Row
+from aerogramme.store.port import LATE
 
 ACCOUNT = "a" * 32
-NONE = {"latency": 0.0, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "again": 0.0}
+NONE = {"latency": 0.0, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "torn": 0.0, "again": 0.0}
 
 
 def rows(*keys: str) -> list[Row]:
@@ -92,6 +93,42 @@ async def test_what_is_in_limbo_comes_late_and_healing_brings_it() -> None:
     late = {row.key for row in (await healthy.read("log", cursor))[0]}
     assert late == {f"{name}{n}" for name in "ab" for n in range(8)} - set(there)
     await store.append("log", rows("c"))
+
+
+async def test_a_torn_row_is_shown_by_chance_until_it_is_confirmed_or_comes() -> None:
+    faults = Faults(Random(0), **{**NONE, "torn": 1.0})
+    stores = MemoryStores(faults)
+    store = await stores.open(ACCOUNT, create=True)
+    healthy = await stores.another(Faults(Random(1), **NONE)).open(ACCOUNT)
+    _, start = await healthy.read("log")
+    for key in "ab":
+        with pytest.raises(Unavailable):
+            await store.append("log", rows(key), objects=[(key, b"x")], delete=[("log", "none")])
+    assert await healthy.get("a") == b"x", "objects come before rows"
+    for cursor in (None, start):
+        reads = [(await healthy.read("log", cursor))[0] for _ in range(40)]
+        assert {tuple(row.key for row in read) for read in reads} == {(), ("a",), ("b",), ("a", "b")}
+    await healthy.confirm("log", rows("a"))
+    for _ in range(20):
+        assert rows("a")[0] in (await healthy.read("log", start))[0]
+    faults.reliable = True
+    assert (await healthy.read("log", start))[0] == rows("a", "b")
+    assert await keys_of(stores) == ["a", "b"]
+
+
+async def test_a_row_that_comes_too_late_is_not_found_with_a_cursor() -> None:
+    """A store that lists keys looks no further back than LATE."""
+    stores = MemoryStores()
+    store = await stores.open(ACCOUNT, create=True)
+    clocks = [LATE, 3 * LATE, 2 * LATE, 2 * LATE - 1]
+    newest, next_to, latest, too_late = (rows(f"{clock:016x}-x") for clock in clocks)
+    await store.append("log", newest)
+    _, cursor = await store.read("log")
+    await store.append("log", next_to)
+    _, cursor = await store.read("log", cursor)
+    await store.append("log", too_late)
+    await store.append("log", latest)
+    assert (await store.read("log", cursor))[0] == latest
 
 
 async def test_a_late_write_to_a_serialized_store_does_not_happen_behind() -> None:

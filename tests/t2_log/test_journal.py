@@ -62,6 +62,7 @@ async def test_two_journals_see_the_same(stores, keyring):
     three = await Journal.open(await new_store(stores), keyring, ACCOUNT)
     assert list(three.state.mailboxes[box].uids) == [1, 4, 5]
     for journal in one, two, three:
+        await journal.refresh()
         assert journal.settled and journal.version == journal.state.version
 
 
