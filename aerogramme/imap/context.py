@@ -250,11 +250,12 @@ class Context:
             self.tell_flags(changed, uid=False)
 
     def tell_held_back(self) -> None:
-        """RFC 7162 §3.2: who was told a MODSEQ while an expunge is held back must not take it for
-        HIGHESTMODSEQ, or would never hear of the expunge if the connection broke now."""
+        """RFC 7162 §3.2: who was told a MODSEQ while an expunge is held back, or what others wrote waits for
+        its consequences, must not take it for HIGHESTMODSEQ, or would never hear of the rest if the
+        connection broke now."""
         view = self._view
-        if view is not None and self.condstore and view.safe_modseq < view.modseq:
-            self.out.write(b"* OK [HIGHESTMODSEQ %d] Expunges will follow\r\n" % view.safe_modseq)
+        if view is not None and self.condstore and view.holds_back:
+            self.out.write(b"* OK [HIGHESTMODSEQ %d] More will follow\r\n" % view.safe_modseq)
 
     def tell_keywords(self) -> None:
         """FLAGS again when keywords have come into use that the client has not heard of (RFC 3501 §7.2.6)."""

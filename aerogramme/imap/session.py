@@ -192,8 +192,7 @@ class Session:
         # way with sequence numbers in them; the UID forms may have it.
         expunge = not isinstance(command, Fetch | Store | Search) or command.uid
         context.tell(expunge=expunge)
-        if not expunge:
-            context.tell_held_back()
+        context.tell_held_back()
         self._out.write(status_line(tag, status, text, code))
         self._after_login()
         if context.state is states.State.LOGOUT:

@@ -192,6 +192,11 @@ class View:
         return min(self.modseq, self._removed_modseq) if self._held else self.modseq
 
     @property
+    def holds_back(self) -> bool:
+        """Whether there is more than what was told, so that a MODSEQ in a FETCH may be above `safe_modseq`."""
+        return self._held or self._version != self.table.version
+
+    @property
     def in_step(self) -> bool:
         """True when the table is what this view shows: then the row of sequence number n is n - 1."""
         return self._same and self._version == self.table.version

@@ -13,6 +13,7 @@ from aerogramme.imap.commands import Search
 from aerogramme.imap.context import Context, Done, Peer
 from aerogramme.imap.server import SEND_SIZE
 from aerogramme.imap.session import HANDLERS, Session
+from aerogramme.log.journal import Journal
 from aerogramme.mailbox.account import Account
 from tests.helpers.imap_grammar import responses
 from tests.helpers.imap_world import World, imap_world, letter
@@ -272,3 +273,23 @@ def test_nothing_is_logged_with_its_text_but_our_own_errors(caplog: pytest.LogCa
     except Unavailable as error:
         text = stack(error)
     assert "the store is away" in text and "KeyError" in text and "private" not in text
+
+
+async def test_who_asks_while_news_waits_must_not_take_a_modseq_for_the_highest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The news waits for what several servers have to settle first; FETCH shows MODSEQs as they are."""
+    await world.mail("INBOX", 1)
+    client = await world.client()
+    selected = b"\n".join(await client.command(b"SELECT INBOX (CONDSTORE)"))
+    known = int(re.search(rb"HIGHESTMODSEQ (\d+)", selected)[1])  # type: ignore[index]
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "settled", property(lambda _: False))
+        await world.mail("INBOX", 1)
+        async with world.account() as account:
+            await account.store_flags(account.find("INBOX"), [1], "+", ["\\Seen"])
+        fetched = await client.command(b"UID FETCH 1:* (FLAGS MODSEQ)")
+        told = int(re.search(rb"MODSEQ \((\d+)\)", fetched[0])[1])  # type: ignore[index]
+        assert told > known and not any(line.endswith(b"EXISTS") for line in fetched)
+        assert fetched[-2].startswith(b"* OK [HIGHESTMODSEQ %d]" % known)
+    assert b"* 2 EXISTS" in await client.command(b"NOOP")
