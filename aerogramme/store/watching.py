@@ -24,10 +24,12 @@ class _Watcher:
     woken: trio.Event = field(default_factory=trio.Event)
     due: bool = False
     error: AerogrammeError | None = None
+    question: trio.CancelScope = field(default_factory=trio.CancelScope)  # in which it asks for all
 
     def end(self, error: AerogrammeError | None = None) -> None:
         self.due, self.error = True, error
         self.woken.set()
+        self.question.cancel()
 
 
 class Watchers:
@@ -66,32 +68,27 @@ class Watchers:
         for watcher in self._watching:
             if watcher.seen.new(keys):
                 watcher.end()
-        self._stirred.set()
 
     def fail(self, error: AerogrammeError) -> None:
         """Nobody need wait: there is something wrong. Each gets an error like this one."""
         for watcher in self._watching:
             watcher.end(type(error)(str(error), hint=error.hint))
-        self._stirred.set()
 
     async def _ask(self, me: _Watcher) -> None:
+        """Ask until `me` is due, and tell all."""
         self._asking = True
         pause = FIRST_PAUSE
         try:
-            while not me.due:
-                # Before the question: its answer may be too old for who comes while it is under way.
-                stirred = self._stirred = trio.Event()
-                try:
+            with me.question:
+                while True:
+                    # Before the question: its answer may be too old for who comes while it is under way.
+                    stirred = self._stirred = trio.Event()
                     keys = await self._look(min(watcher.seen.floor for watcher in self._watching))
-                except AerogrammeError as error:
-                    self.fail(error)
-                    return
-                for watcher in self._watching:
-                    if watcher.seen.new(keys):
-                        watcher.end()
-                if not me.due:
+                    self.show(keys)
                     await self._rest(pause, stirred)
                     pause = min(2 * pause, LONGEST_PAUSE)
+        except AerogrammeError as error:
+            self.fail(error)
         finally:
             self._asking = False
 
