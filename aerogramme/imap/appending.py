@@ -30,6 +30,8 @@ class Appending:
             placed = await self._account.append(command.mailbox, [message])
         except NoSuchMailbox as error:
             raise try_create(error) from error
+        if not placed.uids:
+            return Done("APPEND completed")
         return Done("APPEND completed", b"APPENDUID %d %d" % (placed.uidvalidity, placed.uids[0]))
 
 

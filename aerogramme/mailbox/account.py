@@ -5,13 +5,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
-import outcome
 import trio
 
 from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, NoSuchUser, Refused, Unavailable
 from aerogramme.faults import stack
-from aerogramme.log.entry import Entry, Op
+from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -26,6 +26,7 @@ from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.view import RecentMarks, View
 from aerogramme.seal import Argon2Params, Keyring, RecoveryCode, Secret
 from aerogramme.store.port import Store, Stores
+from aerogramme.together import together
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Account:
         self.drain = Drain(self)
         self._packing = Packing(store, bytes.fromhex(account_id), journal.state)
         self._recent = RecentMarks()
+        self._waiting = 0  # how many do so in `wait_changed`
         self._nursery: trio.Nursery | None = None  # while the account runs: for large uploads
 
     # --- life
@@ -110,7 +112,7 @@ class Account:
         """Follows the log, drains letters as they come in, and folds; until cancelled. Raises NoSuchUser when
         the account was erased (in an ExceptionGroup)."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._persist, self.journal.follow)
+            nursery.start_soon(self._persist, partial(self.journal.follow, self.eager))
             nursery.start_soon(self._persist, self.drain.follow)
             nursery.start_soon(self._persist, self._fold_as_it_grows)
             self._nursery = nursery
@@ -196,7 +198,15 @@ class Account:
 
     async def wait_changed(self, version: int) -> int:
         """Returns the version once it is above the one given."""
-        return await self.journal.wait_changed(version)
+        self._waiting += 1
+        try:
+            return await self.journal.wait_changed(version)
+        finally:
+            self._waiting -= 1
+
+    def eager(self) -> bool:
+        """Whether somebody waits for what comes, in this moment: an idling session."""
+        return self._waiting > 0
 
     # --- mailboxes
 
@@ -222,17 +232,12 @@ class Account:
 
     async def fresh(self, name: str) -> Table:
         """The mailbox of a name after the read rule, letters that waited included: for SELECT and STATUS."""
-        async with trio.open_nursery() as nursery:  # two reads that need not wait for one another
-            nursery.start_soon(self._drain_waiting)
-            refreshed = await outcome.acapture(self.journal.refresh)
-        refreshed.unwrap()
+        await together(self._drain_waiting, self.journal.refresh)
         return self.find(name)
 
     async def _drain_waiting(self) -> None:
         try:
             await self.drain.all_waiting(patience=PATIENCE)
-        except NoSuchUser:
-            return  # the read beside this one, or the next, says so
         except Unavailable as error:  # a full disk, say: what waits goes on waiting, what is here can be read
             log.warning("account %s: letters wait: %s %s", self.id, error, error.hint)
 
@@ -310,19 +315,17 @@ class Account:
                 objects.append((body_name(content.id), sealed))
         ids = [c.id for c in contents]  # a content has the name of the message that brought it
         segment = self.journal.segments.pack(ids, segment_columns(contents))
-        placed = Placed(0, ())
 
         def build(_: State) -> Draft:
-            nonlocal placed
-            op, placed = changes.add(self.find(name), ids, contents, dates, flags, segment.ref)
+            op = changes.add(self.find(name), ids, contents, dates, flags, segment.ref)
             return Draft([op], objects=[*objects, *segment.objects])
 
         try:
-            await self._commit(build)
+            entry = await self._commit(build)
         except (NoSuchMailbox, Refused):  # the mailbox went meanwhile: nothing will name the large bodies
             await self.store.delete([body_name(content) for content in ids])
             raise
-        return placed
+        return self._placed(name, entry)
 
     async def copy(self, table: Table, uids: Sequence[int], name: str) -> Placed:
         """RFC 3501 §6.4.7: those of the messages that are there. `sources` and `uids` are empty when none
@@ -335,20 +338,27 @@ class Account:
         return await self._place(table, uids, name, move=True)
 
     async def _place(self, table: Table, uids: Sequence[int], name: str, *, move: bool) -> Placed:
-        placed = Placed(0, ())
+        sources: list[int] = []
 
         def build(state: State) -> Draft | None:
-            nonlocal placed
+            nonlocal sources
             source, target = changes.mailbox(state, table.mailbox), self.find(name)
             rows = changes.rows_of(source, uids)
             if not rows:
-                placed = Placed(target.uidvalidity, ())
                 return None
-            op, placed = changes.copy(source, rows, target, self.journal.new_ids)
+            sources = [source.uids[row] for row in rows]
+            op = changes.copy(source, rows, target, self.journal.new_ids)
             return Draft([op, changes.remove(source, rows)] if move else [op])
 
-        await self._commit(build)
-        return placed
+        return self._placed(name, await self._commit(build), sources)
+
+    def _placed(self, name: str, entry: Entry | None, sources: Sequence[int] = ()) -> Placed:
+        """Where the messages of an entry are, now that it is settled: not always where it put them."""
+        if entry is None:
+            return Placed(self.find(name).uidvalidity, ())
+        [op] = [op for op in entry.ops if isinstance(op, Add)]
+        table = self.state.tables[op.mailbox]
+        return changes.placed(table, op, sources) if self.journal.settled else Placed(table.uidvalidity, ())
 
     async def store_flags(
         self,

@@ -24,7 +24,11 @@ NewIds = Callable[[int], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where messages went, for APPENDUID and COPYUID (RFC 4315 §3): `sources[i]` became `uids[i]`."""
+    """Where messages went, for APPENDUID and COPYUID (RFC 4315 §3): `sources[i]` became `uids[i]`.
+
+    Only of those that may be told: on a store that is not serialized an append may be durable, and the store
+    away before it was looked at (journal.py).
+    """
 
     uidvalidity: int
     uids: Sequence[int]
@@ -74,12 +78,11 @@ def add(
     dates: Sequence[int],
     flags: Sequence[tuple[str, ...]],
     segment: SegmentRef,
-) -> tuple[Add, Placed]:
+) -> Add:
     """New messages with new contents."""
     uids = _claims(table, len(ids))
     sizes = [content.record.size for content in contents]
-    op = Add(table.mailbox, ids, uids, dates, sizes, flags, [c.id for c in contents], segment)
-    return op, Placed(table.uidvalidity, uids)
+    return Add(table.mailbox, ids, uids, dates, sizes, flags, [c.id for c in contents], segment)
 
 
 def rows_of(table: Table, uids: Iterable[int]) -> list[int]:
@@ -88,11 +91,21 @@ def rows_of(table: Table, uids: Iterable[int]) -> list[int]:
     return sorted({row for uid in uids if (row := row_of(uid)) is not None})
 
 
-def copy(source: Table, rows: Sequence[int], target: Table, new_ids: NewIds) -> tuple[Add, Placed]:
+def copy(source: Table, rows: Sequence[int], target: Table, new_ids: NewIds) -> Add:
     """The same contents as new messages elsewhere, with flags and dates (RFC 3501 §6.4.7)."""
-    uids = _claims(target, len(rows))
-    op = _again(source, rows, target.mailbox, uids, new_ids)
-    return op, Placed(target.uidvalidity, uids, [source.uids[row] for row in rows])
+    return _again(source, rows, target.mailbox, _claims(target, len(rows)), new_ids)
+
+
+def placed(table: Table, op: Add, sources: Sequence[int] = ()) -> Placed:
+    """The messages of an Add as they are now: under another UID if somebody else has claimed theirs."""
+    found = []
+    for at, (message, uid) in enumerate(zip(op.ids, op.uids, strict=True)):
+        row = table.row_of_uid(uid)
+        if row is None or table.ids[row] != message:
+            row = table.row_of_id(message)
+        if row is not None:
+            found.append((at, table.uids[row]))
+    return Placed(table.uidvalidity, [uid for _, uid in found], [sources[at] for at, _ in found if sources])
 
 
 def into_new(source: Table, mailbox_id: int, new_ids: NewIds) -> Add:

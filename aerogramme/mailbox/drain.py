@@ -52,7 +52,7 @@ class Drain:
         while True:
             await self.all_waiting()
             assert self._cursor is not None
-            await self._account.store.watch(PARTITION, self._cursor)
+            await self._account.store.watch(PARTITION, self._cursor, eager=self._account.eager)
 
     async def all_waiting(self, patience: float = float("inf")) -> int:
         """Drains all letters that are there now; returns how many.
@@ -160,7 +160,7 @@ class Drain:
             segment = self._account.journal.segments.pack(ids, segment_columns(contents))
             dates = [letter.millis // 1000 for letter, _ in group]
             flags: list[tuple[str, ...]] = [()] * len(group)
-            op, _ = changes.add(state.tables[mailbox], ids, contents, dates, flags, segment.ref)
+            op = changes.add(state.tables[mailbox], ids, contents, dates, flags, segment.ref)
             ops.append(op)
             objects += segment.objects
         return Draft(ops, objects=objects, delete=[(PARTITION, letter.key) for letter, _ in letters])

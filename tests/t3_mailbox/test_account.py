@@ -1,6 +1,7 @@
 """Messages and mailboxes of one account: one behaviour a test; damage; a crash at every step of changes."""
 
 import os
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from aerogramme.mailbox.contents import GROUPS, NewMessage, body_name
 from aerogramme.mailbox.flags import MAX_FLAGS, MAX_KEYWORD, normal_flags
 from aerogramme.mailbox.names import FIRST_MAILBOXES
 from aerogramme.store.faults import Crash, CrashAt
-from aerogramme.store.memory import MemoryStores
+from aerogramme.store.memory import MemoryStore, MemoryStores
 from tests.t3_mailbox.conftest import World, put
 from tests.t3_mailbox.test_letters import send
 
@@ -490,3 +491,25 @@ async def test_an_upload_is_used_once(account: Account) -> None:
     await account.append("INBOX", [NewMessage(upload)])
     with pytest.raises(ValueError, match="once"):
         await account.append("INBOX", [NewMessage(upload)])
+
+
+async def test_a_store_that_is_polled_knows_whether_somebody_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Callable[[], bool]] = {}
+
+    async def watch(store: object, partition: str, cursor: object, *, eager: Callable[[], bool]) -> None:
+        asked[partition] = eager
+        await trio.sleep_forever()
+
+    account = await world.open()
+    monkeypatch.setattr(MemoryStore, "watch", watch)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(account.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert set(asked) == {"incoming", "log"} and not any(eager() for eager in asked.values())
+        nursery.start_soon(account.wait_changed, account.version)
+        await trio.testing.wait_all_tasks_blocked()
+        assert all(eager() for eager in asked.values())
+        nursery.cancel_scope.cancel()
+    assert not any(eager() for eager in asked.values())

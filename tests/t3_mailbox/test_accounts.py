@@ -201,10 +201,10 @@ async def test_a_fault_in_the_background_ends_nothing_and_tells_nothing(
     follow = task.follow
     faults = [fault]
 
-    async def faulty(self) -> None:
+    async def faulty(self, *args: object) -> None:
         if faults:
             raise faults.pop()
-        await follow(self)
+        await follow(self, *args)
 
     monkeypatch.setattr(task, "follow", faulty)
     account = (await accounts.login(ID, PASSWORD, None)).account
