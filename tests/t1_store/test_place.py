@@ -1,5 +1,7 @@
 """One line of text says where the accounts are; what is not meant so is refused with a hint."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,16 @@ def test_credentials_in_a_place_are_refused_and_not_repeated(text: str) -> None:
         Place.parse(text)
     assert "AWS_ACCESS_KEY_ID" in refused.value.hint
     assert "hush" not in str(refused.value) + refused.value.hint
+
+
+def test_what_is_heavy_is_not_loaded_before_it_is_needed() -> None:
+    """Starting the program, and the store in a folder, take no client of any network."""
+    program = (
+        "import sys, aerogramme_cli.main\n"
+        "from aerogramme.store import open_stores\n"
+        "for place in ('sqlite:mail', 's3:mail', 'garage:http://h/mail?k2v=http://h:1'):\n"
+        "    open_stores(place)\n"
+        "print([name for name in ('obstore', 'httpx', 'boto3', 'botocore') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"[]\n"
