@@ -2,6 +2,7 @@
 which processes die."""
 
 import imaplib
+import re
 import smtplib
 import threading
 from collections import Counter
@@ -12,6 +13,8 @@ from typing import NamedTuple
 from tests.helpers.server import ADDRESS, Server
 
 PATIENCE = 150.0  # seconds for what takes some, and up to a minute while a store is away
+
+Answer = tuple[str, list[bytes]]
 
 
 def mail(token: str) -> bytes:
@@ -27,6 +30,8 @@ class Ledger:
         self.appended: set[str] = set()
         self.flagged: set[str] = set()
         self.moved: set[str] = set()
+        self.told: dict[str, str] = {}  # UID in Drafts → token: it must never name two
+        self.renumbered: dict[str, str] = {}  # token → a UID that its message had, and has lost
         self.done = Counter[str]()  # by worker
         self.away = Counter[str]()
         self.failed = False  # some worker: nobody need wait for it
@@ -38,6 +43,10 @@ class Ledger:
             what.add(token)
             self.done[worker] += 1
             self._changed.notify_all()
+
+    def tell(self, uid: str, token: str) -> None:
+        with self._changed:
+            assert self.told.setdefault(uid, token) == token, f"{uid} is {self.told[uid]} and {token}"
 
     def unavailable(self, worker: str) -> None:
         with self._changed:
@@ -70,11 +79,15 @@ class Ledger:
         assert self.mails <= inbox.keys(), f"lost: {sorted(self.mails - inbox.keys())}"
         assert self.appended <= drafts.keys() | archive.keys()
         assert not drafts.keys() & archive.keys(), "a moved message is in both"
-        assert self.moved <= archive.keys()
+        assert self.moved <= archive.keys(), f"not moved: {sorted(self.moved - archive.keys())}"
+        for token, uid in self.renumbered.items():
+            assert int(drafts[token].uid) > int(uid)
         for token in self.flagged:
             flags = drafts[token].flags
             assert "\\Flagged" in flags and "kept" in flags
         found = {"INBOX": inbox, "Drafts": drafts, "Archive": archive}
+        for token, message in drafts.items():
+            assert self.told.get(message.uid, token) == token
         for messages in found.values():
             for token, message in messages.items():
                 assert message.body.endswith(mail(token))
@@ -108,7 +121,11 @@ class Sender:
 
 
 class Writer:
-    """Appends to Drafts; a third of that it flags, a third it moves to Archive."""
+    """Appends to Drafts; a third of that it flags, a third it moves to Archive.
+
+    When two servers append to one mailbox at the same moment, a UID that a client has just been told may turn
+    out to be claimed twice: then it is expunged, and the message comes with a new one.
+    """
 
     def __init__(self, name: str, ledger: Ledger) -> None:
         self.name, self._ledger, self._numbers = name, ledger, count()
@@ -129,13 +146,28 @@ class Writer:
         if not self._ok(answer):
             return
         ledger.note(self.name, ledger.appended, token)
-        uid = answer[1][0].split(b"APPENDUID ")[1].split(b"]")[0].split()[1].decode()
-        if n % 3 == 0 and self._ok(client.uid("STORE", uid, "+FLAGS", "(\\Flagged kept)")):
-            ledger.note(self.name, ledger.flagged, token)
-        if n % 3 == 1 and self._ok(client.uid("MOVE", uid, "Archive")):
-            ledger.note(self.name, ledger.moved, token)
+        code = re.match(rb"\[APPENDUID \d+ (\d+)\]", answer[1][0])
+        if code is None:
+            return  # it is stored, and then the store was away: nobody knows its UID for certain
+        uid = code[1].decode()
+        ledger.tell(uid, token)
+        if n % 3 == 0:
+            answer = client.uid("STORE", uid, "+FLAGS", "(\\Flagged kept)")
+            told = any(f"(UID {uid} ".encode() in (line or b"") for line in answer[1])
+            self._changed(answer, told, ledger.flagged, token, uid)
+        if n % 3 == 1:
+            answer = client.uid("MOVE", uid, "Archive")
+            self._changed(answer, client.response("COPYUID")[1] != [None], ledger.moved, token, uid)
 
-    def _ok(self, answer: tuple[str, list[bytes]]) -> bool:
+    def _changed(self, answer: Answer, told: bool, what: set[str], token: str, uid: str) -> None:
+        """`told`: whether the server has said that it was this message."""
+        if self._ok(answer):
+            if told:
+                self._ledger.note(self.name, what, token)
+            else:
+                self._ledger.renumbered[token] = uid
+
+    def _ok(self, answer: Answer) -> bool:
         """Whether it was done. The only excuse is that the store is away."""
         if answer[0] == "OK":
             return True

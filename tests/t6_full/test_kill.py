@@ -61,4 +61,4 @@ def test_fifty_kills(tmp_path: Path, seed: int) -> None:
                 ledger.check(server)
                 assert server.stop() == 0
             assert audit_data(data, ADDRESS) == []
-    assert not ledger.away
+    assert not ledger.away and not ledger.renumbered

@@ -7,15 +7,34 @@ import pytest
 
 from tests.helpers.audit import audit_data
 from tests.helpers.corpus import check_bodies, corpus, deliver_all
+from tests.helpers.garage import garage
+from tests.helpers.seaweed import seaweed
 from tests.helpers.server import ADDRESS, create_account, serving
 from tests.helpers.wire import Client
+from tests.t6_full.conftest import Environment
 
 CONNECTIONS = 5  # to each server
+FEW = 10  # one mail in so many where the store is slow
 
 
 @pytest.mark.corpus
 def test_in_one_data_folder(tmp_path: Path) -> None:
     acceptance(tmp_path / "data", None, corpus())
+
+
+@pytest.mark.corpus
+def test_on_s3(tmp_path: Path, environment: Environment) -> None:
+    with seaweed() as service:
+        environment(service.environment)
+        acceptance(tmp_path / "data", service.store(), corpus()[::FEW])
+
+
+@pytest.mark.corpus
+@pytest.mark.garage
+def test_on_garage(tmp_path: Path, environment: Environment) -> None:
+    with garage() as cluster:
+        environment(cluster.environment)
+        acceptance(tmp_path / "data", cluster.store(), corpus())
 
 
 def acceptance(data: Path, store: str | None, mails: list[bytes]) -> None:
