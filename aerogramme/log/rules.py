@@ -5,6 +5,7 @@
     look      numbers are told only after a read that began when all claims of them were durable (journal.py)
     numbers   a message without a valid UID, or that appeared below the UIDNEXT told here, claims another UID;
               mailboxes with one UIDVALIDITY get others
+    once      a letter that two servers have put into two mailboxes is removed from all but one
     unknown   messages with facts that somebody was told a later clock without are touched (history.py)
     fold      only a state in which nothing is left to do goes into a checkpoint (Journal.fold)
 
@@ -15,7 +16,7 @@ Invariant: no client, whichever servers it talks to, ever knows one UID as two m
 a change by asking for what is above the UIDNEXT and the HIGHESTMODSEQ that it was told.
 """
 
-from aerogramme.log.entry import MAX_UID, Add, Again, Claim, Entry, MailboxOp, Op, Touch
+from aerogramme.log.entry import MAX_UID, Add, Again, Claim, Entry, MailboxOp, Op, Remove, Touch
 from aerogramme.log.ids import Runs
 from aerogramme.log.state import State, again
 from aerogramme.log.table import Table
@@ -27,6 +28,7 @@ def settled(state: State) -> bool:
         state.history.late
         or state.history.unknown
         or state.contested
+        or state.repeated
         or any(t.hidden or t.below for t in state.tables.values())
     )
 
@@ -60,6 +62,7 @@ def due(state: State) -> list[Op]:
     ops = again(list(state.history.late.values()))
     for n, mailbox in enumerate(state.contested, 1):
         ops.append(MailboxOp(mailbox, uidvalidity=state.last_uidvalidity + n))
+    ops += once(state)
     claimed: dict[int, Runs] = {}
     for table in state.tables.values():
         claim = numbers(table)
@@ -83,6 +86,26 @@ def numbers(table: Table) -> Claim | None:
     return Claim(table.mailbox, ids, range(first, first + len(ids)))
 
 
+def once(state: State) -> list[Remove]:
+    """Where a letter must go again: two servers drained it, one of which did not know yet of the mailbox that
+    it asked for.
+
+    It stays in the mailbox with the highest id, whatever else is known of them. So the choice between some of
+    its mailboxes, by a server that has not heard of all, never removes it from the one that is chosen
+    between all.
+    """
+    places: dict[int, list[int]] = {}
+    for mailbox, table in sorted(state.tables.items()):
+        for message in state.repeated:
+            if table.row_of_id(message) is not None:
+                places.setdefault(message, []).append(mailbox)
+    gone: dict[int, list[int]] = {}
+    for message, mailboxes in sorted(places.items()):
+        for mailbox in mailboxes[:-1]:
+            gone.setdefault(mailbox, []).append(message)
+    return [Remove(mailbox, messages) for mailbox, messages in gone.items()]
+
+
 def unknown(state: State) -> dict[int, set[int]]:
     """The messages to touch, by mailbox."""
     found: dict[int, set[int]] = {}
@@ -101,5 +124,6 @@ def mark_told(state: State) -> None:
     assert not any(table.hidden or table.below for table in state.tables.values())
     assert not state.history.late and not state.contested
     state.history.unknown.clear()
+    state.repeated.clear()
     for table in state.tables.values():
         table.told = table.uidnext

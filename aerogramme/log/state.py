@@ -30,6 +30,7 @@ class State:
     flagsets    the numbers of flags and sets of flags
     segments    what is in them: `contents` finds the segment and position of a content's digest
     history     which entries are in it, and what their writers had seen
+    repeated    messages with a content that came before: they may be in two mailboxes
     damaged     row key -> what is wrong with it: entries that cannot be read, and are left out
     version     grows with every entry
     """
@@ -40,6 +41,7 @@ class State:
         self.history = History()
         self.segments: list[SegmentRef] = []
         self.contents = ContentMap()
+        self.repeated: set[int] = set()
         self.damaged: dict[str, str] = {}
         self.attributes: dict[int, dict[str, Attribute]] = {}
         self.subscriptions: dict[str, int] = {}  # name -> clock << 1 | on
@@ -148,6 +150,8 @@ class State:
 
     def _apply_messages(self, op: MessageOp, clock: int) -> None:
         if isinstance(op, Add) and op.segment is not None:
+            if any(segment >= 0 for segment, _, _ in self.contents.spans(op.segment.contents)):
+                self.repeated.update(message for message in op.ids if message in self.contents)
             self.add_segment(op.segment)
         self.table(op.mailbox).apply(op, clock)
 

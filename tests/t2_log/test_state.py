@@ -1,17 +1,23 @@
 """The state is a set of facts: the same in any order and repetition, and what a naive model says."""
 
 from contextlib import suppress
+from itertools import chain, permutations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
-from aerogramme.log.entry import Add, MailboxOp, Remove, decode, encode
+from aerogramme.log import rules
+from aerogramme.log.entry import NO_LINK, Add, Entry, MailboxOp, Remove, decode, encode
+from aerogramme.log.segment import pack
 from aerogramme.log.state import State
+from aerogramme.seal import Keyring
 from tests.helpers.log_facts import facts_of
 from tests.helpers.log_reference import boxes
 from tests.helpers.log_strategies import logs
+
+KEYRING = Keyring.create(bytes(16))
 
 
 def state_of(entries):
@@ -104,3 +110,21 @@ def test_an_add_has_columns_of_one_length_and_no_message_twice():
         Add(1, [1], [1, 2], [0], [0], [()], [1])
     with pytest.raises(ValueError, match="twice"):
         Add(1, [1, 1], [1, 2], [0, 0], [0, 0], [(), ()], [1, 2])
+
+
+def test_a_letter_that_was_put_into_several_mailboxes_stays_in_one_whoever_decides():
+    """By servers that know of some of them only, by all at once, and in any order."""
+    packed = pack(KEYRING, [77, 78], {"digest": {"d": [b"", b""]}}).ref
+    adds = [
+        Entry(n, n, 1, NO_LINK, (Add(box, [77, 78], [1, 2], [0] * 2, [0] * 2, [()] * 2, [77, 78], packed),))
+        for n, box in enumerate([30, 10, 20], 1)
+    ]
+    removals = []
+    for known in chain.from_iterable(permutations(adds, count) for count in (1, 2, 3)):
+        ops = [op for op in rules.due(state_of(known)) if isinstance(op, Remove)]
+        assert sum(len(op.ids) for op in ops) == 2 * (len(known) - 1)
+        removals += ops
+    decided = [Entry(9, 9, n, NO_LINK, (op,)) for n, op in enumerate(removals, 1)]
+    state = state_of([*decided, *adds])
+    assert {box: list(table.ids) for box, table in state.tables.items()} == {10: [], 20: [], 30: [77, 78]}
+    assert not rules.once(state)

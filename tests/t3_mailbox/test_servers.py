@@ -1,5 +1,6 @@
 """Several servers on one account: what goes wrong when neither has seen what the other does."""
 
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -7,13 +8,16 @@ import trio
 
 from aerogramme.errors import Unavailable
 from aerogramme.mailbox import account as account_module
+from aerogramme.mailbox import incoming
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
-from aerogramme.store.faults import CrashAt
+from aerogramme.store.faults import CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put
+from tests.t3_mailbox.test_letters import send
 
 ID = "00" * 16
+CALM = dict.fromkeys(["latency", "refused", "lost", "limbo", "torn", "again"], 0.0)
 
 
 @pytest.fixture
@@ -91,3 +95,65 @@ async def test_what_is_durable_is_acknowledged_though_it_cannot_be_told_yet() ->
         await one.wait_changed(version)  # though nobody else does anything
         nursery.cancel_scope.cancel()
     assert view.sync().exists == 1
+
+
+async def until_quiet(*servers: Account) -> None:
+    for server in servers * 3:
+        await server.refresh()
+        await server.drain.all_waiting()
+
+
+async def test_a_letter_that_two_servers_drain_lands_once_though_one_does_not_know_its_mailbox(
+    servers,
+) -> None:
+    one, other = servers
+    stores = MemoryStores()
+    stores._accounts = {ID: other.store._data}
+    for n in range(8):  # whichever mailbox has the higher id
+        detail = f"List{n}"
+        await other.create_mailbox(detail)
+        await send(stores, b"Subject: %d\r\n\r\n" % n, detail=detail)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.drain.all_waiting)
+            nursery.start_soon(other.drain.all_waiting)
+        views = [await server.open_mailbox("INBOX") for server in servers]
+        await until_quiet(*servers)
+        places = [
+            [name for name in server.state.names for _ in server.find(name).ids if name in ("INBOX", detail)]
+            for server in servers
+        ]
+        assert places[0] == places[1]
+        assert places[0].count(detail) + places[0].count("INBOX") == 1
+        for view, server in zip(views, servers, strict=True):
+            view.sync()
+            assert list(view.uids) == list(server.find("INBOX").uids)
+        if "INBOX" in places[0]:
+            await one.move(one.find("INBOX"), one.find("INBOX").uids[:], "Archive")
+        assert (await one.store.read(incoming.PARTITION))[0] == []
+        assert await audit(one) == []
+
+
+async def test_both_servers_watch_and_drain(autojump_clock) -> None:
+    """Each letter is a message once, whoever was faster, while writes fail and come late; no row is left."""
+    for seed in range(8):
+        world = World()
+        world.stores = MemoryStores()
+        await world.create()
+        faults = Faults(Random(seed))
+        servers = [await world.open(stores=world.stores.another(Faults(Random(seed), **CALM))) for _ in "ab"]
+        async with trio.open_nursery() as nursery:
+            for server in servers:
+                server.store._faults = faults
+                nursery.start_soon(server.run)
+            for n in range(6):
+                assert await send(world.stores, b"Subject: %d\r\n\r\n" % n)
+                await trio.sleep(faults._random.uniform(0, 1))
+            await trio.sleep(60)
+            faults.reliable = True
+            nursery.cancel_scope.cancel()
+        await until_quiet(*servers)
+        for server in servers:
+            bodies = [body async for body in server.read_bodies(server.find("INBOX").contents)]
+            assert sorted(bodies) == [b"Subject: %d\r\n\r\n" % n for n in range(6)]
+        assert (await servers[0].store.read(incoming.PARTITION))[0] == []
+        assert await world.audit() == []
