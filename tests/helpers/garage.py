@@ -39,6 +39,7 @@ class Node:
         self._command = [garage, "-c", str(folder / "garage.toml"), "server"]
         self._output = folder / "output"
         self._process: subprocess.Popen[bytes] | None = None
+        self.peers: list[str] = []  # the other nodes of its cluster
         self._token = secrets.token_hex(16)
         rpc, s3, k2v, admin = _free_ports(host, 4)
         self.rpc, self.s3, self.k2v = f"{host}:{rpc}", f"{host}:{s3}", f"{host}:{k2v}"
@@ -127,11 +128,12 @@ class Garage:
     def start(self) -> None:
         for node in self.nodes:
             node.start()
-        first, *others = self.nodes
         ids = [node.ask("GetNodeInfo", query="?node=self")["success"].popitem()[0] for node in self.nodes]
-        if others:
-            peers = [f"{each}@{node.rpc}" for each, node in zip(ids[1:], others, strict=True)]
-            first.until(lambda: _connect(first, peers))
+        for node in self.nodes:
+            node.peers = [f"{i}@{n.rpc}" for i, n in zip(ids, self.nodes, strict=True) if n is not node]
+            if node.peers:
+                node.until(partial(_connect, node))
+        first = self.nodes[0]
         roles = [{"id": each, "zone": f"z{n}", "capacity": 1 << 30, "tags": []} for n, each in enumerate(ids)]
         first.ask("UpdateClusterLayout", {"roles": roles})
         first.ask("ApplyClusterLayout", {"version": 1})
@@ -144,6 +146,14 @@ class Garage:
         bucket = first.ask("CreateBucket", {"globalAlias": BUCKET})["id"]
         rights = {"read": True, "write": True, "owner": True}
         first.ask("AllowBucketKey", {"bucketId": bucket, "accessKeyId": key, "permissions": rights})
+
+    def revive(self, *dead: Node) -> None:
+        """Start these, which are all that are down. Returns once each node is connected to each."""
+        for node in dead:
+            node.start()
+        for node in self.nodes:  # by themselves they wait for half a minute before they try again
+            node.until(partial(_connect, node))
+            node.wait_for_all(len(self.nodes))
 
     def store(self, prefix: str = "", node: int = 0) -> str:
         """A place, as `--store` takes it, by way of one of the nodes."""
@@ -168,8 +178,8 @@ def garage(copies: int = 1) -> Iterator[Garage]:
         yield cluster
 
 
-def _connect(node: Node, peers: list[str]) -> None:
-    for answer in node.ask("ConnectClusterNodes", peers):
+def _connect(node: Node) -> None:
+    for answer in node.ask("ConnectClusterNodes", node.peers):
         if not answer["success"]:
             raise Passing(answer["error"])
 
