@@ -14,8 +14,7 @@ from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import NewMessage
 from aerogramme.seal import Argon2Params, Secret
-from aerogramme.store import Faults
-from aerogramme.store.memory import MemoryStores
+from aerogramme.store import Faults, MemoryStores, Stores
 from aerogramme.users.directory import User
 from tests.helpers.transcript import ByteByByte, Client
 
@@ -57,7 +56,7 @@ class OneUser:
 
 
 class World:
-    def __init__(self, nursery: trio.Nursery, stores: MemoryStores, accounts: Accounts) -> None:
+    def __init__(self, nursery: trio.Nursery, stores: Stores, accounts: Accounts) -> None:
         self._nursery = nursery
         self.stores = stores
         self.accounts = accounts
@@ -115,7 +114,7 @@ class World:
 
 
 @asynccontextmanager
-async def imap_world(stores: MemoryStores | None = None) -> AsyncIterator[World]:
+async def imap_world(stores: Stores | None = None) -> AsyncIterator[World]:
     """A server with one empty account. At the end the account's audit must find nothing."""
     stores = stores or MemoryStores(serial=True)
     await Account.create(stores, ACCOUNT, Secret(PASSWORD), params=Argon2Params(8, 1, 1))

@@ -1,7 +1,6 @@
 """What commands cost on a store where each call is a request: calls that must wait for one another."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import trio
@@ -9,62 +8,42 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aerogramme.mailbox.accounts import KEY_SECONDS, LetterBoxes
 from aerogramme.store import MemoryStores
-from aerogramme.store.memory import MemoryStore
+from tests.helpers.counting import CountingStores
 from tests.helpers.imap_world import ACCOUNT, World, imap_world, letter
 from tests.helpers.transcript import Client
 
-CALLS = ("put", "get", "get_many", "delete", "append", "read", "confirm", "delete_rows", "list")
 ANSWER = 1.0  # seconds that each call takes
 
 
-class Slow:
-    """Every call to the store takes a second, and is noted with the task that made it."""
+async def seconds(world: World, clock: MockClock, client: Client, command: bytes) -> float:
+    """How long the client waits for its answer, which is OK."""
+    assert trio.lowlevel.current_clock() is clock
+    await wait_all_tasks_blocked()  # the follower has read what was written before
+    world.stores.seconds, began = ANSWER, trio.current_time()
+    ended: float | None = None
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: MockClock) -> None:
-        self.calls: list[tuple[trio.lowlevel.Task, str]] = []
-        self.slow = False
-        self._clock = clock
-        for name in CALLS:
-            monkeypatch.setattr(MemoryStore, name, self._slowed(name, getattr(MemoryStore, name)))
+    async def ask() -> None:
+        nonlocal ended
+        answer = await client.command(command)
+        assert answer[-1].startswith(b"x OK"), answer
+        ended = trio.current_time()
 
-    def _slowed(self, name: str, real: Any) -> Any:
-        async def call(store: MemoryStore, *args: Any, **options: Any) -> Any:
-            if self.slow:
-                self.calls.append((trio.lowlevel.current_task(), name))
-                await trio.sleep(ANSWER)
-            return await real(store, *args, **options)
-
-        return call
-
-    async def seconds(self, client: Client, command: bytes) -> float:
-        """How long the client waits for its answer, which is OK."""
-        assert trio.lowlevel.current_clock() is self._clock
-        await wait_all_tasks_blocked()  # the follower has read what was written before
-        self.slow, began = True, trio.current_time()
-        ended: float | None = None
-
-        async def ask() -> None:
-            nonlocal ended
-            answer = await client.command(command)
-            assert answer[-1].startswith(b"x OK"), answer
-            ended = trio.current_time()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask)
-            await wait_all_tasks_blocked()
-            while ended is None:
-                self._clock.jump(ANSWER)
-                await wait_all_tasks_blocked()
-        self.slow = False
-        self._clock.jump(10 * ANSWER)  # what the background tasks have begun meanwhile
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
         await wait_all_tasks_blocked()
-        assert ended is not None
-        return ended - began
+        while ended is None:
+            clock.jump(ANSWER)
+            await wait_all_tasks_blocked()
+    world.stores.seconds = 0.0
+    clock.jump(10 * ANSWER)  # what the background tasks have begun meanwhile
+    await wait_all_tasks_blocked()
+    assert ended is not None
+    return ended - began
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    async with imap_world(MemoryStores(object_costs_request=True)) as world:
+    async with imap_world(CountingStores(MemoryStores(object_costs_request=True))) as world:
         yield world
 
 
@@ -92,42 +71,36 @@ async def world() -> AsyncIterator[World]:
     ],
 )
 async def test_a_command_waits_for_the_store_no_more_often_than_it_must(
-    world: World, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock, command: bytes, calls: int
+    world: World, mock_clock: MockClock, command: bytes, calls: int
 ) -> None:
-    slow = Slow(monkeypatch, mock_clock)
     await world.mail("INBOX", 20)
     client = await world.client()
     await client.command(b"SELECT INBOX")
     await client.command(b"STORE 1 +FLAGS (\\Deleted)" if b"EXPUNGE" in command else b"NOOP")
-    assert await slow.seconds(client, command) <= calls * ANSWER
+    assert await seconds(world, mock_clock, client, command) <= calls * ANSWER
 
 
-async def test_a_login_to_an_open_account(
-    world: World, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
-) -> None:
-    slow = Slow(monkeypatch, mock_clock)
+async def test_a_login_to_an_open_account(world: World, mock_clock: MockClock) -> None:
     await world.client()
     client = await world.client(login=False)
-    assert await slow.seconds(client, b"LOGIN alice secret") == ANSWER
+    assert await seconds(world, mock_clock, client, b"LOGIN alice secret") == ANSWER
 
 
-async def test_a_letter_is_one_append(
-    world: World, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
-) -> None:
-    slow = Slow(monkeypatch, mock_clock)
+async def test_a_letter_is_one_append(world: World, mock_clock: MockClock) -> None:
+    stores = world.stores
     async with trio.open_nursery() as nursery:
-        boxes = LetterBoxes(world.stores.another(), nursery)
+        boxes = LetterBoxes(stores, nursery)
 
         async def deliver(n: int) -> list[str]:
-            slow.calls.clear()
-            slow.slow = True
+            stores.calls.clear()
+            stores.seconds = ANSWER
             async with trio.open_nursery() as delivering:
                 delivering.start_soon(deliver_one, n)
                 while delivering.child_tasks:
                     await wait_all_tasks_blocked()
                     mock_clock.jump(ANSWER)
-            slow.slow = False
-            return [name for _, name in slow.calls]
+            stores.seconds = 0.0
+            return list(stores.calls)
 
         async def deliver_one(n: int) -> None:
             box = await boxes.open(ACCOUNT)
