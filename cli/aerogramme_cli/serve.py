@@ -11,6 +11,9 @@ from aerogramme.config import Config
 from aerogramme_cli import common
 from aerogramme_cli.common import ConfigOption, StoreOption
 
+# Libraries that have a line for each request, and at debug all of it: signatures, tokens, names of objects.
+OTHERS = ("boto3", "botocore", "httpcore", "httpx", "urllib3")
+
 
 def serve(
     config: ConfigOption = None,
@@ -55,12 +58,19 @@ def run(settings: Config) -> None:
     """Sets up the log and serves until a signal comes."""
     from aerogramme.daemon import serve as daemon
 
+    set_up_log(settings.log_level)
+    common.run(daemon, settings, _announce)
+
+
+def set_up_log(level: str) -> None:
+    """The log goes to standard error."""
     logging.basicConfig(
         stream=sys.stderr,
-        level=settings.log_level.upper(),
+        level=level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    common.run(daemon, settings, _announce)
+    for name in OTHERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _announce(line: str) -> None:

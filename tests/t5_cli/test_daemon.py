@@ -1,12 +1,15 @@
 """What the server does to its process before it serves."""
 
+import logging
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aerogramme.config import Config
 from aerogramme.daemon import allow_descriptors
+from aerogramme_cli.serve import OTHERS, set_up_log
 
 NO_LIMIT = resource.RLIM_INFINITY
 
@@ -54,3 +57,22 @@ def test_limits_of_connections_fit_the_limit_of_open_files(
     allow_descriptors(Config.for_data(tmp_path))
     assert asked == ([] if allowed is None else [(allowed, hard)])
     assert ("LimitNOFILE" in caplog.text) == warned
+
+
+@pytest.fixture
+def log_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test sets up is undone."""
+    loggers = [logging.getLogger(name) for name in (None, *OTHERS)]
+    levels = [logger.level for logger in loggers]
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def test_at_debug_the_log_is_ours_alone(log_as_it_is: None) -> None:
+    set_up_log("debug")
+    assert logging.getLogger("aerogramme.store.k2v").isEnabledFor(logging.DEBUG)
+    for name in ("botocore.auth", "urllib3.connectionpool", "httpx", "httpcore.http11"):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO), name
+        assert logging.getLogger(name).isEnabledFor(logging.WARNING)
