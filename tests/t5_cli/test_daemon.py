@@ -60,17 +60,17 @@ def test_limits_of_connections_fit_the_limit_of_open_files(
 
 
 @pytest.fixture
-def log_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def log_as_it_is() -> Iterator[None]:
     """What a test sets up is undone."""
     loggers = [logging.getLogger(name) for name in (None, *OTHERS)]
     levels = [logger.level for logger in loggers]
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
 
 
-def test_at_debug_the_log_is_ours_alone(log_as_it_is: None) -> None:
+def test_at_debug_the_log_is_ours_alone(log_as_it_is: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own, which come after fixtures
     set_up_log("debug")
     assert logging.getLogger("aerogramme.store.k2v").isEnabledFor(logging.DEBUG)
     for name in ("botocore.auth", "urllib3.connectionpool", "httpx", "httpcore.http11"):
