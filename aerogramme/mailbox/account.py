@@ -233,6 +233,8 @@ class Account:
     async def fresh(self, name: str) -> Table:
         """The mailbox of a name after the read rule, letters that waited included: for SELECT and STATUS."""
         await together(self._drain_waiting, self.journal.refresh)
+        if not self.journal.settled:  # letters were drained, and then the store was away: not to be told yet
+            await self.journal.refresh()
         return self.find(name)
 
     async def _drain_waiting(self) -> None:

@@ -157,3 +157,20 @@ async def test_both_servers_watch_and_drain(autojump_clock) -> None:
             assert sorted(bodies) == [b"Subject: %d\r\n\r\n" % n for n in range(6)]
         assert (await servers[0].store.read(incoming.PARTITION))[0] == []
         assert await world.audit() == []
+
+
+async def test_a_mailbox_opens_settled_though_the_store_went_away_behind_a_drain(monkeypatch) -> None:
+    """What was drained may be told only once the store was looked at: before, its UID may be another's too."""
+    world = World()
+    world.stores = MemoryStores()
+    server = await world.open()
+
+    async def away() -> None:
+        raise Unavailable
+
+    monkeypatch.setattr(server.journal, "_look", away)
+    for _ in range(5):
+        await send(world.stores, b"letter")
+        view = await server.open_mailbox("INBOX")
+        assert server.journal.settled
+    assert len(view) == 5
