@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from threading import Lock
 from time import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
@@ -57,7 +57,7 @@ class Bucket:
         self._patience = patience
         self._lock = Lock()
         self._clients: dict[str, S3Store] = {}
-        self._threads = trio.CapacityLimiter(THREADS)
+        self._turns = cast("trio.CapacityLimiter", _Turns())  # it does what trio asks of one
         self._clock_seen = float("-inf")
 
     async def read(self, ask: Callable[["S3Store"], T]) -> T:
@@ -93,7 +93,7 @@ class Bucket:
                 raise Passing(f"{where}: {error}") from None
             check_clock(answer.headers.get("date", ""), time())
 
-        work = partial(trio.to_thread.run_sync, ask, abandon_on_cancel=True, limiter=self._threads)
+        work = partial(trio.to_thread.run_sync, ask, abandon_on_cancel=True, limiter=self._turns)
         await persist(work, READ_SECONDS)
         self._clock_seen = trio.current_time()
 
@@ -107,7 +107,7 @@ class Bucket:
             except _obstore_errors() as error:
                 raise self._judged(error) from None
 
-        return await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=self._threads)
+        return await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=self._turns)
 
     def _client(self, purpose: str) -> "S3Store":
         """obstore's client, made when it is first used. Time-outs are a matter of the client, so there are
@@ -192,6 +192,26 @@ class Bucket:
         if "kind: Timeout" in text:
             return Passing(f"no answer from {where} in time")
         return Passing(f"{where}: {text.partition(chr(10))[0]}")
+
+
+class _Turns:
+    """A thread for each request, but not for more than some: a limiter, as trio takes it.
+
+    While the store is away each keeps its thread for seconds. Who waits longer for one than a request may
+    take is told that the store is away, too.
+    """
+
+    def __init__(self) -> None:
+        self._limiter = trio.CapacityLimiter(THREADS)
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        with trio.move_on_after(READ_SECONDS):
+            await self._limiter.acquire_on_behalf_of(borrower)
+            return
+        raise Passing(f"{THREADS} requests are under way, and none ends")
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._limiter.release_on_behalf_of(borrower)
 
 
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)")

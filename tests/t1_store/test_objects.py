@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -166,6 +167,31 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(
     way.rule = first(1, "GET", Fate.HELD)
     await get(objects)
     assert way.methods().count("GET") == 2
+
+
+async def test_who_finds_no_thread_does_not_wait_for_ever(
+    way: Between, s3: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    monkeypatch.setattr("aerogramme.store.bucket.THREADS", 2)
+    objects = Objects(opened(f"s3:{way.endpoint}/{BUCKET}/{uuid4().hex}"), "")
+    await objects.put("there", b"0123456789")
+    way.rule = always(Fate.HELD)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(objects.get, "there")
+        await trio.to_thread.run_sync(way.wait_until, lambda: len(way.asked) == 3)
+        begun = trio.current_time()
+        with pytest.raises(Unavailable) as away:
+            await objects.get("there")
+        assert "under way" in away.value.hint
+        assert trio.current_time() - begun <= 20
+        nursery.cancel_scope.cancel()
+    way.rule = lambda _: None
+    way.released.set()
+    while True:  # until their threads are free again
+        with suppress(Unavailable):
+            await get(objects)
+            break
 
 
 async def test_who_is_cancelled_leaves_at_once(objects: Objects, way: Between) -> None:
