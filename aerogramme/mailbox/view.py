@@ -193,7 +193,7 @@ class View:
 
     @property
     def holds_back(self) -> bool:
-        """Whether there is more than what was told, so that a MODSEQ in a FETCH may be above `safe_modseq`."""
+        """Whether there is more than what was told, so that FETCH may show a MODSEQ above `safe_modseq`."""
         return self._held or self._version != self.table.version
 
     @property

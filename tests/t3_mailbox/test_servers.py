@@ -160,7 +160,7 @@ async def test_both_servers_watch_and_drain(autojump_clock) -> None:
 
 
 async def test_a_mailbox_opens_settled_though_the_store_went_away_behind_a_drain(monkeypatch) -> None:
-    """What was drained may be told only once the store was looked at: before, its UID may be another's too."""
+    """What was drained is told only once the store was looked at: before, its UID may be another's too."""
     world = World()
     world.stores = MemoryStores()
     server = await world.open()
