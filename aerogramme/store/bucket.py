@@ -26,6 +26,7 @@ from aerogramme.store.retry import (
     WRITE_SECONDS,
     WRITE_TRY_SECONDS,
     Passing,
+    Reach,
     check_clock,
     judge,
     persist,
@@ -59,13 +60,14 @@ class Bucket:
         self._clients: dict[str, S3Store] = {}
         self._turns = cast("trio.CapacityLimiter", _Turns())  # it does what trio asks of one
         self._clock_seen = float("-inf")
+        self._reach = Reach()
 
     async def read(self, ask: Callable[["S3Store"], T]) -> T:
         """What `ask` returns, which is called in a thread, again for what may pass."""
-        return await persist(partial(self._call, "read", ask), READ_SECONDS)
+        return await persist(partial(self._call, "read", ask), READ_SECONDS, reach=self._reach)
 
     async def write(self, ask: Callable[["S3Store"], T]) -> T:
-        return await persist(partial(self._call, "write", ask), WRITE_SECONDS)
+        return await persist(partial(self._call, "write", ask), WRITE_SECONDS, reach=self._reach)
 
     async def send(self, ask: Callable[["S3Store"], T]) -> T:
         """Once: for a step of an upload, whose requests obstore tries again itself."""
@@ -94,7 +96,7 @@ class Bucket:
             check_clock(answer.headers.get("date", ""), time())
 
         work = partial(trio.to_thread.run_sync, ask, abandon_on_cancel=True, limiter=self._turns)
-        await persist(work, READ_SECONDS)
+        await persist(work, READ_SECONDS, reach=self._reach)
         self._clock_seen = trio.current_time()
 
     async def _call(self, purpose: str, ask: Callable[["S3Store"], T]) -> T:

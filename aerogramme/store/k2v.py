@@ -26,6 +26,7 @@ from aerogramme.store.retry import (
     WRITE_SECONDS,
     WRITE_TRY_SECONDS,
     Passing,
+    Reach,
     check_clock,
     judge,
     persist,
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Items that one answer holds: values have up to about 64 KiB, and usually some hundred bytes.
+# Items that one answer holds: values have up to about 64 KiB, and usually some hundred bytes. Those of an
+# index are empty: so many take Garage and us some 20 ms, and pages of them have to wait for one another.
 PAGE = 500
+INDEX_PAGE = 5000
 
 AFTER = "\0"  # of the keys after any key, the first is the key with this
 
@@ -76,6 +79,7 @@ class K2V:
         self._endpoint = place.k2v
         self._place, self._credentials = place, credentials
         self._client: httpx.AsyncClient | None = None
+        self._reach = Reach()
 
     async def insert(self, items: Sequence[New]) -> None:
         """One request. In this order on each node; when it fails, any of them may be there, or come."""
@@ -86,15 +90,17 @@ class K2V:
         if body:
             await self._write("", body)
 
-    async def search(self, ranges: Sequence[Range], *, deleted: bool = False) -> list[list[Item]]:
-        """The items of each range, sorted; one request for each `PAGE` of the longest. Those that were
+    async def search(
+        self, ranges: Sequence[Range], *, page: int = PAGE, deleted: bool = False
+    ) -> list[list[Item]]:
+        """The items of each range, sorted; one request for each `page` of the longest. Those that were
         deleted, which have no values, if they are asked for.
 
         A node that has missed a deletion gives the item as if it were there, and those that know do not
         object. So who has to be sure asks for those deleted as well, or for keys one by one.
         """
         found: list[list[Item]] = [[] for _ in ranges]
-        asked = {n: _query(each, deleted) for n, each in enumerate(ranges)}
+        asked = {n: _query(each, page, deleted) for n, each in enumerate(ranges)}
         while asked:
             answers = await self._read("search", [*asked.values()])
             for n, answer in zip([*asked], answers, strict=True):
@@ -140,7 +146,9 @@ class K2V:
         start = ""
         while True:
             query = f"?prefix={quote(prefix, safe='')}" + (f"&start={quote(start, safe='')}" if start else "")
-            answer = await persist(partial(self._ask, query, None, READ_TRY_SECONDS), READ_SECONDS)
+            answer = await persist(
+                partial(self._ask, query, None, READ_TRY_SECONDS), READ_SECONDS, reach=self._reach
+            )
             found += [each["pk"] for each in answer["partitionKeys"]]
             if not answer["more"]:
                 return found
@@ -151,11 +159,12 @@ class K2V:
             await self._client.aclose()
 
     async def _read(self, call: str, body: object) -> Any:
-        return await persist(partial(self._ask, f"?{call}=", body, READ_TRY_SECONDS), READ_SECONDS)
+        ask = partial(self._ask, f"?{call}=", body, READ_TRY_SECONDS)
+        return await persist(ask, READ_SECONDS, reach=self._reach)
 
     async def _write(self, call: str, body: object) -> None:
         where = f"?{call}=" if call else ""
-        await persist(partial(self._ask, where, body, WRITE_TRY_SECONDS), WRITE_SECONDS)
+        await persist(partial(self._ask, where, body, WRITE_TRY_SECONDS), WRITE_SECONDS, reach=self._reach)
 
     async def _ask(self, where: str, body: object, patience: float) -> Any:
         """One request: POST, or GET if there is no body. What the answer holds; None for nothing."""
@@ -225,11 +234,11 @@ class K2V:
         return Passing(f"{self._endpoint}: {str(error) or type(error).__name__}")
 
 
-def _query(where: Range, deleted: bool) -> dict[str, Any]:
+def _query(where: Range, page: int, deleted: bool) -> dict[str, Any]:
     query: dict[str, Any] = {"partitionKey": where.partition, "start": where.start, "tombstones": deleted}
     if where.end is None:
         return query | {"singleItem": True}
-    return query | {"end": where.end, "limit": PAGE}
+    return query | {"end": where.end, "limit": page}
 
 
 def _item(found: dict[str, Any]) -> Item:

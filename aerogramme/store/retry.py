@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import trio
 
-from aerogramme.errors import NotStored, Unavailable
+from aerogramme.errors import AerogrammeError, NotStored, Unavailable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -27,6 +27,9 @@ WRITE_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 READ_TRY_SECONDS = 10.0
 WRITE_TRY_SECONDS = 30.0
+
+# And how long the one try waits that is left while the server is known to be away.
+AWAY_SECONDS = 3.0
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
@@ -43,23 +46,51 @@ class Passing(Exception):
     """A fault that may be gone the next time. Only `persist` ever sees it; the text is for the log."""
 
 
-async def persist(work: Callable[[], Awaitable[T]], seconds: float, chance: Random = _chance) -> T:
+class Reach:
+    """What is known of whether a server can be reached. `away`: it could not, for as long as was tried, and
+    has not answered since."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+
+async def persist(
+    work: Callable[[], Awaitable[T]], seconds: float, chance: Random = _chance, *, reach: Reach | None = None
+) -> T:
     """What `work` returns, tried again for `seconds` while it raises `Passing`; then `Unavailable`.
 
     Between two tries there is a random part of a pause that doubles each time. A try that has begun in time
     is not cut off, however long a large object takes: it must end by itself when nothing moves
     (READ_TRY_SECONDS, WRITE_TRY_SECONDS), with `Passing`.
+
+    While the server of `reach` is away there is one try, of AWAY_SECONDS at most: calls wait for one another,
+    and a row of them must not take minutes to say what is known.
     """
+    if reach is not None and reach.away:
+        with trio.move_on_after(AWAY_SECONDS):
+            return await _persist(work, 0, chance, reach)
+        raise Unavailable(hint=f"no answer for {AWAY_SECONDS:g} seconds, nor before")
+    return await _persist(work, seconds, chance, reach or Reach())
+
+
+async def _persist(work: Callable[[], Awaitable[T]], seconds: float, chance: Random, reach: Reach) -> T:
     deadline = trio.current_time() + seconds
     pause = FIRST_PAUSE
     while True:
         try:
-            return await work()
+            result = await work()
         except Passing as fault:
             wait = chance.uniform(0, pause)
             if trio.current_time() + wait >= deadline:
+                reach.away = True
                 raise Unavailable(hint=f"{fault}, for {seconds:g} seconds") from None
             log.debug("again in %.2f s: %s", wait, fault)
+        except AerogrammeError:
+            reach.away = False  # it has answered
+            raise
+        else:
+            reach.away = False
+            return result
         await trio.sleep(wait)
         pause = min(2 * pause, LONGEST_PAUSE)
 

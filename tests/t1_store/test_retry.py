@@ -8,10 +8,12 @@ from trio.testing import MockClock
 
 from aerogramme.errors import NotStored, Unavailable
 from aerogramme.store.retry import (
+    AWAY_SECONDS,
     FIRST_PAUSE,
     LONGEST_PAUSE,
     SKEW_SECONDS,
     Passing,
+    Reach,
     check_clock,
     judge,
     persist,
@@ -143,3 +145,39 @@ def test_clocks_that_are_too_far_apart_are_refused() -> None:
 @pytest.mark.parametrize("date", ["", "soon", "Wed, 99 Nov 2026 99:00:00 GMT"])
 def test_what_is_no_date_says_nothing_of_clocks(date: str) -> None:
     check_clock(date, 0.0)
+
+
+async def test_what_is_known_to_be_away_is_tried_once_until_it_answers(autojump_clock: MockClock) -> None:
+    reach = Reach()
+    with pytest.raises(Unavailable):
+        await persist(Work(*[Passing("503")] * 99), 10, reach=reach)
+    assert reach.away
+    for _ in range(3):
+        work, began = Work(Passing("503")), trio.current_time()
+        with pytest.raises(Unavailable):
+            await persist(work, 10, reach=reach)
+        assert (len(work.times), trio.current_time()) == (1, began)
+    assert await persist(Work(), 10, reach=reach) == 7
+    assert not reach.away
+    assert await persist(Work(*[Passing("503")] * 3), 10, reach=reach) == 7  # as patient as before
+
+
+@pytest.mark.parametrize("answer", [NotStored(), Unavailable(hint="403 AccessDenied")])
+async def test_an_answer_that_refuses_is_an_answer(answer: Exception) -> None:
+    reach = Reach()
+    reach.away = True
+    with pytest.raises(type(answer)):
+        await persist(Work(answer), 10, reach=reach)
+    assert not reach.away
+
+
+async def test_what_is_known_to_be_away_and_says_nothing(autojump_clock: MockClock) -> None:
+    reach, began = Reach(), trio.current_time()
+    reach.away = True
+    with pytest.raises(Unavailable):
+        await persist(trio.sleep_forever, 10, reach=reach)
+    assert trio.current_time() == began + AWAY_SECONDS
+    assert reach.away
+    with trio.move_on_after(1) as scope:  # and whoever gives up meanwhile, does so
+        await persist(trio.sleep_forever, 10, reach=reach)
+    assert scope.cancelled_caught
