@@ -189,6 +189,14 @@ class Journal:
                     continue  # somebody has read it meanwhile
             await self.refresh()
 
+    def accompanied(self) -> bool:
+        """Whether others have appended lately. Never on a store that serializes: there, who is late just
+        finds it done."""
+        history = self.state.history
+        lately = history.clock - MARGIN
+        others = (trail for replica, trail in history.trails.items() if replica != self.replica)
+        return not self._store.serialized and any(trail.clock > lately for trail in others)
+
     async def wait_changed(self, version: int) -> int:
         """Returns `version` once it is above the one given."""
         while self.version <= version:

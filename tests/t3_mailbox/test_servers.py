@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+import trio.testing
 
 from aerogramme.errors import Unavailable
 from aerogramme.mailbox import account as account_module
 from aerogramme.mailbox import incoming
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.drain import GIVE_WAY
 from aerogramme.store.faults import CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put
@@ -174,3 +176,30 @@ async def test_a_mailbox_opens_settled_though_the_store_went_away_behind_a_drain
         view = await server.open_mailbox("INBOX")
         assert server.journal.settled
     assert len(view) == 5
+
+
+async def test_servers_give_way_to_those_where_somebody_waits(servers, autojump_clock) -> None:
+    one, other = servers
+
+    async def seconds(server: Account) -> float:
+        began = trio.current_time()
+        await server.drain._give_way()
+        return trio.current_time() - began
+
+    first = await World().open()
+    await put(first, "INBOX", b"x")
+    assert await seconds(first) == 0, "there are no others"
+    await put(one, "INBOX", b"x")
+    await put(other, "INBOX", b"x")
+    await one.refresh()
+    assert GIVE_WAY <= await seconds(one) < 2 * GIVE_WAY
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.wait_changed, other.version + 1000)
+        await trio.testing.wait_all_tasks_blocked()
+        waits = set()
+        for _ in range(4):
+            await put(one, "Archive", b"x")
+            await other.journal.refresh()
+            waits.add(await seconds(other))
+        nursery.cancel_scope.cancel()
+    assert max(waits) < GIVE_WAY and len(waits) > 1, "another one each time"
