@@ -10,6 +10,7 @@ import pytest
 from aerogramme import config as module
 from aerogramme.config import Config, TcpAddress, UnixAddress, parse_address, parse_size
 from aerogramme.errors import BadConfiguration
+from aerogramme.store.cache import CachedStores
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -105,6 +106,23 @@ def test_a_store_given_beside_a_data_folder(tmp_path, monkeypatch):
     config = Config.for_data(Path("mail"), store="sqlite:elsewhere")
     assert config.store == f"sqlite:{tmp_path}/elsewhere"
     assert config.users_file == tmp_path / "mail" / "users.toml"
+
+
+@pytest.mark.parametrize(
+    ("store", "size", "cached"),
+    [
+        ("garage:http://127.0.0.1:3900/mail?k2v=http://127.0.0.1:3904", "1 GiB", True),
+        ("s3:https://s3.example.org/mail?region=eu", 16 << 20, True),
+        ("s3:https://s3.example.org/mail?region=eu", 0, False),
+        ("sqlite:accounts", "1 GiB", False),
+    ],
+)
+def test_a_distant_store_has_a_cache_and_nothing_is_touched_yet(tmp_path, store, size, cached):
+    config = Config.from_table(
+        {"data": "data", "store": {"url": store, "cache": "cache", "cache_size": size}}, tmp_path
+    )
+    assert isinstance(config.open_stores(), CachedStores) == cached
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_each_field_has_a_setting_and_each_setting_a_field():
