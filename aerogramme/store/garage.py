@@ -27,7 +27,7 @@ import trio
 from aerogramme.errors import Unavailable
 from aerogramme.store.bucket import Bucket
 from aerogramme.store.bucket_store import BucketStore, BucketStores, Opened
-from aerogramme.store.k2v import AFTER, K2V, Item, New, Range
+from aerogramme.store.k2v import AFTER, INDEX_PAGE, K2V, Item, New, Range
 from aerogramme.store.parallel import in_parallel
 from aerogramme.store.place import Place
 from aerogramme.store.polling import Poll
@@ -168,7 +168,7 @@ class GarageStore(BucketStore[_Account]):
         """Keys, and the values of those that are new. These are asked for one by one, so that those of keys
         that only some node does not know to be gone are not found."""
         where = self._account.where(partition)
-        [listed] = await self._account.k2v.search([_above(where, KEY, seen.floor)])
+        [listed] = await self._account.k2v.search([_above(where, KEY, seen.floor)], page=INDEX_PAGE)
         keys = {item.key[1:]: item for item in listed}
         new = seen.new(keys)
         values = {item.key[1:]: item for item in await self._each(where, [VALUE + key for key in new])}
