@@ -86,8 +86,8 @@ class Conn:
 
 
 class Imap(Conn):
-    def __init__(self, server):
-        super().__init__(server.imap, server.timeout)
+    def __init__(self, server, at=None):
+        super().__init__(at or server.imap, server.timeout)
         self.server, self.count, self.caps, self.selected = server, 0, None, None
         if not self.line().startswith((b"* OK", b"* PREAUTH")):
             raise Refused("no OK greeting")
@@ -292,13 +292,14 @@ class Server:
         self.o, self.label, self.imap, self.timeout = o, label, address(imap), o.timeout
         self.smtp = bool(lmtp and lmtp.startswith("smtp:"))
         self.lmtp = address(lmtp.removeprefix("smtp:")) if lmtp else None
+        self.watch = address(o.watch) if o.watch else None
         self.user, self.password, self.pid, self.mails = user, password, pid, mails
         self.rcpt = rcpt or (user if "@" in user else user + "@localhost")
         self.big, self.tag = o.mailbox, "imapbench-%d-" % os.getpid()
         self.made, self.ready, self.inbox_from, self.rare = set(), False, None, None
 
-    def conn(self):
-        return Imap(self).login()
+    def conn(self, at=None):
+        return Imap(self, at).login()
 
     def mail(self, i):
         return self.mails[i % len(self.mails)]
@@ -829,7 +830,7 @@ def w_noop(s):
 
 def waking(s, box, deliver):
     """50 deliveries; from the delivery's completion, and from its start, to the EXISTS at the idling client."""
-    watch = s.conn()
+    watch = s.conn(s.watch)
     watch.select(box)
     watch.idle()
     after, whole = [], []
@@ -1180,6 +1181,11 @@ def main():
     p.add_argument("--mixed-secs", type=float, default=20)
     p.add_argument(
         "--timeout", type=float, default=300, help="seconds without a byte before a workload has failed"
+    )
+    p.add_argument(
+        "--watch",
+        metavar="HOST:PORT",
+        help="where the idle-wake workloads idle: another server of the account",
     )
     p.add_argument("--wake-timeout", type=float, default=60)
     p.add_argument("--from-word", default="yahoo")
