@@ -97,8 +97,8 @@ class Store(Protocol):
                  having changed nothing, if there is more; others ignore it
         delete   (partition, key) of rows that go once the append is durable (a serialized store: with it)
 
-        Returns `read`, moved past these rows where the store knows that nothing came between; where it does
-        not, the next read with it gives these rows back. None when `read` is None.
+        Returns `read`, moved past these rows and no others where the store can do that; where it cannot, the
+        next read with it gives these rows back. None when `read` is None.
         """
         ...
 
