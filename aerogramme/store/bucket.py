@@ -160,8 +160,10 @@ class Bucket:
         if place.endpoint is not None and place.endpoint.startswith("http:"):
             options["allow_http"] = True
             # A server that leaves Nagle's algorithm on, as Garage does, stalls for the 40 ms of a delayed ACK
-            # at every answer of some kilobytes on a connection that was used before. A new one costs less.
-            options["pool_max_idle_per_host"] = "0"
+            # at every answer of some kilobytes on a connection that was used before. A new one costs less
+            # (docs/performance.md). Answers to writes are short.
+            if purpose == "read":
+                options["pool_max_idle_per_host"] = "0"
         if place.ca is not None:
             place.tls()  # says what is wrong with it
             options["root_certificate"] = place.ca.read_bytes()
