@@ -320,3 +320,29 @@ async def test_an_append_that_dies_anywhere_leaves_a_log_that_goes_on(now, seria
             for journal in one, three:
                 assert set(acknowledged) <= set(journal.state.table(1).ids) and not journal.damaged
             assert facts_of(one.state) == facts_of(three.state)
+
+
+async def test_a_cause_that_is_behind_the_cursor_is_found(stores, now):
+    """A row whose append failed, and that others have confirmed since, may be older than a cursor looks."""
+    two = await opened(await a_store(stores), now, seed=2)
+    cause = []
+
+    class Short:
+        def __init__(self, store):
+            self._store = store
+
+        def __getattr__(self, name):
+            return getattr(self._store, name)
+
+        async def read(self, partition, cursor=None, after=""):
+            rows, moved = await self._store.read(partition, cursor, after)
+            return [row for row in rows if cursor is None or row.key not in cause], moved
+
+    one = await opened(Short(await a_store(stores)), now)
+    ids = await add(two)
+    cause += [row.key for row in (await (await a_store(stores)).read(PARTITION))[0]]
+    three = await opened(await a_store(stores), now, seed=3)
+    await three.commit(flag(1, ids, "\\Seen"))
+    await one.refresh()
+    await three.refresh()
+    assert facts_of(one.state) == facts_of(three.state) and list(one.state.table(1).ids) == ids

@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from aerogramme.errors import Unavailable
 from aerogramme.log.entry import Add, Flags, MailboxOp, Remove, Subscribe
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.seal import Keyring
@@ -126,3 +127,51 @@ async def test_a_checkpoint_opens_to_the_same_state(stores, keyring):
 
 def assert_same(a, b):
     assert facts_of(a) == facts_of(b)
+
+
+class Confirming:
+    """A store that notes which rows are confirmed, and cannot while it is `away`."""
+
+    def __init__(self, store):
+        self._store = store
+        self.confirmed = []
+        self.away = False
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def confirm(self, partition, rows):
+        if self.away:
+            raise Unavailable
+        self.confirmed += [row.key for row in rows]
+        await self._store.confirm(partition, rows)
+
+
+async def test_what_somebody_has_seen_needs_no_confirmation(keyring):
+    stores = MemoryStores()
+    writers = [await Journal.open(await new_store(stores), keyring, ACCOUNT) for _ in range(3)]
+    for n in range(30):
+        await writers[n % 2].commit(lambda s, n=n: Draft([add(writers[n % 2], 1, 1)]))
+    apart = await writers[2].commit(lambda s: Draft([Subscribe("a", True)]))
+    last = await writers[1].commit(lambda s: Draft([Subscribe("b", True)]))
+    store = Confirming(await new_store(stores))
+    reader = await Journal.open(store, keyring, ACCOUNT)
+    newest = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    assert len(reader.state.table(1)) == 30 and facts_of(reader.state) == facts_of(newest.state)
+    assert set(store.confirmed) == {apart.key, last.key}, "of more than thirty"
+
+
+async def test_what_cannot_be_confirmed_is_not_applied(keyring):
+    stores = MemoryStores()
+    store = Confirming(await new_store(stores))
+    one = await Journal.open(store, keyring, ACCOUNT)
+    two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    await two.commit(lambda s: Draft([Subscribe("a", True)]))
+    store.away = True
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await one.refresh()
+        assert not one.state.subscribed and one.settled
+    store.away = False
+    await one.refresh()
+    assert one.state.subscribed == {"a"}
