@@ -242,4 +242,5 @@ def _query(where: Range, page: int, deleted: bool) -> dict[str, Any]:
 
 
 def _item(found: dict[str, Any]) -> Item:
-    return Item(found["sk"], found["ct"], [b64decode(value) for value in found["v"] if value is not None])
+    values = [b64decode(value) if value else b"" for value in found["v"] if value is not None]
+    return Item(found["sk"], found["ct"], values)

@@ -30,7 +30,7 @@ class Seen:
 
     def new(self, listed: Iterable[str]) -> list[str]:
         """The keys that were not had yet, sorted."""
-        return sorted(key for key in listed if key > self.floor and key not in self.keys)
+        return sorted(key for key in set(listed) - self.keys if key > self.floor)
 
     def having(self, keys: Iterable[str]) -> "Seen":
         """The cursor once these were had as well, which the reader has written itself."""
