@@ -137,6 +137,4 @@ def killed(cluster: Garage, n: int) -> Iterator[None]:
     """A node is dead for the time of the block, and afterwards one of three again."""
     cluster.nodes[n].kill()
     yield
-    cluster.nodes[n].start()
-    for node in cluster.nodes:
-        node.wait_for(len(cluster.nodes))
+    cluster.revive(cluster.nodes[n])
