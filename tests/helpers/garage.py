@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
@@ -51,6 +52,7 @@ db_engine = "sqlite"
 replication_factor = {copies}
 consistency_mode = "consistent"
 rpc_secret = "{secret}"
+rpc_timeout_msec = 4000
 rpc_bind_addr = "{self.rpc}"
 rpc_public_addr = "{self.rpc}"
 [s3_api]
@@ -78,10 +80,15 @@ admin_token = "{self._token}"
             self._process.wait()
             self._process = None
 
-    def freeze(self, frozen: bool) -> None:
-        """It keeps its connections and does not answer; and goes on."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It keeps its connections and answers nothing for the time of the block; then it goes on."""
         assert self._process is not None
-        self._process.send_signal(19 if frozen else 18)  # SIGSTOP, SIGCONT
+        self._process.send_signal(SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(SIGCONT)
 
     def ask(self, operation: str, body: object = None, query: str = "") -> Any:
         """What the admin API answers. `Passing` while it does not, or has a fault."""

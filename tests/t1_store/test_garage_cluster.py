@@ -90,6 +90,16 @@ async def test_what_was_deleted_while_a_node_was_away_stays_deleted(
     assert (await three.read("log"))[0] == (await three.read("log", before))[0] == [left]
 
 
+async def test_a_node_that_hangs_is_not_waited_for(cluster: Garage, servers: list[Stores]) -> None:
+    """With `rpc_timeout_msec` as docs/stores.md has it: else Garage itself waits for minutes."""
+    one, two, _ = await opened(servers)
+    row = Row(key(0), b"x")
+    with cluster.nodes[2].frozen():
+        await one.append("log", [row], objects=[("o", b"body")])
+        assert (await two.read("log"))[0] == [row]
+        assert await two.get("o") == b"body"
+
+
 class Run:
     """Servers that write, delete and follow rows at the same time."""
 
