@@ -9,19 +9,22 @@ below the prefix of the place.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import trio
 
-from aerogramme.errors import NoSuchUser, NotStored
+from aerogramme.errors import NoSuchUser, NotStored, Unavailable
 from aerogramme.store.bucket import Bucket
 from aerogramme.store.credentials import Credentials
 from aerogramme.store.objects import Objects
 from aerogramme.store.place import Place
-from aerogramme.store.port import Body, Part, Store, check_account
+from aerogramme.store.port import Body, Cursor, Part, Row, Store, check_account
+from aerogramme.store.tail import Seen
 
 _MARKER = b"1\n"  # its version. Not empty: some services take an empty object for a folder
+
+APPEND_SECONDS = 60.0  # port.LATE
 
 
 class Opened:
@@ -45,8 +48,9 @@ A = TypeVar("A", bound=Opened)
 S = TypeVar("S", bound=Store)
 
 
-class BucketStore(Generic[A]):
-    """The objects of an account. See `port.Store` for what the methods promise."""
+class BucketStore(ABC, Generic[A]):
+    """The objects of an account, and what comes before and after its rows. See `port.Store` for what the
+    methods promise. Cursors are `tail.Seen`."""
 
     serialized = False
     object_costs_request = True
@@ -69,6 +73,36 @@ class BucketStore(Generic[A]):
     async def delete(self, names: Iterable[str]) -> None:
         self._account.check()
         await self._account.objects.delete(names)
+
+    async def append(
+        self,
+        partition: str,
+        rows: Sequence[Row],
+        *,
+        objects: Sequence[tuple[str, bytes]] = (),
+        read: Cursor | None = None,
+        delete: Sequence[tuple[str, str]] = (),
+    ) -> Cursor | None:
+        self._account.check()
+        with trio.move_on_after(APPEND_SECONDS) as patience:
+            await self._account.objects.put_many(objects)
+            await self._write(partition, rows)
+        if patience.cancelled_caught:
+            raise Unavailable(hint=f"the store took more than {APPEND_SECONDS:g} seconds for an append")
+        await self._remove(delete)
+        return None if read is None else Cursor(cast("Seen", read).having(row.key for row in rows))
+
+    async def delete_rows(self, partition: str, keys: Sequence[str]) -> None:
+        self._account.check()
+        await self._remove([(partition, key) for key in keys])
+
+    @abstractmethod
+    async def _write(self, partition: str, rows: Sequence[Row]) -> None:
+        """Add rows."""
+
+    @abstractmethod
+    async def _remove(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Remove rows (partition, key)."""
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -22,9 +22,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar, cast
 
-import trio
-
-from aerogramme.errors import Unavailable
 from aerogramme.store.bucket import Bucket
 from aerogramme.store.bucket_store import BucketStore, BucketStores, Opened
 from aerogramme.store.k2v import AFTER, INDEX_PAGE, K2V, Item, New, Range
@@ -37,7 +34,6 @@ from aerogramme.store.tail import Seen
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-APPEND_SECONDS = 60.0  # port.LATE
 VALUE, KEY = "v", "k"
 PARTITIONS = ("log", "keys", "incoming", "copied")  # that accounts have, whatever Garage's index knows by now
 AT_ONCE = 8  # requests at once for one call
@@ -82,31 +78,15 @@ class _Account(Opened):
 
 
 class GarageStore(BucketStore[_Account]):
-    """One account's store, opened. See `port.Store` for what the methods promise. The requests that are
-    counted here wait for one another."""
+    """One account's store, opened. See `port.Store` for what the methods promise.
+
+    The requests that are counted here wait for one another. An append takes 1, 1 more before it for objects,
+    and 1 after it for deletions, which are 1 alone; each is for up to 100 rows.
+    """
 
     def __init__(self, account: _Account) -> None:
         super().__init__(account)
         self._tokens: dict[str, Tokens] = {}  # of the rows that were read last, for `confirm`
-
-    async def append(
-        self,
-        partition: str,
-        rows: Sequence[Row],
-        *,
-        objects: Sequence[tuple[str, bytes]] = (),
-        read: Cursor | None = None,
-        delete: Sequence[tuple[str, str]] = (),
-    ) -> Cursor | None:
-        """1 request; 1 more before it for objects, 1 after it for deletions."""
-        self._account.check()
-        with trio.move_on_after(APPEND_SECONDS) as patience:
-            await self._account.objects.put_many(objects)
-            await self._write(partition, rows, {})
-        if patience.cancelled_caught:
-            raise Unavailable(hint=f"the store took more than {APPEND_SECONDS:g} seconds for an append")
-        await self._remove(delete)
-        return None if read is None else Cursor(cast("Seen", read).having(row.key for row in rows))
 
     async def read(
         self, partition: str, cursor: Cursor | None = None, after: str = ""
@@ -130,11 +110,6 @@ class GarageStore(BucketStore[_Account]):
         if any(row.key not in tokens for row in rows):
             tokens = await self._read_tokens(partition, [row.key for row in rows])
         await self._write(partition, rows, tokens)
-
-    async def delete_rows(self, partition: str, keys: Sequence[str]) -> None:
-        """1 request."""
-        self._account.check()
-        await self._remove([(partition, key) for key in keys])
 
     async def delete_range(self, partition: str, first: str, last: str) -> None:
         """1 request."""
@@ -194,11 +169,11 @@ class GarageStore(BucketStore[_Account]):
         parts = await in_parallel(some, _batches([Range(where, key) for key in keys]), AT_ONCE)
         return [item for part in parts for item in part]
 
-    async def _write(self, partition: str, rows: Sequence[Row], tokens: Tokens) -> None:
+    async def _write(self, partition: str, rows: Sequence[Row], tokens: Tokens | None = None) -> None:
         where = self._account.where(partition)
         items: list[New] = []
         for row in rows:
-            of_value, of_key = tokens.get(row.key, ("", ""))
+            of_value, of_key = (tokens or {}).get(row.key, ("", ""))
             items.append(New(where, VALUE + row.key, row.value, of_value or None))
             items.append(New(where, KEY + row.key, b"", of_key or None))
         await in_parallel(self._account.k2v.insert, _batches(items), AT_ONCE)

@@ -13,15 +13,13 @@ from typing import cast
 
 import trio
 
-from aerogramme.errors import NoSuchUser, Unavailable
+from aerogramme.errors import NoSuchUser
 from aerogramme.store.bucket import Bucket
 from aerogramme.store.bucket_store import BucketStore, BucketStores, Opened
 from aerogramme.store.objects import Objects, before
 from aerogramme.store.port import Cursor, Row, always
 from aerogramme.store.tail import Seen
 from aerogramme.store.watching import Watchers
-
-APPEND_SECONDS = 60.0  # port.LATE
 
 
 class _Account(Opened):
@@ -53,25 +51,6 @@ class _Account(Opened):
 class S3Store(BucketStore[_Account]):
     """One account's store, opened. See `port.Store` for what the methods promise."""
 
-    async def append(
-        self,
-        partition: str,
-        rows: Sequence[Row],
-        *,
-        objects: Sequence[tuple[str, bytes]] = (),
-        read: Cursor | None = None,
-        delete: Sequence[tuple[str, str]] = (),
-    ) -> Cursor | None:
-        self._account.check()
-        with trio.move_on_after(APPEND_SECONDS) as patience:
-            await self._account.objects.put_many(objects)
-            await self._account.rows.put_many([(f"{partition}/{row.key}", row.value) for row in rows])
-        if patience.cancelled_caught:
-            raise Unavailable(hint=f"the store took more than {APPEND_SECONDS:g} seconds for an append")
-        self._account.appended(partition, [row.key for row in rows])
-        await self._account.rows.delete(f"{of}/{key}" for of, key in delete)
-        return read
-
     async def read(
         self, partition: str, cursor: Cursor | None = None, after: str = ""
     ) -> tuple[list[Row], Cursor]:
@@ -89,10 +68,6 @@ class S3Store(BucketStore[_Account]):
         self._account.check()
         await trio.lowlevel.checkpoint()
 
-    async def delete_rows(self, partition: str, keys: Sequence[str]) -> None:
-        self._account.check()
-        await self._account.rows.delete(f"{partition}/{key}" for key in keys)
-
     async def delete_range(self, partition: str, first: str, last: str) -> None:
         self._account.check()
         low, high = f"{partition}/{first}", f"{partition}/{last}"
@@ -105,6 +80,13 @@ class S3Store(BucketStore[_Account]):
     async def watch(self, partition: str, cursor: Cursor, *, eager: Callable[[], bool] = always) -> None:
         self._account.check()
         await self._account.watchers(partition).watch(cast("Seen", cursor), eager)
+
+    async def _write(self, partition: str, rows: Sequence[Row]) -> None:
+        await self._account.rows.put_many([(f"{partition}/{row.key}", row.value) for row in rows])
+        self._account.appended(partition, [row.key for row in rows])
+
+    async def _remove(self, rows: Sequence[tuple[str, str]]) -> None:
+        await self._account.rows.delete(f"{partition}/{key}" for partition, key in rows)
 
 
 class S3Stores(BucketStores[_Account, S3Store]):

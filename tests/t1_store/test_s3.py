@@ -127,7 +127,7 @@ async def test_an_append_whose_answer_is_lost_is_there_once(store: S3Store, way:
 async def test_an_append_ends_before_its_rows_would_be_late(
     store: S3Store, way: Between, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aerogramme.store.s3.APPEND_SECONDS", 0.1)
+    monkeypatch.setattr("aerogramme.store.bucket_store.APPEND_SECONDS", 0.1)
     way.rule = lambda _: Fate.HELD
     with pytest.raises(Unavailable) as late:
         await store.append("log", rows("a"), objects=[("x", b"")])
