@@ -42,7 +42,7 @@ class Program:
     async def live(self) -> None:
         world = self.world
         while world.another_step():
-            await trio.sleep(world.random.uniform(0, world.pace))
+            await world.pause(world.pace)
             try:
                 await self.step()
             except LOST:
@@ -54,7 +54,9 @@ class Program:
         random = self.world.random
         if self.belief is None:
             await self.connect(random.choice(self.world.servers).process)
-        elif not self.selected:
+        if self.belief is None:
+            return
+        if not self.selected:
             await self.open(random.choice(NAMES))
         elif not self.belief.complete or self.unnumbered():
             await self.fetch_new()
@@ -387,11 +389,13 @@ class Program:
         target = world.random.choice(NAMES)
         text = mail(number)
         response = await self.do(b"APPEND %b {%d+}\r\n%b" % (target.encode(), len(text), text))
-        found = re.fullmatch(rb"APPENDUID (\d+) (\d+)", response.code or b"")
-        if response.kind == "OK":
-            assert found is not None, response
+        if response.kind != "OK":
+            return
+        if found := re.fullmatch(rb"APPENDUID (\d+) (\d+)", response.code or b""):
             ledger.named(self.person, int(found[1]), int(found[2]), number)
             ledger.placed(int(found[1]), number)
+        elif target in ("INBOX", "Archive") and target in self.boxes:  # the store was away just then
+            ledger.placed(self.boxes[target].validity, number)
 
     async def make(self) -> None:
         await self.do(b"CREATE Work")
@@ -429,7 +433,7 @@ ACTIONS = {
     Program.expunge: 3,
     Program.copy: 5,
     Program.move: 6,
-    Program.append: 14,
+    Program.append: 20,
     Program.make: 2,
     Program.rename: 1,
     Program.drop: 1,

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import trio
-
 from aerogramme.errors import Unavailable
 from aerogramme.store.faults import Crash
 from tests.sim.chance import HERE
@@ -23,8 +21,8 @@ class Nemesis:
 
     async def live(self) -> None:
         world, random = self.world, self.world.random
-        while world.another_step():
-            await trio.sleep(random.uniform(0, 2 * world.pace))
+        while world.steps > 0:
+            await self.pause()
             server = random.choice(world.servers)
             strikes = [self.crash, self.cut, self.skew, self.age, self.fold]
             [strike] = random.choices(strikes, [2, 2, 1, 1, 2])
@@ -44,11 +42,17 @@ class Nemesis:
         await server.start(self.world.nursery)
 
     async def cut(self, server: Server) -> None:
-        """The network between one server and the store."""
+        """The network between one server and the store, for a while."""
         if server.process is not None:
             link = server.process.link
-            link.reachable = not link.reachable
-            self.world.tell(f"{server.name}: the store is {'there again' if link.reachable else 'cut off'}")
+            self.world.tell(f"{server.name}: the store is cut off")
+            link.reachable = False
+            await self.pause()
+            link.reachable = True
+            self.world.tell(f"{server.name}: the store is there again")
+
+    async def pause(self) -> None:
+        await self.world.pause(6 * self.world.pace + 10 * self.world.rates["latency"])
 
     async def skew(self, server: Server) -> None:
         server.skew = self.world.random.uniform(-SKEW, SKEW)

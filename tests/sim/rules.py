@@ -25,15 +25,21 @@ def _tell_as_it_is(state: State) -> None:
         table.below.clear()
 
 
+async def _confirm_nothing(_: Journal) -> None: ...
+
+
 @asynccontextmanager
 async def _newest_unsettled(journal: Journal):
     async with journal._lock:
         await journal._read()
+        await journal._take_in()
         yield
 
 
 RULES: dict[str, list[tuple[Any, str, Any]]] = {
     "read": [(Account, "fresh", _fresh_without_reading)],
+    "confirm": [(Journal, "_confirm", _confirm_nothing)],
+    "look": [(Journal, "_claimed", lambda _, __: None)],
     "numbers": [
         (rules, "numbers", lambda _: None),
         (rules, "mark_told", _tell_as_it_is),

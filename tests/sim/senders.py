@@ -22,7 +22,7 @@ class Sender:
     async def live(self) -> None:
         world, random = self.world, self.world.random
         for _ in range(self._count):
-            await trio.sleep(random.uniform(0, world.pace))
+            await world.pause(world.pace)
             details = random.choice([[""], [""], [""], ["+Archive"], ["+work"], ["", "+archive"]])
             await self.deliver(world.new_number(), details)
 

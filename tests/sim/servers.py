@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import trio
 import trio.testing
@@ -15,8 +16,8 @@ from aerogramme.imap.server import Server as ImapServer
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts, LetterBoxes
-from aerogramme.store.faults import Crash, Faults, Step
-from aerogramme.store.memory import MemoryStores
+from aerogramme.store.faults import Crash, Faults, Show, Step
+from aerogramme.store.memory import MemoryStore, MemoryStores
 from aerogramme.users.directory import AddressBook, User
 from tests.sim.chance import HERE, Machine
 
@@ -53,9 +54,14 @@ class Link(Faults):
             done += 1
             return step()
 
+        def counting(step: Step) -> Step:
+            if isinstance(step, Show):
+                return Show(partial(counted, step.show), step.tear)
+            return partial(counted, step)
+
         self.writing += 1
         try:
-            await super().write([partial(counted, step) for step in steps])
+            await super().write([counting(step) for step in steps])
         except trio.Cancelled:  # killed, say: what is on the wire still arrives, or does not
             self._waiting.append(steps[done:])
             raise
@@ -75,12 +81,29 @@ class Link(Faults):
                 Faults._surface(link, rate)
 
 
+class Distant:
+    """The stores as a process has them that asks now and then whether there is something new."""
+
+    def __init__(self, stores: MemoryStores, random: Random, lag: float) -> None:
+        self._stores, self._random, self._lag = stores, random, lag
+
+    async def open(self, account: str, *, create: bool = False) -> MemoryStore:
+        store = await self._stores.open(account, create=create)
+        watch = store.watch
+
+        async def watch_late(*args: Any, **options: Any) -> None:
+            await watch(*args, **options)
+            await trio.sleep(self._random.uniform(0, self._lag))
+
+        store.watch = watch_late
+        return store
+
+
 class Process:
     """One run of the server's program."""
 
-    def __init__(self, machine: Machine, stores: MemoryStores, link: Link) -> None:
-        self.machine, self.link = machine, link
-        self.stores = stores.another(link)
+    def __init__(self, machine: Machine, stores: Distant, link: Link) -> None:
+        self.machine, self.link, self.stores = machine, link, stores
         self.accounts = Accounts(self.stores)
         self._imap = ImapServer(Service(self.accounts, BOOK))
         self._scope = trio.CancelScope()
@@ -144,13 +167,13 @@ class Process:
 class Server(Machine):
     """A machine on which the program is started again after it was killed."""
 
-    def __init__(self, name: str, skew: float, make_link: Callable[[], Link], stores: MemoryStores) -> None:
+    def __init__(self, name: str, skew: float, reach: Callable[[], tuple[Distant, Link]]) -> None:
         super().__init__(name, skew)
-        self._make_link, self._stores = make_link, stores
+        self._reach = reach
         self.process: Process | None = None
 
     async def start(self, nursery: trio.Nursery) -> None:
-        process = Process(self, self._stores, self._make_link())
+        process = Process(self, *self._reach())
         await nursery.start(process.run)
         self.process = process
 

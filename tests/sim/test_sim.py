@@ -1,6 +1,7 @@
 """Thousands of schedules of several servers with everything that can go wrong, each from its seed.
 
-A schedule that fails is shown whole, and again by `python -m tests.sim SEED`. SIM_SCHEDULES says how many.
+A schedule that fails is shown whole, and again by `python -m tests.sim SEED`. SIM_SCHEDULES says how many;
+CI runs 10,000.
 """
 
 import json
@@ -12,13 +13,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.sim.many import Result, added_up, workers
-from tests.sim.rules import RULES, without
+from tests.sim.rules import without
 from tests.sim.world import Broken, run
 
-SCHEDULES = int(os.environ.get("SIM_SCHEDULES", "500"))
+SCHEDULES = int(os.environ.get("SIM_SCHEDULES", "1000"))
 PART = 500  # in one test
 ENOUGH = 3000  # schedules within which the lack of a rule must show
-KNOWN = {"read": 18, "numbers": 56, "unknown": 118, "fold": 294}
+KNOWN = {"read": 35, "look": 36, "numbers": 14, "unknown": 15, "fold": 61}
 """Seeds that fail without a rule: they are tried first."""
 
 
@@ -44,7 +45,7 @@ def test_schedules_hold(start: int, run_many: Callable[[range], Iterator[Result]
     assert result.facts > 5 * PART
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", KNOWN)
 def test_without_a_rule_a_schedule_fails(rule: str) -> None:
     for seed in [KNOWN[rule], *range(ENOUGH)]:
         try:
@@ -59,13 +60,13 @@ def test_without_a_rule_a_schedule_fails(rule: str) -> None:
 STORIES = """
 import json
 from tests.sim.world import run
-print(json.dumps([run(seed).story for seed in range(20)]))
+print(json.dumps([run(seed).story for seed in range(10)]))
 """
 
 
 def test_a_seed_tells_the_same_story_in_any_process() -> None:
-    stories = [run(seed).story for seed in range(20)]
-    assert [run(seed).story for seed in range(20)] == stories
+    stories = [run(seed).story for seed in range(10)]
+    assert [run(seed).story for seed in range(10)] == stories
     for hash_seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", STORIES],

@@ -11,6 +11,7 @@ All above the store is the real thing: accounts with their tasks, IMAP and LMTP 
 """
 
 import gc
+import math
 import traceback
 from collections import Counter
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from tests.sim.clients import KINDS, Program
 from tests.sim.ledger import Ledger
 from tests.sim.nemesis import Nemesis
 from tests.sim.senders import Sender
-from tests.sim.servers import ACCOUNT, PASSWORD, Link, Server
+from tests.sim.servers import ACCOUNT, PASSWORD, Distant, Link, Server
 
 ROUNDS = 60  # until all is quiet
 LONGEST = 3 * 24 * 3600.0  # seconds of the schedule's own time: who waits for longer waits for ever
@@ -95,24 +96,28 @@ class World:
         self.stores = MemoryStores(serial=random.random() < 0.1, object_costs_request=random.random() < 0.3)
         self.links: list[Link] = []
         self.rates = random.choice(RATES)
+        self.lag = random.choice([0.0, 0.0, 1.0, 5.0])  # the longest until a store tells who watches it
         count = random.choice([2, 2, 3])
         self.servers = [
-            Server(f"s{n}", random.choice([0, random.uniform(-120, 120)]), self.link, self.stores)
+            Server(f"s{n}", random.choice([0, random.uniform(-120, 120)]), self.reach)
             for n in range(1, count + 1)
         ]
         self.pace = random.choice([0.05, 0.2, 1.0])  # the longest pause between two steps of somebody
+        self.beat = random.choice([0, self.pace])  # of the clock by which all do so at once, if there is one
         self.programs = [
             Program(self, f"p{n % 2}", f"c{n}", random.choice(KINDS)) for n in range(random.choice([2, 3, 3]))
         ]
         self.senders = [Sender(self, f"m{n}", random.choice([1, 2])) for n in range(random.choice([1, 2]))]
         self.nemesis = Nemesis(self)
-        self.steps = random.randrange(10, 40)
+        self.steps = random.randrange(15, 50)
         self.commands = 0
         self.nursery: trio.Nursery
         self._number = 0
 
-    def link(self) -> Link:
-        return Link(self.random, self.links, **self.rates)
+    def reach(self) -> tuple[Distant, Link]:
+        """The stores for a new process, and its way to them."""
+        link = Link(self.random, self.links, **self.rates)
+        return Distant(self.stores.another(link), self.random, self.lag), link
 
     def tell(self, what: str) -> None:
         self.story.append(f"{trio.current_time():9.3f} {what}")
@@ -120,6 +125,11 @@ class World:
     def new_number(self) -> int:
         self._number += 1
         return self._number
+
+    async def pause(self, longest: float) -> None:
+        """Between two steps of somebody."""
+        until = trio.current_time() + self.random.uniform(0, longest)
+        await trio.sleep_until(math.ceil(until / self.beat) * self.beat if self.beat else until)
 
     def another_step(self) -> bool:
         self.steps -= 1
@@ -164,12 +174,13 @@ class World:
         for server in self.servers:
             assert server.process is not None
             login = await server.process.accounts.login(ACCOUNT, Secret(PASSWORD), None)
-            accounts.append((login.account, server))
-        await self.quiet([account for account, _ in accounts])
-        fresh = await Account.open(await self.stores.open(ACCOUNT), ACCOUNT, template().keyring)
+            accounts.append((login.account, server.name))
+        fresh = await self.open_anew()  # it may find what comes too late for those who only follow
+        await self.quiet([fresh, *(account for account, _ in accounts)])
         truth = self.contents(fresh)
-        for account, server in accounts:
-            assert self.contents(account) == truth, f"{server.name} differs from who opens the account anew"
+        for account, name in accounts:
+            assert self.contents(account) == truth, f"{name} differs from who reads all"
+        assert self.contents(await self.open_anew()) == truth, "who opens the account anew has another"
         found = await audit(fresh)
         assert not found, f"the audit finds {found}"
         letters, _ = await fresh.store.read(incoming.PARTITION)
@@ -178,6 +189,11 @@ class World:
             await self.last_synchronization(program, truth)
         self.check_copies(truth, fresh)
         assert self.contents(accounts[0][0]) == self.contents(fresh) == truth, "there was no peace"
+
+    async def open_anew(self) -> Account:
+        account = await Account.open(await self.stores.open(ACCOUNT), ACCOUNT, template().keyring)
+        await account.refresh()
+        return account
 
     async def quiet(self, accounts: list[Account]) -> None:
         """Until nobody has anything to say."""
@@ -203,9 +219,9 @@ class World:
         return found
 
     async def last_synchronization(self, program: Program, truth) -> None:
-        random, names = self.random, {"INBOX", "Archive", *program.boxes} & truth.keys()
+        random, names = self.random, {"INBOX", *program.boxes} & truth.keys()
         if program is self.programs[0]:
-            names = truth.keys()
+            names.update(name for name, box in truth.items() if box)
         for name in sorted(names):
             if program.belief is None or random.random() < 0.3:
                 await program.hang_up()
@@ -225,9 +241,9 @@ class World:
 
 
 RATES: tuple[dict[str, float], ...] = (
-    {"latency": 0.1, "refused": 0.02, "lost": 0.03, "limbo": 0.05, "again": 0.05},
-    {"latency": 0.02, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "again": 0.0},
-    {"latency": 0.3, "refused": 0.01, "lost": 0.05, "limbo": 0.15, "again": 0.05},
+    {"latency": 0.1, "refused": 0.02, "lost": 0.03, "limbo": 0.04, "torn": 0.04, "again": 0.05},
+    {"latency": 0.05, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "torn": 0.0, "again": 0.0},
+    {"latency": 0.3, "refused": 0.01, "lost": 0.05, "limbo": 0.1, "torn": 0.1, "again": 0.05},
 )
 """What goes wrong on the way to the store."""
 
