@@ -21,6 +21,11 @@ from aerogramme.store.tail import Seen
 # that has gone without a word is noticed when nothing comes after that.
 POLL_SECONDS = 50
 
+# And the first one after something came. Garage tells pollers of an item just before it is committed: who
+# asks in between neither finds it nor hears of it, until the next poll looks (seen: one of a thousand items
+# that were written one behind the other).
+SOON_SECONDS = 1
+
 # Pauses between reads while there are only keys in doubt: from the shortest poll that Garage knows.
 FIRST_PAUSE = 1
 LONGEST_PAUSE = 32
@@ -54,6 +59,7 @@ class Poll:
         self._keys: set[str] = set()  # that are there, as far as polled
         self._doubted: set[str] = set()
         self._pause = FIRST_PAUSE
+        self._lately = False  # the last poll gave something
 
     async def watch(self, seen: Seen) -> None:
         """Return once a read with this cursor may give something new. Raises Unavailable, and what `check`
@@ -107,11 +113,13 @@ class Poll:
         polled = self._round = _Round()
         try:
             with trio.CancelScope() as self._scope:
-                answer = await self._ask(floor, self._marker, self._pause if doubt else POLL_SECONDS)
-                polled.quiet = answer is None
+                seconds = SOON_SECONDS if self._lately else POLL_SECONDS
+                answer = await self._ask(floor, self._marker, self._pause if doubt else seconds)
+                polled.quiet, self._lately = answer is None, False
                 if answer is not None:
                     items, self._marker = answer
                     self._note(items)
+                    self._lately = bool(items)
         except AerogrammeError as error:
             polled.error = error
         finally:

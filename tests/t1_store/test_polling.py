@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from aerogramme.errors import NoSuchUser, Unavailable
 from aerogramme.store.k2v import Item
-from aerogramme.store.polling import FIRST_PAUSE, LONGEST_PAUSE, POLL_SECONDS, Poll
+from aerogramme.store.polling import FIRST_PAUSE, LONGEST_PAUSE, POLL_SECONDS, SOON_SECONDS, Poll
 from aerogramme.store.tail import Seen
 
 Answer = tuple[list[Item], str] | None
@@ -161,9 +161,9 @@ async def test_who_has_read_less_is_polled_for_too(garage: Garage, poll: Poll) -
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poll.watch, Seen("k", frozenset("m")))
         await wait_all_tasks_blocked()
-        assert garage.asked == [("k", None, POLL_SECONDS), ("k", "2", POLL_SECONDS)]
+        assert garage.asked == [("k", None, POLL_SECONDS), ("k", "2", SOON_SECONDS)]
         await poll.watch(Seen("a", frozenset("m")))
-        assert garage.asked[2] == ("a", None, POLL_SECONDS)
+        assert garage.asked[2] == ("a", None, SOON_SECONDS)
         await wait_all_tasks_blocked()
         garage.write("n")
         await wait_all_tasks_blocked()
@@ -248,3 +248,18 @@ async def test_a_key_in_doubt_that_is_gone_is_waited_for_no_longer(
         await trio.sleep(10 * POLL_SECONDS)
         assert len(nursery.child_tasks) == 1
         garage.write("c")
+
+
+async def test_what_garage_has_not_told_of_is_found_soon(
+    garage: Garage, poll: Poll, mock_clock: MockClock
+) -> None:
+    """An item is told of before it is committed, and a poll that begins in between misses it."""
+    garage.write("a")
+    await poll.watch(Seen())
+    seen = Seen().after(["a"])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll.watch, seen)
+        await wait_all_tasks_blocked()
+        garage.items.append(Item("b", "token", [b""]))  # nobody is told
+        mock_clock.jump(SOON_SECONDS)
+    assert garage.asked[1:] == [("", "1", SOON_SECONDS), ("", "1", POLL_SECONDS)]
