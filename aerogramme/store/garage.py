@@ -3,7 +3,7 @@
     <account>/<partition>           the rows of a partition lie in the partition of K2V of this name (below
                                     the prefix of the place), as two items each:
         v<key>                      the value
-        k<key>                      nothing: it says that the row is there
+        x<key>                      nothing: it says that the row is there (an index)
 
 So what is new is found by listing a hundred bytes a row, and only new values are read. Each node stores the
 value before the key; a row whose value is not there yet is not there.
@@ -34,7 +34,7 @@ from aerogramme.store.tail import Seen
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-VALUE, KEY = "v", "k"
+VALUE, KEY = "v", "x"  # in this order: Garage reads on behind the end of a range that gives less than a page
 PARTITIONS = ("log", "keys", "incoming", "copied")  # that accounts have, whatever Garage's index knows by now
 AT_ONCE = 8  # requests at once for one call
 BATCH = 100  # rows that one request writes, removes, or reads one by one
@@ -202,7 +202,7 @@ class GarageStores(BucketStores[_Account, GarageStore]):
         prefix = _prefix(self.bucket, account)
         partitions = {prefix + name for name in used.union(PARTITIONS)}
         partitions.update(await self._k2v.partitions(prefix))
-        await self._k2v.delete([Range(each, KEY, _after(VALUE)) for each in sorted(partitions)])
+        await self._k2v.delete([Range(each, VALUE, _after(KEY)) for each in sorted(partitions)])
 
     async def aclose(self) -> None:
         await self._k2v.aclose()

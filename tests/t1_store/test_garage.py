@@ -70,8 +70,8 @@ async def test_the_layout(garage: str, store: Store, k2v: K2V, where: str) -> No
     await store.append("log", rows("a", "b"), objects=[("content/1", b"body")])
     [found] = await k2v.search([Range(where, *ALL)])
     assert {item.key: item.values for item in found} == {
-        "ka": [b""],
-        "kb": [b""],
+        "xa": [b""],
+        "xb": [b""],
         "va": [b"value of a"],
         "vb": [b"value of b"],
     }
@@ -140,7 +140,7 @@ async def test_long_partitions(store: Store) -> None:
 
 async def test_a_row_whose_value_is_not_there_yet_comes_later(store: Store, k2v: K2V, where: str) -> None:
     _, cursor = await store.read("log")
-    await k2v.insert([New(where, "ka", b"")])
+    await k2v.insert([New(where, "xa", b"")])
     await store.watch("log", cursor)
     shown, cursor = await store.read("log", cursor)
     assert shown == []
@@ -167,9 +167,9 @@ async def test_a_value_alone_is_what_a_failed_append_may_leave(store: Store, k2v
 async def test_a_row_is_confirmed_without_siblings(store: Store, k2v: K2V, where: str) -> None:
     await store.append("log", rows("a"))
     await store.append("log", rows("a"))
-    before = await k2v.search([Range(where, "ka"), Range(where, "va")])
+    before = await k2v.search([Range(where, "xa"), Range(where, "va")])
     await store.confirm("log", rows("a"))
-    after = await k2v.search([Range(where, "ka"), Range(where, "va")])
+    after = await k2v.search([Range(where, "xa"), Range(where, "va")])
     assert [[item.values for item in found] for found in after] == [[[b""]], [[b"value of a"]]]
     # Whoever had seen no more than what was there before the confirmation replaces nothing of it.
     await k2v.insert([New(where, "va", b"other", before[1][0].token)])
@@ -186,7 +186,7 @@ async def test_different_values_of_a_row_are_one_for_all_who_read(
 ) -> None:
     _, cursor = await store.read("log")
     for value in (b"second", b"first"):
-        await k2v.insert([New(where, "va", value), New(where, "ka", b"")])
+        await k2v.insert([New(where, "va", value), New(where, "xa", b"")])
     with caplog.at_level(logging.ERROR):
         assert (await store.read("log"))[0] == [Row("a", b"first")]
     assert "different values" in caplog.text
@@ -197,9 +197,9 @@ async def test_a_row_that_is_written_beside_its_deletion_is_there(store: Store, 
     """As when a confirmation and a deletion meet: what was confirmed is shown."""
     _, cursor = await store.read("log")
     await store.append("log", rows("a"))
-    tokens = [item.token for [item] in await k2v.search([Range(where, "va"), Range(where, "ka")])]
+    tokens = [item.token for [item] in await k2v.search([Range(where, "va"), Range(where, "xa")])]
     await store.delete_rows("log", ["a"])
-    await k2v.insert([New(where, "va", b"value of a", tokens[0]), New(where, "ka", b"", tokens[1])])
+    await k2v.insert([New(where, "va", b"value of a", tokens[0]), New(where, "xa", b"", tokens[1])])
     assert (await store.read("log"))[0] == (await store.read("log", cursor))[0] == rows("a")
     await store.delete_rows("log", ["a"])
     assert (await store.read("log"))[0] == (await store.read("log", cursor))[0] == []
