@@ -36,12 +36,13 @@ CONFIG = Config(
 
 class Link(Faults):
     """The way of one process to the store. What its failed writes have left on their way comes, or not, also
-    when the process is dead; and after its death it asks for nothing any more.
+    when the process is dead; and after its death it asks for nothing any more. `haste`: how likely that comes
+    with each step of anybody, beside what is usual (faults.py).
     """
 
-    def __init__(self, random: Random, links: "list[Link]", **rates: float) -> None:
+    def __init__(self, random: Random, links: "list[Link]", haste: float, **rates: float) -> None:
         super().__init__(random, **rates)
-        self._links = links
+        self._links, self._haste = links, haste
         self.dead = False
         self.writing = 0  # calls under way
         links.append(self)
@@ -78,7 +79,7 @@ class Link(Faults):
     def _surface(self, rate: float) -> None:
         for link in self._links:
             if link._waiting:
-                Faults._surface(link, rate)
+                Faults._surface(link, rate if self.reliable else rate * self._haste)
 
 
 class Distant:

@@ -96,6 +96,7 @@ class World:
         self.stores = MemoryStores(serial=random.random() < 0.1, object_costs_request=random.random() < 0.3)
         self.links: list[Link] = []
         self.rates = random.choice(RATES)
+        self.haste = random.choice([1.0, 0.2, 0.02])  # until what is on its way comes
         self.lag = random.choice([0.0, 0.0, 1.0, 5.0])  # the longest until a store tells who watches it
         count = random.choice([2, 2, 3])
         self.servers = [
@@ -116,7 +117,7 @@ class World:
 
     def reach(self) -> tuple[Distant, Link]:
         """The stores for a new process, and its way to them."""
-        link = Link(self.random, self.links, **self.rates)
+        link = Link(self.random, self.links, self.haste, **self.rates)
         return Distant(self.stores.another(link), self.random, self.lag), link
 
     def tell(self, what: str) -> None:
