@@ -353,7 +353,7 @@ class Program:
         for uid in uids:
             message = self.message(uid)
             if table is not None and message is not None and table.tombs.find(message) is not None:
-                self.world.ledger.removed(message)
+                self.world.ledger.removed(box.validity, message)
 
     async def copy(self) -> None:
         await self.place(b"COPY")

@@ -39,7 +39,7 @@ class Ledger:
         self._placed: dict[tuple[int, int], float] = {}  # UIDVALIDITY, number: acknowledged to be there
         self._leaving: set[tuple[int, int]] = set()  # somebody tried to take it away
         self._deletable: set[int] = set()  # numbers that somebody gave \\Deleted: copies have it too
-        self._gone: dict[int, float] = {}  # message: acknowledged to be removed
+        self._gone: dict[tuple[int, int], float] = {}  # UIDVALIDITY, message: acknowledged to be removed
         self._changes: defaultdict[tuple[int, str], list[Change]] = defaultdict(list)
         self.letters: dict[int, int] = {}  # number: how many letters were acknowledged
         self.sent: Counter[int] = Counter()  # and how many were on their way
@@ -81,9 +81,9 @@ class Ledger:
         self._deletable.update(numbers)
         self.copied.update(numbers)
 
-    def removed(self, message: int) -> None:
-        """A message is removed: acknowledged."""
-        self._gone.setdefault(message, self._now())
+    def removed(self, validity: int, message: int) -> None:
+        """A message is removed from a mailbox: acknowledged."""
+        self._gone.setdefault((validity, message), self._now())
 
     def changing(self, message: int, flag: str, on: bool, read: float) -> Change:
         """Somebody tries to change a flag; set `done` when it is acknowledged."""
@@ -113,7 +113,7 @@ class Ledger:
         for uid, mail in box.items():
             if mail.message is None:
                 continue
-            done = self._gone.get(mail.message, since)
+            done = self._gone.get((validity, mail.message), since)
             assert done >= since, f"UID {uid} of {validity} was removed, and is there again"
             for flag in FLAGS:
                 on = flag in mail.flags
