@@ -63,15 +63,27 @@ def check(
     console, exit_code = Console(highlight=False), 0
     # Whoever is told to end shall remove what was tried, as at Ctrl-C.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
-    try:
-        with closing(check_store(where, create=create)) as steps:
-            for step in steps:
-                _print_step(console, step)
-                exit_code = exit_code or step.exit_code
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was tried has been removed", err=True)
-        raise typer.Exit(1) from None
+    with (
+        _interruptible("interrupted; what was tried has been removed"),
+        closing(check_store(where, create=create)) as steps,
+    ):
+        for step in steps:
+            _print_step(console, step)
+            exit_code = exit_code or step.exit_code
     raise typer.Exit(exit_code)
+
+
+@contextmanager
+def _interruptible(words: str) -> Iterator[None]:
+    """At Ctrl-C says this, and ends with exit code 1."""
+    interrupted = False
+    try:
+        yield
+    except* KeyboardInterrupt:  # in a group, when it came while tasks of the store were running
+        interrupted = True
+    if interrupted:
+        typer.echo(words, err=True)
+        raise typer.Exit(1)
 
 
 def _print_step(console: "Console", step: "Step") -> None:
@@ -134,13 +146,11 @@ def copy(
     if bool(accounts) == everything:
         raise typer.BadParameter("say which accounts: --account, which may be repeated, or else --all")
     ids = _ids(accounts or [], config, data)
+    again = "the same command again goes on where it stopped"
     try:
-        reports = common.run(_copy, source, target, ids, verify_only)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; nothing is lost: the same command again goes on where it stopped", err=True)
-        raise typer.Exit(1) from None
+        with _interruptible(f"interrupted; nothing is lost: {again}"):
+            reports = common.run(_copy, source, target, ids, verify_only)
     except Unavailable as error:
-        again = "the same command again goes on where it stopped"
         raise Unavailable(str(error), hint=f"{error.hint}; {again}" if error.hint else again) from error
     _show(reports, {account: address for address, account in ids.items()})
     raise typer.Exit(_exit_code(reports))

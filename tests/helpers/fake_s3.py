@@ -70,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
             date = datetime.now(UTC) + timedelta(seconds=self.server.ahead)
             self.send_header("Date", format_datetime(date, usegmt=True))
         self.send_header("Content-Type", kind)
+        self.send_header("ETag", '"0"')
+        self.send_header("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)

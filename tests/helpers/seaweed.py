@@ -20,6 +20,7 @@ from aerogramme.store.retry import Passing, persist
 
 PROGRAM = str(Path(sys.executable).with_name("weed"))
 KEY, SECRET = "aerogramme", "hush-hush-hush"
+READER = ("reader", "hush-and-listen")  # may list and read, and no more
 BUCKET = "mail"
 PATIENCE = 60.0  # seconds until it serves; it takes three or four
 
@@ -44,12 +45,14 @@ def seaweed() -> Iterator[Seaweed]:
     """Runs a server on free ports of this machine, in a folder that goes with it."""
     with tempfile.TemporaryDirectory(prefix="seaweed-") as name:
         folder = Path(name)
-        identity = {
-            "name": "tests",
-            "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-            "actions": ["Admin", "Read", "Write", "List"],
-        }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        identities = [
+            {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+            for (key, secret), actions in (
+                ((KEY, SECRET), ["Admin", "Read", "Write", "List"]),
+                (READER, ["Read", "List"]),
+            )
+        ]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (folder / "data").mkdir()
         (folder / "logs").mkdir()
         services = ["master", "volume", "filer", "s3"]
