@@ -49,9 +49,9 @@ def with_users(source: Path, data: Path) -> Path:
     return data
 
 
-def fetched(data: Path) -> list[object]:
+def fetched(data: Path, store: str | None = None) -> list[object]:
     """All that a client sees of INBOX: every message with its UID, flags, date and bytes."""
-    with serving(data) as server, server.imap() as client:
+    with serving(data, store=store) as server, server.imap() as client:
         client.select("INBOX")
         return client.fetch("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY.PEEK[])")[1]
 
@@ -66,6 +66,28 @@ def test_an_account_is_the_same_at_the_other_store(tmp_path: Path) -> None:
     assert len([part for part in after if isinstance(part, tuple)]) == 3
     assert after == before
     assert audit_data(new, ADDRESS) == []
+
+
+@pytest.mark.parametrize("kind", ["s3", pytest.param("garage", marks=pytest.mark.garage)])
+def test_to_a_distant_store_and_back(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    far = str(request.getfixturevalue(kind))
+    old, new = tmp_path / "old", tmp_path / "new"
+    data_with_mail(old)
+    fetched(old)  # from now on no message is \\Recent
+    before = fetched(old)
+    for _ in range(2):
+        assert b"whole" in aerogramme("store", "copy", str(old / "accounts"), far, "--all").stdout
+    away = with_users(old, tmp_path / "away")
+    assert fetched(away, store=far) == before
+    assert audit_data(away, ADDRESS, store=far) == []
+    aerogramme("deliver", ADDRESS, "--data", str(away), "--store", far, stdin=LETTERS[0])
+    aerogramme("store", "copy", far, str(new / "accounts"), "--all")
+    with_users(old, new)
+    after = fetched(new)
+    assert after[: len(before) - 1] == before[:-1] and len(after) > len(before)
+    assert audit_data(new, ADDRESS) == []
+    aerogramme("store", "copy", far, str(old / "accounts"), "--all")
+    assert fetched(old) == after and audit_data(old, ADDRESS) == []
 
 
 def test_what_came_since_is_copied_and_what_is_there_stays(tmp_path: Path) -> None:
