@@ -185,8 +185,10 @@ class Journal:
             assert cursor is not None
             if self.version == self.state.version and not self._shown:
                 await self._store.watch(PARTITION, cursor, eager=eager)
-                if cursor is not self._cursor:
-                    continue  # somebody has read it meanwhile
+                async with self._lock:  # an append of ours is told of before it has returned
+                    known = cursor is not self._cursor
+                if known:
+                    continue  # somebody has written or read it meanwhile
             await self.refresh()
 
     def accompanied(self) -> bool:
