@@ -9,7 +9,8 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists
 from aerogramme_cli import common
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, PasswordStdin, StoreOption
+from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
+from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
     from aerogramme.seal import Secret
@@ -29,6 +30,7 @@ def create(
     data: DataOption = None,
     store: StoreOption = None,
     password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
     alias: Annotated[
         list[str] | None,
         typer.Option("--alias", help="Another address of the account; may be repeated."),
@@ -54,7 +56,7 @@ def create(
     directory = common.directory(settings)
     if directory.by_login(address) is not None:
         raise AlreadyExists(f"there is an account {address} already", hint="`account show` tells more")
-    password = common.new_password(password_stdin)
+    password = asking(password_stdin, password_from).new_password()
     code = common.run(create_account, settings, address, password, tuple(alias or ()), tuple(catch_all or ()))
     typer.echo(f"created {address}", err=True)
     typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
@@ -110,6 +112,7 @@ def show(
     data: DataOption = None,
     store: StoreOption = None,
     password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
     as_json: Json = False,
 ) -> None:
     """Show an account: its addresses, its mailboxes, how much is in them. Asks for the password.
@@ -120,7 +123,7 @@ def show(
     """
     settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
-    shown = common.run(_show, settings, user, common.password(password_stdin))
+    shown = common.run(_show, settings, user, asking(password_stdin, password_from).password())
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
         return
@@ -174,12 +177,8 @@ def passwd(
     config: ConfigOption = None,
     data: DataOption = None,
     store: StoreOption = None,
-    password_stdin: Annotated[
-        bool,
-        typer.Option(
-            "--password-stdin", help="Read the old and the new password from standard input, a line each"
-        ),
-    ] = False,
+    password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
 ) -> None:
     """Change the password. No message is rewritten, whatever the size of the mailbox.
 
@@ -192,8 +191,9 @@ def passwd(
     """
     settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
-    old = common.password(password_stdin, "Old password, or recovery code")
-    common.run(_passwd, settings, user, old, common.new_password(password_stdin))
+    secrets = asking(password_stdin, password_from)
+    old = secrets.password("Old password, or recovery code")
+    common.run(_passwd, settings, user, old, secrets.new_password())
     typer.echo("changed; 0 messages rewritten", err=True)
 
 

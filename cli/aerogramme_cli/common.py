@@ -1,7 +1,5 @@
-"""What every command shares: where the data is, how a password comes in, how an account is opened."""
+"""What every command shares: where the data is, and how an account is opened."""
 
-import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,9 +30,6 @@ StoreOption = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Where the accounts are, if not in the data folder."),
 ]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input, one line.")
-]
 AddressArgument = Annotated[
     str, typer.Argument(help="The address of the account, such as alice@example.org.")
 ]
@@ -59,43 +54,6 @@ def settings(config: Path | None, data: Path | None, store: str | None = None) -
             "neither --config nor --data is given", hint=f"add --data DIR, or write {DEFAULT_CONFIG}"
         )
     return Config.load(config or DEFAULT_CONFIG)
-
-
-def password(from_stdin: bool, prompt: str = "Password") -> "Secret":
-    """A password that exists: one line of standard input, or asked for on the terminal."""
-    from aerogramme.seal import Secret
-
-    return Secret(_line() if from_stdin else _ask(prompt))
-
-
-def new_password(from_stdin: bool, prompt: str = "New password") -> "Secret":
-    """A password to be set: asked for twice. Raises BadParameter when it is empty or the two differ."""
-    from aerogramme.seal import Secret
-
-    if from_stdin:
-        text = _line()
-    else:
-        text = _ask(prompt)
-        if text != _ask("Once more"):
-            raise typer.BadParameter("the two passwords differ; nothing was changed")
-    if not text:
-        raise typer.BadParameter("an empty password protects nothing")
-    return Secret(text)
-
-
-def _line() -> str:
-    line = sys.stdin.buffer.readline()
-    try:
-        return line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise typer.BadParameter("the password on standard input is not UTF-8") from None
-
-
-def _ask(prompt: str) -> str:
-    # The prompt goes to the terminal, not to stdout, which may be a pipe with data in it.
-    if not os.path.exists("/dev/tty") or not sys.stdin.isatty():
-        raise typer.BadParameter("no terminal to ask for the password: use --password-stdin")
-    return str(typer.prompt(prompt, hide_input=True, err=True))
 
 
 def run(task: Callable[..., Awaitable[T]], *args: object) -> T:

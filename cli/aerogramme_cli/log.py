@@ -10,7 +10,8 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import Damaged
 from aerogramme_cli import common
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, PasswordStdin, StoreOption
+from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
+from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
     from aerogramme.log.entry import Entry, Op
@@ -32,6 +33,7 @@ def show(
     data: DataOption = None,
     store: StoreOption = None,
     password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, one line an entry.")
     ] = False,
@@ -45,7 +47,7 @@ def show(
     """
     settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
-    shown = common.run(_show, settings, user, common.password(password_stdin))
+    shown = common.run(_show, settings, user, asking(password_stdin, password_from).password())
     if as_json:
         for entry in shown:
             typer.echo(json.dumps(entry, ensure_ascii=False))
