@@ -1,9 +1,9 @@
 """Objects on SeaweedFS, over a way on which things go wrong."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -175,6 +175,7 @@ async def test_who_finds_no_thread_does_not_wait_for_ever(
     way: Between, s3: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
     monkeypatch.setattr("aerogramme.store.bucket.THREADS", 2)
+    autojump_clock.autojump_threshold = math.inf  # no time passes while threads are at work
     objects = Objects(opened(f"s3:{way.endpoint}/{BUCKET}/{uuid4().hex}"), "")
     await objects.put("there", b"0123456789")
     way.rule = always(Fate.HELD)
@@ -183,17 +184,16 @@ async def test_who_finds_no_thread_does_not_wait_for_ever(
             nursery.start_soon(objects.get, "there")
         await trio.to_thread.run_sync(way.wait_until, lambda: len(way.asked) == 3)
         begun = trio.current_time()
+        autojump_clock.autojump_threshold = 0
         with pytest.raises(Unavailable) as away:
             await objects.get("there")
+        autojump_clock.autojump_threshold = math.inf
         assert "under way" in away.value.hint
         assert trio.current_time() - begun <= 20
         nursery.cancel_scope.cancel()
     way.rule = lambda _: None
     way.released.set()
-    while True:  # until their threads are free again
-        with suppress(Unavailable):
-            await get(objects)
-            break
+    await get(objects)  # once their threads are free again
 
 
 async def test_who_is_cancelled_leaves_at_once(objects: Objects, way: Between) -> None:
