@@ -1,8 +1,12 @@
 """Calls that need not wait for one another."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import trio
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 async def together(*calls: Callable[[], Awaitable[object]]) -> None:
@@ -22,3 +26,29 @@ async def together(*calls: Callable[[], Awaitable[object]]) -> None:
             nursery.start_soon(run, call)
     if errors:
         raise errors[0]
+
+
+async def in_parallel(work: Callable[[T], Awaitable[R]], each: Sequence[T], most: int) -> list[R]:
+    """What `work` returns for each, in their order; `most` of them are under way at a time.
+
+    The first error cancels the others, and is raised as it is, not in a group.
+    """
+    done: dict[int, R] = {}
+    failed: list[Exception] = []
+    left = iter(enumerate(each))
+
+    async def worker() -> None:
+        for n, one in left:
+            try:
+                done[n] = await work(one)
+            except Exception as error:  # of whatever kind: raised below
+                failed.append(error)
+                nursery.cancel_scope.cancel()
+                return
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(most, len(each))):
+            nursery.start_soon(worker)
+    if failed:
+        raise failed[0]
+    return [done[n] for n in range(len(each))]

@@ -25,11 +25,11 @@ from typing import TypeVar, cast
 from aerogramme.store.bucket import Bucket
 from aerogramme.store.bucket_store import BucketStore, BucketStores, Opened
 from aerogramme.store.k2v import AFTER, INDEX_PAGE, K2V, Item, New, Range
-from aerogramme.store.parallel import in_parallel
 from aerogramme.store.place import Place
 from aerogramme.store.polling import Poll
 from aerogramme.store.port import Cursor, Row, always, check_account
 from aerogramme.store.tail import Seen
+from aerogramme.together import in_parallel
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import trio
 
 from aerogramme.errors import NotStored, Unavailable
 from aerogramme.store.bucket import Bucket, status
-from aerogramme.store.parallel import in_parallel
 from aerogramme.store.port import Body, Part
+from aerogramme.together import in_parallel
 
 if TYPE_CHECKING:
     import obstore
