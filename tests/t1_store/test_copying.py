@@ -388,7 +388,7 @@ async def test_each_object_is_read_back() -> None:
 # --- bounds
 
 
-async def test_memory_and_requests_at_once_are_bounded() -> None:
+async def test_memory_and_requests_at_once_are_bounded(autojump_clock: trio.testing.MockClock) -> None:
     class Watched(Lossy):
         largest = reading = most = 0
 
