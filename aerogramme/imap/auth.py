@@ -7,7 +7,6 @@ import logging
 from aerogramme.errors import AuthenticationFailed, BadSyntax, Refused
 from aerogramme.imap.capabilities import capabilities
 from aerogramme.imap.commands import (
-    Authenticate,
     Capability,
     Check,
     Enable,
@@ -82,30 +81,8 @@ async def starttls(_context: Context, _command: StartTls) -> Done:
 
 async def login(context: Context, command: Login) -> Done:
     """RFC 3501 §6.2.3."""
-    await _enter(context, command.user, command.password)
-    return _logged_in(context)
-
-
-def check_mechanism(context: Context, command: Authenticate) -> None:
-    """Raises Refused for a mechanism that is not there, before anything is asked for (RFC 3501 §6.2.2)."""
-    if command.mechanism != "PLAIN":
-        raise Refused("This mechanism is not known here")
-    _check_privacy(context)
-
-
-async def authenticate(context: Context, command: Authenticate, response: bytes) -> Done:
-    """AUTHENTICATE PLAIN with its one response: [authzid] NUL authcid NUL passwd (RFC 4616 §2)."""
-    check_mechanism(context, command)
-    parts = response.split(b"\0")
-    if len(parts) != 3:
-        raise BadSyntax("PLAIN has the form [authzid] NUL authcid NUL password")
-    authzid, user, password = parts
-    if authzid and authzid != user:
-        error = Refused("Nobody may act for another here")
-        error.imap_code = "AUTHORIZATIONFAILED"  # RFC 5530 §3
-        raise error
-    await _enter(context, user.decode("utf-8", "replace"), password)
-    return _logged_in(context)
+    await enter(context, command.user, command.password)
+    return logged_in(context)
 
 
 def decode_response(line: bytes) -> bytes:
@@ -118,8 +95,9 @@ def decode_response(line: bytes) -> bytes:
         raise BadSyntax("This is no base64") from None
 
 
-async def _enter(context: Context, user: str, password: bytes) -> None:
-    _check_privacy(context)
+async def enter(context: Context, user: str, password: bytes) -> None:
+    """Logs in with a password. Raises AuthenticationFailed, Refused, Unavailable."""
+    check_privacy(context)
     known = context.service.directory.by_login(user)
     # From this machine many may come through one proxy (webmail): one who guesses must not slow down all.
     peer = None if context.peer.loopback else context.peer.host
@@ -131,14 +109,16 @@ async def _enter(context: Context, user: str, password: bytes) -> None:
         raise
 
 
-def _check_privacy(context: Context) -> None:
+def check_privacy(context: Context) -> None:
+    """Raises Refused where a login is not allowed without TLS (RFC 3501 §6.2.3, §11.2)."""
     if not context.may_login():
         error = Refused("A password needs TLS")
         error.imap_code = "PRIVACYREQUIRED"  # RFC 5530 §3
         raise error
 
 
-def _logged_in(context: Context) -> Done:
+def logged_in(context: Context) -> Done:
+    """What stands in the tagged OK of a login."""
     # RFC 3501 §6.2.3: capabilities in the tagged OK save the client a round trip.
     return Done("Logged in", b"CAPABILITY " + capability_list(context))
 

@@ -141,10 +141,10 @@ class Context:
         self._login = login
         self.state = State.AUTHENTICATED
 
-    def close(self) -> None:
-        """Gives the account back. May be called at any time, also twice."""
+    def leave(self) -> None:
+        """Undoes `login`: gives the account back, and the client can log in again."""
         login, self._login, self._view = self._login, None, None
-        self.state = State.LOGOUT
+        self.state = State.NOT_AUTHENTICATED
         if login is None:
             return
         connections, account = self.service.connections, login.account
@@ -152,6 +152,11 @@ class Context:
         if not connections[account.id]:
             del connections[account.id]
         login.release()
+
+    def close(self) -> None:
+        """Gives the account back for good. May be called at any time, also twice."""
+        self.leave()
+        self.state = State.LOGOUT
 
     def may_write(self) -> None:
         """Raises Refused if nothing may be changed with the password that this session came with."""

@@ -6,6 +6,7 @@ whole, and answers leave through `Out`. The commands themselves live beside this
 listing, …).
 """
 
+import base64
 import logging
 from collections.abc import Awaitable
 
@@ -18,6 +19,7 @@ from aerogramme.imap import (
     grammar,
     listing,
     mailboxes,
+    sasl,
     searching,
     select,
     states,
@@ -72,7 +74,7 @@ class Session:
         self._append: appending.Appending | None = None
         self._idle_tag = b""
         self._news_seen = 0
-        self._sasl: Authenticate | None = None
+        self._sasl: tuple[Authenticate, sasl.Exchange] | None = None
         self._bad = 0
         self.closed = False
 
@@ -162,8 +164,11 @@ class Session:
             self._answer_bad(command.tag, reason)
         return reason is None
 
-    async def _run(self, command: Command, work: Awaitable[Done]) -> None:
-        """Awaits a command's work and writes its tagged answer, news before it."""
+    async def _run(self, command: Command, work: Awaitable[Done | None]) -> None:
+        """Awaits a command's work and writes its tagged answer, news before it.
+
+        None: the command waits for more from the client, and is not answered yet.
+        """
         context = self._context
         tag = command.tag
         status: Status
@@ -186,6 +191,8 @@ class Session:
             log.error("%s failed: %s", type(command).__name__, stack(error))
             status, text, code = "NO", "Internal error", b"SERVERBUG"
         else:
+            if done is None:
+                return
             self._bad = 0
             status, text, code = "OK", done.text, done.code
         # RFC 3501 §7.4.1: no EXPUNGE in answer to FETCH, STORE and SEARCH, whose successors may be on their
@@ -209,8 +216,8 @@ class Session:
         self._give_up_append()
         if self._idle_tag or self._sasl is not None:
             # A line that is too long for DONE or a SASL response ends that conversation.
-            tag = self._idle_tag or (self._sasl.tag if self._sasl else None)
-            self._idle_tag, self._sasl = b"", None
+            tag = self._idle_tag or self._give_up_sasl()
+            self._idle_tag = b""
             self._answer_bad(tag, event.reason)
         elif event.status == "BAD":
             self._answer_bad(event.tag, event.reason, event.code)
@@ -223,28 +230,48 @@ class Session:
     # --- AUTHENTICATE (RFC 3501 §6.2.2) and what login changes
 
     async def _authenticate(self, command: Authenticate) -> None:
-        if command.initial is None:
-            try:
-                auth.check_mechanism(self._context, command)
-            except AerogrammeError as error:
-                await self._run(command, _failed(error))
-                return
-            self._sasl = command
-            self._out.write(b"+ \r\n")
+        try:
+            exchange = sasl.begin(self._context, command.mechanism)
+        except AerogrammeError as error:
+            await self._run(command, _failed(error))
             return
-        await self._run(command, auth.authenticate(self._context, command, command.initial))
+        if command.initial is None:
+            self._challenge(command, exchange, b"")
+        else:
+            await self._run(command, self._respond(command, exchange, command.initial))
 
     async def _line(self, line: bytes) -> None:
-        if self._sasl is not None:
-            command, self._sasl = self._sasl, None
-            try:
-                response = auth.decode_response(line)
-            except BadSyntax as error:
-                self._answer_bad(command.tag, str(error))
-                return
-            await self._run(command, auth.authenticate(self._context, command, response))
-        else:
+        if self._sasl is None:
             self._end_idle(line)
+            return
+        command, exchange = self._sasl
+        try:
+            response = auth.decode_response(line)
+        except BadSyntax as error:
+            self._answer_bad(self._give_up_sasl(), str(error))
+            return
+        self._sasl = None
+        await self._run(command, self._respond(command, exchange, response))
+
+    async def _respond(self, command: Authenticate, exchange: sasl.Exchange, response: bytes) -> Done | None:
+        challenge = await exchange.respond(response)
+        if challenge is None:
+            return auth.logged_in(self._context)
+        self._challenge(command, exchange, challenge)
+        return None
+
+    def _challenge(self, command: Authenticate, exchange: sasl.Exchange, challenge: bytes) -> None:
+        self._sasl = command, exchange
+        self._out.write(b"+ %b\r\n" % base64.b64encode(challenge))
+
+    def _give_up_sasl(self) -> bytes:
+        """Ends an exchange before its end; returns its tag."""
+        assert self._sasl is not None
+        command, _ = self._sasl
+        self._sasl = None
+        # It may have been at the point where only the client had still to be convinced.
+        self._context.leave()
+        return command.tag
 
     def _after_login(self) -> None:
         if self.authenticated:
