@@ -16,6 +16,7 @@ from aerogramme.mailbox.accounts import Accounts, LetterBoxes
 from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.store.bucket import THREADS
 from aerogramme.store.place import Place
+from aerogramme.users.salts import Salts, installation_secret
 from aerogramme.users.static import StaticDirectory
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     """
     allow_descriptors(config)
     directory = StaticDirectory(config.users_file, config.detail_separator)
+    salts = Salts(installation_secret(config.data / "scram.key"))
     stores = config.open_stores()
     accounts = Accounts(stores, linger=config.linger)
     try:
@@ -52,6 +54,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                     config.max_message_size,
                     config.max_imap_connections_per_user,
                     config.imap_plaintext_login,
+                    salts,
                 )
                 imap = ImapServer(service, max_connections=config.max_imap_connections)
                 lmtp = LmtpServer(directory, boxes.open, config)

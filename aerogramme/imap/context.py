@@ -4,6 +4,7 @@ No sockets, no clock, no trio. Session (session.py) owns one Context; the handle
 their command, write their untagged lines to it, and return what stands behind the tag.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,6 +22,7 @@ from aerogramme.mailbox.accounts import Accounts, Login
 from aerogramme.mailbox.search_keys import SequenceSet
 from aerogramme.mailbox.view import Changes, OwnChange, View
 from aerogramme.users.directory import Directory
+from aerogramme.users.salts import SECRET_SIZE, Salts
 
 
 class Out(Protocol):
@@ -66,6 +68,7 @@ class Service:
     max_message_size: int = 50 * 1024 * 1024
     max_connections_per_user: int = 50
     plaintext_login: bool = False  # also from other machines, without TLS
+    salts: Salts = field(default_factory=lambda: Salts(os.urandom(SECRET_SIZE)))
     connections: dict[str, int] = field(default_factory=dict)  # logged in, by account
     # While the account is open, which outlasts its sessions: clients that poll ask for the same fields each
     # time.
