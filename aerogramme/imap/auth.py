@@ -3,6 +3,7 @@
 import base64
 import binascii
 import logging
+from collections.abc import Awaitable, Callable
 
 from aerogramme.errors import AuthenticationFailed, BadSyntax, Refused
 from aerogramme.imap.capabilities import capabilities
@@ -17,7 +18,9 @@ from aerogramme.imap.commands import (
     StartTls,
 )
 from aerogramme.imap.context import Context, Done, Handlers
+from aerogramme.mailbox import accounts
 from aerogramme.seal.secrets import Secret
+from aerogramme.users.directory import User
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,8 @@ ID = b'* ID ("name" "Aerogramme")\r\n'
 def capability_list(context: Context) -> bytes:
     """The capabilities of this session now, RFC 3501 §7.2.1."""
     may_login = context.may_login()
-    return capabilities(authenticated=context.authenticated, may_login=may_login)
+    may_bind = context.channel_binding is not None
+    return capabilities(authenticated=context.authenticated, may_login=may_login, may_bind=may_bind)
 
 
 async def capability(context: Context, _command: Capability) -> Done:
@@ -81,7 +85,7 @@ async def starttls(_context: Context, _command: StartTls) -> Done:
 
 async def login(context: Context, command: Login) -> Done:
     """RFC 3501 §6.2.3."""
-    await enter(context, command.user, command.password)
+    await enter_by_password(context, command.user, command.password)
     return logged_in(context)
 
 
@@ -95,15 +99,26 @@ def decode_response(line: bytes) -> bytes:
         raise BadSyntax("This is no base64") from None
 
 
-async def enter(context: Context, user: str, password: bytes) -> None:
-    """Logs in with a password. Raises AuthenticationFailed, Refused, Unavailable."""
+LogIn = Callable[[str | None, str | None], Awaitable[accounts.Login]]
+"""(account, peer) -> login: a way into an account (Accounts.login, Accounts.login_with)."""
+
+
+async def enter_by_password(context: Context, name: str, password: bytes) -> None:
+    """Logs in with a password, whatever kind it is of. Errors as for `enter`."""
+
+    def log_in(account: str | None, peer: str | None) -> Awaitable[accounts.Login]:
+        return context.service.accounts.login(account, Secret(password), peer, name=name)
+
     check_privacy(context)
-    known = context.service.directory.by_login(user)
+    await enter(context, context.service.directory.by_login(name), log_in)
+
+
+async def enter(context: Context, user: User | None, log_in: LogIn) -> None:
+    """Logs in as `user`, None: a name that nobody has. Raises AuthenticationFailed, Refused, Unavailable."""
     # From this machine many may come through one proxy (webmail): one who guesses must not slow down all.
     peer = None if context.peer.loopback else context.peer.host
     try:
-        account_id = known.account if known else None
-        context.login(await context.service.accounts.login(account_id, Secret(password), peer, name=user))
+        context.login(await log_in(user.account if user else None, peer))
     except AuthenticationFailed:
         log.info("login failed from %s", context.peer)
         raise

@@ -37,17 +37,20 @@ CAPABILITIES: Final = (
 """LIST-STATUS asks for RETURN (RFC 5258) only; LIST-EXTENDED as a whole is not announced."""
 
 
-def capabilities(*, authenticated: bool, may_login: bool) -> bytes:
+def capabilities(*, authenticated: bool, may_login: bool, may_bind: bool = False) -> bytes:
     """The words of a capability response or code, without the word CAPABILITY itself.
 
     `may_login`: a password may be sent as things are; else LOGINDISABLED is told instead of mechanisms (RFC
-    3501 §6.2.3).
+    3501 §6.2.3). `may_bind`: the connection has a channel binding, without which -PLUS is not told (RFC 5802
+    §6).
     """
     words = []
     for entry in CAPABILITIES:
         if not (authenticated or entry.before_login):
             continue
         if entry.name.startswith("AUTH=") and (authenticated or not may_login):
+            continue
+        if entry.name.endswith("-PLUS") and not may_bind:
             continue
         words.append(entry.name)
     if not authenticated and not may_login:

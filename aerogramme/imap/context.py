@@ -16,6 +16,7 @@ from aerogramme.errors import AerogrammeError, BadSyntax, NoSuchMailbox, Refused
 from aerogramme.imap.commands import Command
 from aerogramme.imap.fetch import HeaderCache
 from aerogramme.imap.format import flag_list, sequence_set
+from aerogramme.imap.scram import ChannelBinding
 from aerogramme.imap.states import State
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts, Login
@@ -98,6 +99,7 @@ class Context:
         self.service = service
         self.peer = peer
         self.out = out
+        self.channel_binding: ChannelBinding | None = None  # of the TLS that the connection runs in
         self.state = State.NOT_AUTHENTICATED
         self._login: Login | None = None
         self._view: View | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from aerogramme.errors import BadSyntax, Refused
-from aerogramme.imap.auth import check_privacy, enter
+from aerogramme.imap.auth import check_privacy, enter_by_password
 from aerogramme.imap.context import Context
 
 
@@ -28,7 +28,7 @@ class Exchange(Protocol):
 
 def begin(context: Context, mechanism: str) -> Exchange:
     """Raises Refused for a mechanism that is not there, before anything is asked for (RFC 3501 §6.2.2)."""
-    if mechanism not in MECHANISMS:
+    if mechanism not in MECHANISMS or (mechanism.endswith("-PLUS") and context.channel_binding is None):
         raise Refused("This mechanism is not known here")
     check_privacy(context)
     return MECHANISMS[mechanism](context)
@@ -47,7 +47,7 @@ class Plain:
         authzid, user, password = parts
         if authzid:
             check_authzid(authzid.decode("utf-8", "replace"), user.decode("utf-8", "replace"))
-        await enter(self._context, user.decode("utf-8", "replace"), password)
+        await enter_by_password(self._context, user.decode("utf-8", "replace"), password)
 
 
 def check_authzid(authzid: str, user: str) -> None:
@@ -58,4 +58,6 @@ def check_authzid(authzid: str, user: str) -> None:
         raise error
 
 
-MECHANISMS: Final[Mapping[str, Callable[[Context], Exchange]]] = {"PLAIN": Plain}
+MECHANISMS: Final[Mapping[str, Callable[[Context], Exchange]]] = {
+    "PLAIN": Plain,
+}
