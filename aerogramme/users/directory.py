@@ -25,6 +25,15 @@ class User:
     """Domains whose addresses all come here unless they are somebody's."""
     detail: bool = True
     """Whether user+detail is delivered to the mailbox `detail`; otherwise it goes to INBOX."""
+    pins: tuple[str, ...] = ()
+    """Fingerprints (hex) of the incoming keys that letters may be sealed to; with none, to any."""
+    end_to_end: bool = False
+    """The keys are on the user's own devices: nobody logs in here."""
+    deleted: int | None = None
+    """Unix time of the deletion. The account is kept for a while, and until it is erased its addresses are
+    nobody else's; it gets no mail, and nobody logs in."""
+    erasing: bool = False
+    """The erasure has begun, so nothing brings the account back."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +48,14 @@ class Directory(Protocol):
     """No method waits: a driver that asks elsewhere answers from what it has learned before."""
 
     def by_address(self, address: str) -> Recipient | None:
-        """Where mail to an address (local part unquoted) goes; None if it is nobody's."""
+        """Where mail to an address (local part unquoted) goes; None if it is nobody's or a deleted user's."""
 
     def by_login(self, name: str) -> User | None:
-        """The user who logs in with this name: the address or an alias; no detail, no catch-all."""
+        """The user who logs in with this name: the address or an alias; no detail, no catch-all. None for a
+        deleted one."""
 
     def users(self) -> Sequence[User]:
-        """All users, in the order in which they are kept."""
+        """All users, also deleted ones, in the order in which they are kept."""
 
 
 def canonical_local(local: str) -> str:
@@ -97,7 +107,14 @@ class AddressBook:
                     raise ValueError(f"two users catch all of {domain}")
 
     def by_address(self, address: str) -> Recipient | None:
-        """The address as it is; without its detail (RFC 5233 §4); then whoever takes all of the domain."""
+        """The address as it is; without its detail (RFC 5233 §4); then whoever takes all of the domain.
+
+        What belongs to a deleted user is not caught by another: who writes there is to learn that it is gone.
+        """
+        found = self._recipient(address)
+        return None if found is None or found.user.deleted is not None else found
+
+    def _recipient(self, address: str) -> Recipient | None:
         try:
             key = canonical(address)
         except ValueError:
@@ -115,7 +132,12 @@ class AddressBook:
         return None
 
     def by_login(self, name: str) -> User | None:
+        user = self.owner(name)
+        return None if user is None or user.deleted is not None else user
+
+    def owner(self, address: str) -> User | None:
+        """Whose address or alias it is, also when that user is deleted."""
         try:
-            return self._by_address.get(canonical(name))
+            return self._by_address.get(canonical(address))
         except ValueError:
             return None

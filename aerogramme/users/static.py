@@ -6,6 +6,10 @@
     aliases = ["al@example.org", "postmaster"]     # optional
     catch_all = ["example.org"]                    # optional
     detail = false                                 # optional; true if absent
+    pins = ["00112233445566778899aabbccddeeff"]    # optional: keys that letters may be sealed to
+    end_to_end = true                              # optional; false if absent: nobody logs in here
+    deleted = 2026-11-25T12:00:00Z                 # optional: a tombstone, since then
+    erasing = true                                 # only with `deleted`: there is no way back any more
 
 Strict: what is not listed here is an error, never ignored. Comments and layout from a person's hand
 survive when a command changes the file.
@@ -18,6 +22,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # RFC 5321 §4.5.3.1.3: a path, with its brackets, has at most 256 octets.
 ADDRESS_OCTETS = 254
+
+KEYS = {"address", "account", "aliases", "catch_all", "detail", "pins", "end_to_end", "deleted", "erasing"}
 
 Signature = tuple[int, int, int, int]
 
@@ -51,6 +58,10 @@ class StaticDirectory:
     def by_login(self, name: str) -> User | None:
         return self._fresh().by_login(name)
 
+    def owner(self, address: str) -> User | None:
+        """Whose address or alias it is, also when that user is deleted."""
+        return self._fresh().owner(address)
+
     def users(self) -> Sequence[User]:
         return self._fresh().users
 
@@ -60,7 +71,7 @@ class StaticDirectory:
         def change(document: Any) -> None:
             book = self._load(document.as_string())
             for address in (user.address, *user.aliases):
-                if book.by_login(address):
+                if book.owner(address):
                     raise AlreadyExists(f"there is a user with the address {address} already")
             if any(user.account == other.account for other in book.users):
                 raise AlreadyExists(f"there is a user with the account {user.account} already")
@@ -70,11 +81,17 @@ class StaticDirectory:
 
         self._change(change)
 
-    def update(self, user: User) -> None:
-        """Writes the user with this address anew; durable on return. Raises NoSuchUser."""
+    def change(self, address: str, change: Callable[[User], User]) -> User:
+        """Writes the user with this main address anew, as `change` makes it of what the file says now, while
+        no other process changes the file. Returns it; durable on return. Raises NoSuchUser, and what `change`
+        raises: then nothing is written.
+        """
+        changed: list[User] = []
 
-        def change(document: Any) -> None:
-            entry = document["user"][_index(document, user.address)]
+        def apply(document: Any) -> None:
+            entry = document["user"][_index(document, address)]
+            user = change(_user(entry.unwrap()))
+            changed.append(user)
             new = _entry(user)
             for key in list(entry):
                 if key not in new:
@@ -83,13 +100,17 @@ class StaticDirectory:
                 if key not in entry or entry[key] != value:
                     entry[key] = value
 
-        self._change(change)
+        self._change(apply)
+        return changed[0]
 
-    def remove(self, address: str) -> None:
-        """Durable on return. The account itself is not touched. Raises NoSuchUser."""
+    def remove(self, user: User) -> None:
+        """Takes out the user with this address and account; durable on return. The account itself is not
+        touched. Raises NoSuchUser, also when the address is by now that of another account."""
 
         def change(document: Any) -> None:
-            index = _index(document, address)
+            index = _index(document, user.address)
+            if document["user"][index]["account"] != user.account:
+                raise NoSuchUser(f"{user.address} has another account by now")
             if len(document["user"]) == 1:
                 del document["user"]  # TOML has no empty list of tables
             else:
@@ -149,7 +170,7 @@ def _user(entry: dict[str, Any]) -> User:
     address = entry.get("address")
     if not isinstance(address, str):
         raise ValueError("a [[user]] without an address")
-    if unknown := entry.keys() - {"address", "account", "aliases", "catch_all", "detail"}:
+    if unknown := entry.keys() - KEYS:
         raise ValueError(f"{address}: unknown setting {min(unknown)}")
     _check_address(address)
     account = entry.get("account")
@@ -161,10 +182,41 @@ def _user(entry: dict[str, Any]) -> User:
             _check_address(alias)
     for domain in catch_all:
         _check_domain(domain, address)
-    detail = entry.get("detail", True)
-    if not isinstance(detail, bool):
-        raise ValueError(f"{address}: detail is true or false")
-    return User(address, account, aliases, catch_all, detail)
+    pins = _texts(entry, address, "pins")
+    for pin in pins:
+        if not re.fullmatch("[0-9a-f]{32}", pin):
+            raise ValueError(f"{address}: a pin is 32 hex digits (lower case), not {pin!r}")
+    deleted = _deleted(entry, address)
+    erasing = _boolean(entry, address, "erasing", False)
+    if erasing and deleted is None:
+        raise ValueError(f"{address}: erasing goes with deleted")
+    return User(
+        address,
+        account,
+        aliases,
+        catch_all,
+        detail=_boolean(entry, address, "detail", True),
+        pins=pins,
+        end_to_end=_boolean(entry, address, "end_to_end", False),
+        deleted=deleted,
+        erasing=erasing,
+    )
+
+
+def _boolean(entry: dict[str, Any], address: str, key: str, default: bool) -> bool:
+    value = entry.get(key, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"{address}: {key} is true or false")
+    return value
+
+
+def _deleted(entry: dict[str, Any], address: str) -> int | None:
+    value = entry.get("deleted")
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"{address}: deleted is a time such as 2026-11-25T12:00:00Z")
+    return int(value.timestamp())
 
 
 def _texts(entry: dict[str, Any], address: str, key: str) -> tuple[str, ...]:
@@ -199,6 +251,14 @@ def _entry(user: User) -> Any:
         entry["catch_all"] = list(user.catch_all)
     if not user.detail:
         entry["detail"] = False
+    if user.pins:
+        entry["pins"] = list(user.pins)
+    if user.end_to_end:
+        entry["end_to_end"] = True
+    if user.deleted is not None:
+        entry["deleted"] = datetime.fromtimestamp(user.deleted, UTC)
+    if user.erasing:
+        entry["erasing"] = True
     return entry
 
 

@@ -54,7 +54,7 @@ def create(
     """
     settings = common.settings(config, data, store)
     directory = common.directory(settings)
-    if directory.by_login(address) is not None:
+    if directory.owner(address) is not None:
         raise AlreadyExists(f"there is an account {address} already", hint="`account show` tells more")
     password = asking(password_stdin, password_from).new_password()
     code = common.run(create_account, settings, address, password, tuple(alias or ()), tuple(catch_all or ()))
@@ -231,6 +231,6 @@ def delete(
 
 async def _delete(settings: Config, user: "User") -> None:
     # The name first: from then on nothing is delivered to a store that is about to go.
-    common.directory(settings).remove(user.address)
+    common.directory(settings).remove(user)
     async with common.open_stores(settings) as stores:
         await stores.erase(user.account)

@@ -1,6 +1,7 @@
 """How addresses are compared, and what an address leads to."""
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -97,3 +98,23 @@ def test_any_text_is_looked_up_without_an_error(text):
     found = BOOK.by_address(text)
     assert found is None or found.user in BOOK.users
     assert BOOK.by_login(text) in (None, *BOOK.users)
+
+
+def test_a_deleted_user_is_nobody_and_yet_keeps_the_addresses():
+    gone = replace(ALICE, deleted=1, catch_all=("example.com",))
+    book = AddressBook([gone, replace(BOB, catch_all=("example.org",))])
+    for address in (
+        "alice@example.org",
+        "al@example.org",
+        "alice+x@example.org",
+        "x@example.com",
+        "postmaster",
+    ):
+        assert book.by_address(address) is None
+    assert book.by_address("x@example.org").user.address == BOB.address
+    assert book.by_login("alice@example.org") is None
+    assert book.owner("AL@example.org") is gone
+    assert book.owner("a@\u2028") is None
+    assert [user.address for user in book.users] == [gone.address, BOB.address]
+    with pytest.raises(ValueError, match="two users have the address"):
+        AddressBook([gone, User("al@example.org", "e" * 32)])

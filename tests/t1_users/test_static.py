@@ -3,10 +3,11 @@
 import logging
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
-from aerogramme.errors import AlreadyExists, BadConfiguration, NoSuchUser
+from aerogramme.errors import AlreadyExists, BadConfiguration, NoSuchUser, Refused
 from aerogramme.users.directory import Recipient, User
 from aerogramme.users.static import StaticDirectory, parse
 
@@ -52,11 +53,11 @@ def test_add_update_remove_read_back(path):
     directory.add(BOB)
     assert list(StaticDirectory(path).users()) == list(directory.users()) == [ALICE, BOB]
     changed = User("alice@example.org", "a" * 32, ("boss@example.org",), detail=True)
-    directory.update(changed)
+    assert directory.change("Alice@example.org", lambda user: changed if user == ALICE else user) == changed
     assert list(StaticDirectory(path).users()) == [changed, BOB]
-    directory.remove("ALICE@example.org")
+    directory.remove(replace(ALICE, address="ALICE@example.org"))
     assert list(StaticDirectory(path).users()) == list(directory.users()) == [BOB]
-    directory.remove("bob@example.org")
+    directory.remove(BOB)
     assert list(StaticDirectory(path).users()) == []
     directory.add(BOB)
     assert list(StaticDirectory(path).users()) == [BOB]
@@ -66,13 +67,17 @@ def test_a_persons_hand_survives(path):
     path.write_text(TEXT)
     directory = StaticDirectory(path)
     directory.add(User("eve@example.org", "e" * 32))
-    directory.update(User("bob@example.org", "b" * 32, detail=False))
+    directory.change(BOB.address, lambda bob: replace(bob, detail=False, end_to_end=True))
     text = path.read_text()
     assert text.startswith(TEXT[: TEXT.index("bbbb")])
     assert "# the boss" in text
-    directory.remove("eve@example.org")
-    directory.update(BOB)
+    directory.remove(User("eve@example.org", "e" * 32))
+    directory.change(BOB.address, lambda _: BOB)
     assert path.read_text().strip() == TEXT.strip()
+
+
+def refuse(user):
+    raise Refused(f"no change of {user.address}")
 
 
 def test_refusals_change_nothing(path):
@@ -83,17 +88,61 @@ def test_refusals_change_nothing(path):
     with pytest.raises(AlreadyExists, match="account"):
         directory.add(User("new@example.org", "b" * 32))
     with pytest.raises(NoSuchUser, match="nobody"):
-        directory.update(User("nobody@example.org", "c" * 32))
+        directory.change("nobody@example.org", lambda user: user)
     with pytest.raises(NoSuchUser, match=r"al@example\.org"):
-        directory.remove("al@example.org")
+        directory.remove(replace(ALICE, address="al@example.org"))
+    with pytest.raises(NoSuchUser, match="another account by now"):
+        directory.remove(replace(ALICE, account="d" * 32))
     with pytest.raises(NoSuchUser):
-        directory.remove("a@\u2028")
+        directory.remove(replace(ALICE, address="a@\u2028"))
     with pytest.raises(BadConfiguration, match="not an address"):
         directory.add(User("not an address", "c" * 32))
     with pytest.raises(BadConfiguration, match="two users"):
-        directory.update(User("bob@example.org", "b" * 32, ("al@example.org",)))
+        directory.change(BOB.address, lambda bob: replace(bob, aliases=("al@example.org",)))
+    with pytest.raises(Refused, match="no"):
+        directory.change(BOB.address, refuse)
     assert path.read_text() == TEXT
     assert list(directory.users()) == [ALICE, BOB]
+
+
+def test_all_fields_read_back(path):
+    full = User(
+        "eve@example.org",
+        "e" * 32,
+        ("e@example.org",),
+        ("example.com",),
+        detail=False,
+        pins=("1" * 32, "2" * 32),
+        end_to_end=True,
+        deleted=1764072000,
+        erasing=True,
+    )
+    StaticDirectory(path).add(full)
+    assert "deleted = 2025-11-25T12:00:00Z\n" in path.read_text()
+    assert list(StaticDirectory(path).users()) == [full]
+    directory = StaticDirectory(path)
+    with pytest.raises(AlreadyExists, match=r"e@example\.org"):
+        directory.add(User("e@example.org", "d" * 32))
+    assert directory.owner("E@example.org") == full
+    assert directory.by_login("e@example.org") is None
+
+
+def test_changes_at_once_lose_nothing(path):
+    StaticDirectory(path).add(BOB)
+
+    def pin(number: int) -> None:
+        def change(user: User) -> User:
+            return replace(user, pins=(*user.pins, f"{number:032x}"))
+
+        StaticDirectory(path).change(BOB.address, change)
+
+    threads = [threading.Thread(target=pin, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [bob] = StaticDirectory(path).users()
+    assert sorted(bob.pins) == [f"{number:032x}" for number in range(8)]
 
 
 def test_a_change_from_outside_is_seen(path):
@@ -141,6 +190,16 @@ def test_a_wrong_file_is_refused_at_the_start_and_reported_later(path, caplog):
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\naliases = ['c']", "not an address: 'c'"),
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ncatch_all = ['@c']", "not a domain: '@c'"),
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ndetail = 1", "detail is true or false"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\npins = 'b'", "pins is a list"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\npins = ['{'B' * 32}']", "a pin is 32 hex"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\nend_to_end = 1", "end_to_end is true or false"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ndeleted = true", "deleted is a time such as"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ndeleted = 2026-11-25", "deleted is a time"),
+        (
+            f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ndeleted = 2026-11-25T12:00:00",
+            "deleted is a time such as 2026-11-25T12:00:00Z",
+        ),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\nerasing = true", "erasing goes with deleted"),
     ],
 )
 def test_what_is_wrong_is_named(text, what):
@@ -153,7 +212,7 @@ def test_only_the_owner_may_read_it_and_a_chosen_mode_stays(path):
     directory.add(BOB)
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
-    directory.update(User("bob@example.org", "b" * 32, detail=False))
+    directory.change(BOB.address, lambda bob: replace(bob, detail=False))
     assert path.stat().st_mode & 0o777 == 0o640
 
 
@@ -161,7 +220,7 @@ def test_a_link_stays_a_link(path, tmp_path):
     target = tmp_path / "elsewhere.toml"
     target.write_text(TEXT)
     path.symlink_to(target)
-    StaticDirectory(path).remove("bob@example.org")
+    StaticDirectory(path).remove(BOB)
     assert path.is_symlink()
     assert list(StaticDirectory(target).users()) == [ALICE]
 
