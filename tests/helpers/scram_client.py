@@ -5,6 +5,7 @@ with the server.
 import hashlib
 import hmac
 import os
+import socket
 from base64 import b64decode, b64encode
 
 
@@ -59,3 +60,61 @@ class ScramClient:
         """Checks the server-final-message; raises NotTheServer."""
         if not self._expected or not hmac.compare_digest(last, self._expected.encode()):
             raise NotTheServer(last.decode("utf-8", "replace"))
+
+
+class Refused(Exception):
+    """The server's tagged answer was not OK."""
+
+
+class ImapConnection:
+    """The least of an IMAP client: lines over a socket, plain or TLS."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.stream = sock.makefile("rb")
+
+    def send(self, line: bytes) -> None:
+        self.sock.sendall(line + b"\r\n")
+
+    def line(self) -> bytes:
+        line = self.stream.readline()
+        if not line.endswith(b"\r\n"):
+            raise EOFError(line)
+        return line[:-2]
+
+    def command(self, text: bytes) -> list[bytes]:
+        """All lines of the answer, the tagged one last."""
+        self.send(b"t " + text)
+        lines = [self.line()]
+        while not lines[-1].startswith(b"t "):
+            lines.append(self.line())
+        return lines
+
+    def challenge(self) -> bytes:
+        """The next challenge; Refused if the tagged answer comes in its place."""
+        line = self.line()
+        if line.startswith(b"t "):
+            raise Refused(line.decode())
+        assert line.startswith(b"+ "), line
+        return b64decode(line[2:], validate=True)
+
+    def authenticate(self, client: ScramClient, mechanism: str, *, initial: bool = True) -> bytes:
+        """RFC 3501 §6.2.2, RFC 4959 if `initial`; returns the tagged OK. Raises Refused, NotTheServer."""
+        first = b64encode(client.first())
+        if initial:
+            self.send(b"t AUTHENTICATE " + mechanism.encode() + b" " + first)
+        else:
+            self.send(b"t AUTHENTICATE " + mechanism.encode())
+            assert self.challenge() == b""
+            self.send(first)
+        self.send(b64encode(client.final(self.challenge())))
+        client.verify(self.challenge())
+        self.send(b"")
+        tagged = self.line()
+        if not tagged.startswith(b"t OK "):
+            raise Refused(tagged.decode())
+        return tagged
+
+    def close(self) -> None:
+        self.stream.close()
+        self.sock.close()
