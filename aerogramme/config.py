@@ -73,6 +73,7 @@ class Config:
     users_file: Path
     detail_separator: str = "+"
     linger: float = 60.0
+    deleted_retention: float = 30 * 86400.0
     max_message_size: int = DEFAULT_MESSAGE_SIZE
     max_recipients: int = 100
     max_imap_connections: int = 1000
@@ -269,6 +270,12 @@ def _seconds(value: object, _base: Path) -> float:
     return float(value)
 
 
+def _days(value: object, _base: Path) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 36500:
+        raise ValueError("a number of days from 0 to 36500 is wanted")
+    return value * 86400.0
+
+
 Check = Callable[[object, Path], object]
 
 
@@ -291,6 +298,7 @@ _KEYS: dict[str, _Key] = {
     "users.file": _Key("users_file", _path),
     "users.detail_separator": _Key("detail_separator", _separator),
     "accounts.linger": _Key("linger", _seconds),
+    "accounts.deleted_retention": _Key("deleted_retention", _days),
     "limits.message_size": _Key("max_message_size", _message_size),
     # RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients.
     "limits.recipients": _Key("max_recipients", _whole(100, 100_000)),

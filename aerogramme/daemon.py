@@ -8,6 +8,7 @@ from collections.abc import Callable
 import trio
 
 from aerogramme.config import Config
+from aerogramme.housekeeping import end_deleted, purge_deleted
 from aerogramme.imap.context import Service
 from aerogramme.imap.server import Server as ImapServer
 from aerogramme.listeners import open_listeners
@@ -16,6 +17,7 @@ from aerogramme.mailbox.accounts import Accounts, LetterBoxes
 from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.store.bucket import THREADS
 from aerogramme.store.place import Place
+from aerogramme.users.deletion import Retention
 from aerogramme.users.salts import Salts, installation_secret
 from aerogramme.users.static import StaticDirectory
 
@@ -48,6 +50,8 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
             ):
                 boxes = LetterBoxes(stores, background)
                 await background.start(accounts.run)
+                background.start_soon(end_deleted, directory, accounts)
+                background.start_soon(purge_deleted, directory, stores, Retention(config.deleted_retention))
                 service = Service(
                     accounts,
                     directory,

@@ -217,6 +217,15 @@ class Accounts:
                 del self._open[opened.account.id]  # at once: a login that comes now opens it anew
             opened.scope.cancel()
 
+    def opened(self) -> set[str]:
+        """The accounts that are open now."""
+        return set(self._open)
+
+    def end(self, account_id: str) -> None:
+        """Closes an account under its sessions, which are told so; one that is not open is fine."""
+        if opened := self._open.get(account_id):
+            opened.scope.cancel()
+
     @property
     def open_count(self) -> int:
         """How many accounts are open now."""

@@ -138,14 +138,20 @@ class StaticDirectory:
     def _change(self, change: Callable[[Any], None]) -> None:
         import tomlkit  # only here: nobody who just reads the file waits for this import
 
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(self._path):
-            document = tomlkit.parse(self._checked_text())
-            change(document)
-            text = document.as_string()
-            book = self._load(text)  # what we could not read back is never written
-            _replace(self._path, text.encode())
-            self._book, self._seen = book, _signature(self._path)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _locked(self._path):
+                document = tomlkit.parse(self._checked_text())
+                change(document)
+                text = document.as_string()
+                book = self._load(text)  # what we could not read back is never written
+                _replace(self._path, text.encode())
+                self._book, self._seen = book, _signature(self._path)
+        except OSError as error:
+            raise BadConfiguration(
+                f"cannot write {self._path}: {error.strerror}",
+                hint="who changes it must own it and its folder",
+            ) from error
 
     def _checked_text(self) -> str:
         if _signature(self._path) is None:

@@ -2,13 +2,14 @@
 
 import json
 import secrets
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists
-from aerogramme_cli import common
+from aerogramme_cli import account_end, account_export, common
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
@@ -53,14 +54,26 @@ def create(
       pass show mail/alice | aerogramme account create alice@example.org --data ./mail --password-stdin
     """
     settings = common.settings(config, data, store)
-    directory = common.directory(settings)
-    if directory.owner(address) is not None:
-        raise AlreadyExists(f"there is an account {address} already", hint="`account show` tells more")
+    _check_new(settings, (address, *(alias or ())))
     password = asking(password_stdin, password_from).new_password()
     code = common.run(create_account, settings, address, password, tuple(alias or ()), tuple(catch_all or ()))
     typer.echo(f"created {address}", err=True)
     typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
     typer.echo(code)
+
+
+def _check_new(settings: Config, addresses: Iterable[str]) -> None:
+    """Before anybody is asked for anything. Raises AlreadyExists."""
+    directory = common.directory(settings)
+    for address in addresses:
+        owner = directory.owner(address)
+        if owner is not None and owner.deleted is not None:
+            raise AlreadyExists(
+                f"{address} belongs to {owner.address}, which is deleted and not erased yet",
+                hint="`account undelete` brings it back; `account delete --now` erases it",
+            )
+        if owner is not None:
+            raise AlreadyExists(f"there is an account {address} already", hint="`account show` tells more")
 
 
 async def create_account(
@@ -89,20 +102,34 @@ async def create_account(
 
 @app.command("list")
 def list_(config: ConfigOption = None, data: DataOption = None, as_json: Json = False) -> None:
-    """List the accounts.
+    """List the accounts, and the deleted ones that are not erased yet.
 
     \b
     Example:
       aerogramme account list --data ./mail
     """
-    users = common.directory(common.settings(config, data)).users()
+    settings = common.settings(config, data)
+    users = common.directory(settings).users()
     if as_json:
-        typer.echo(
-            json.dumps([{"address": user.address, "account": user.account} for user in users], indent=2)
-        )
+        typer.echo(json.dumps([_fields(settings, user) for user in users], indent=2))
         return
     for user in users:
-        typer.echo(f"{user.address}\t{user.account}")
+        remark = ""
+        if user.deleted is not None:
+            remark = f"\tdeleted {common.day(user.deleted)}, "
+            remark += f"kept until {common.day(user.deleted + settings.deleted_retention)}"
+        if user.erasing:
+            remark = "\tbeing erased"
+        typer.echo(f"{user.address}\t{user.account}{remark}")
+
+
+def _fields(settings: Config, user: "User") -> dict[str, object]:
+    fields: dict[str, object] = {"address": user.address, "account": user.account}
+    if user.deleted is not None:
+        fields["deleted"] = common.instant(user.deleted)
+        fields["kept_until"] = common.instant(user.deleted + settings.deleted_retention)
+        fields["erasing"] = user.erasing
+    return fields
 
 
 @app.command("show")
@@ -204,33 +231,7 @@ async def _passwd(settings: Config, user: "User", old: "Secret", new: "Secret") 
         await change_password(store, user.account, old, new)
 
 
-@app.command("delete")
-def delete(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. There is no way back.")] = False,
-) -> None:
-    """Delete an account and all of its mail, for good. Asks for the address once more.
-
-    \b
-    Example:
-      aerogramme account delete alice@example.org --data ./mail
-    """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    if not yes:
-        typer.echo(f"All mail of {user.address} will be erased. Nobody can bring it back.", err=True)
-        if typer.prompt("Type the address to go on", err=True) != user.address:
-            typer.echo("not the same address; nothing was deleted", err=True)
-            raise typer.Exit(1)
-    common.run(_delete, settings, user)
-    typer.echo(f"deleted {user.address}", err=True)
-
-
-async def _delete(settings: Config, user: "User") -> None:
-    # The name first: from then on nothing is delivered to a store that is about to go.
-    common.directory(settings).remove(user)
-    async with common.open_stores(settings) as stores:
-        await stores.erase(user.account)
+app.command("delete")(account_end.delete)
+app.command("undelete")(account_end.undelete)
+app.command("purge")(account_end.purge)
+app.command("export")(account_export.export)

@@ -1,7 +1,8 @@
 """What every command shares: where the data is, and how an account is opened."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -63,6 +64,29 @@ def run(task: Callable[..., Awaitable[T]], *args: object) -> T:
     return trio.run(task, *args)
 
 
+def instant(seconds: float) -> str:
+    """A unix time as programs read it, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def day(seconds: float) -> str:
+    """A unix time as people read it: the day, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+@contextmanager
+def interruptible(words: str) -> Iterator[None]:
+    """At Ctrl-C says this, and ends with exit code 1."""
+    interrupted = False
+    try:
+        yield
+    except* KeyboardInterrupt:  # in a group, when it came while tasks of the store were running
+        interrupted = True
+    if interrupted:
+        typer.echo(words, err=True)
+        raise typer.Exit(1)
+
+
 @asynccontextmanager
 async def open_stores(config: Config) -> AsyncIterator["Stores"]:
     """The accounts' stores, closed at the end."""
@@ -80,11 +104,13 @@ def directory(config: Config) -> "StaticDirectory":
     return StaticDirectory(config.users_file, config.detail_separator)
 
 
-def user_of(config: Config, address: str) -> "User":
-    """The user of an address. Raises NoSuchUser with a hint."""
-    user = directory(config).by_login(address)
+def user_of(config: Config, address: str, *, deleted: bool = False) -> "User":
+    """The user of an address; a deleted one only with `deleted`. Raises NoSuchUser with a hint."""
+    user = directory(config).owner(address)
     if user is None:
         raise NoSuchUser(f"no account {address}", hint="`aerogramme account list` shows them")
+    if user.deleted is not None and not deleted:
+        raise NoSuchUser(f"{address} is deleted", hint="`aerogramme account undelete` brings it back")
     return user
 
 

@@ -2,16 +2,15 @@
 
 import re
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aerogramme.errors import Damaged, NoSuchUser, Unavailable
-from aerogramme_cli import common
+from aerogramme.errors import NoSuchUser
+from aerogramme_cli import common, copying
 from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Check a store, copy accounts to another."
 )
-
-NAMES_SHOWN = 10  # of objects that are missing; who needs all of them asks again when these are there
 
 
 @app.callback()
@@ -64,26 +61,13 @@ def check(
     # Whoever is told to end shall remove what was tried, as at Ctrl-C.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
     with (
-        _interruptible("interrupted; what was tried has been removed"),
+        common.interruptible("interrupted; what was tried has been removed"),
         closing(check_store(where, create=create)) as steps,
     ):
         for step in steps:
             _print_step(console, step)
             exit_code = exit_code or step.exit_code
     raise typer.Exit(exit_code)
-
-
-@contextmanager
-def _interruptible(words: str) -> Iterator[None]:
-    """At Ctrl-C says this, and ends with exit code 1."""
-    interrupted = False
-    try:
-        yield
-    except* KeyboardInterrupt:  # in a group, when it came while tasks of the store were running
-        interrupted = True
-    if interrupted:
-        typer.echo(words, err=True)
-        raise typer.Exit(1)
 
 
 def _print_step(console: "Console", step: "Step") -> None:
@@ -146,14 +130,10 @@ def copy(
     if bool(accounts) == everything:
         raise typer.BadParameter("say which accounts: --account, which may be repeated, or else --all")
     ids = _ids(accounts or [], config, data)
-    again = "the same command again goes on where it stopped"
-    try:
-        with _interruptible(f"interrupted; nothing is lost: {again}"):
-            reports = common.run(_copy, source, target, ids, verify_only)
-    except Unavailable as error:
-        raise Unavailable(str(error), hint=f"{error.hint}; {again}" if error.hint else again) from error
-    _show(reports, {account: address for address, account in ids.items()})
-    raise typer.Exit(_exit_code(reports))
+    with copying.resumable():
+        reports = common.run(_copy, source, target, ids, verify_only)
+    copying.show(reports, {account: address for address, account in ids.items()}, "FROM", "TO")
+    raise typer.Exit(copying.exit_code(reports))
 
 
 def _ids(accounts: list[str], config: Path | None, data: Path | None) -> dict[str, str]:
@@ -163,35 +143,24 @@ def _ids(accounts: list[str], config: Path | None, data: Path | None) -> dict[st
         if re.fullmatch(r"[0-9a-f]{32}", each, re.ASCII):
             found[each] = each
         else:
-            found[each] = common.user_of(common.settings(config, data), each).account
+            found[each] = common.user_of(common.settings(config, data), each, deleted=True).account
     return found
 
 
 async def _copy(source: str, target: str, ids: dict[str, str], verify_only: bool) -> "list[Report]":
-    from aerogramme.log.entry import PARTITION as LOG
-    from aerogramme.mailbox.incoming import PARTITION as INCOMING
-    from aerogramme.mailbox.keys import PARTITION as KEYS
-    from aerogramme.store.copying import Partition, Report, copy_account
-
-    # A letter becomes an entry, and what an entry is sealed with is among the keys: this order loses nothing.
-    partitions = [Partition(INCOMING, True), Partition(LOG, False), Partition(KEYS, True)]
     async with _opened(source) as here, _opened(target) as there:
         accounts = [*ids.values()] or await here.list()
         if not accounts:
             raise NoSuchUser(f"there are no accounts in {source}", hint=_hint_for_nothing(source))
         reports = []
-        with _progress(len(accounts)) as told:
+        with copying.progress(len(accounts)) as told:
             for account in accounts:
-                report = Report(account)
                 try:
-                    await copy_account(
-                        here, there, report, partitions, verify_only=verify_only, told=partial(told, report)
-                    )
+                    reports.append(await copying.copy(here, there, account, told, verify_only=verify_only))
                 except NoSuchUser:
                     if ids:
                         raise NoSuchUser(f"there is no account {account} in {source}") from None
                     continue  # it was deleted after it was listed
-                reports.append(report)
     return reports
 
 
@@ -210,94 +179,3 @@ def _hint_for_nothing(source: str) -> str:
     folder = Path(source.removeprefix("sqlite:"))
     inner = folder / "accounts"
     return f"perhaps {inner} was meant, the folder with the account files" if inner.is_dir() else ""
-
-
-@contextmanager
-def _progress(accounts: int) -> "Iterator[Callable[[Report], None]]":
-    """Bars on the terminal. What it gives is to be called with a report whenever that has changed."""
-    from rich.console import Console
-    from rich.filesize import decimal
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[octets]}"),
-        TimeRemainingColumn(),
-    )
-    octets: dict[str, int] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        whole = progress.add_task("accounts", total=accounts, octets="")
-        objects = progress.add_task("objects", total=None, octets="")
-
-        def told(report: "Report") -> None:
-            octets[report.account] = report.octets_copied
-            compared = report.objects_same + len(report.missing) + len(report.different)
-            progress.update(objects, total=report.objects, completed=compared)
-            progress.update(objects, octets=f"{decimal(sum(octets.values()))} copied")
-            progress.update(whole, completed=len(octets) - 1)
-
-        yield told
-
-
-def _show(reports: "list[Report]", addresses: dict[str, str]) -> None:
-    """A table on standard output; what somebody has to do about it on standard error."""
-    from rich.console import Console
-    from rich.filesize import decimal
-    from rich.table import Table
-
-    table = Table(box=None)
-    table.add_column("account", no_wrap=True)
-    for column in ("objects", "copied", "rows", "copied"):
-        table.add_column(column, justify="right")
-    table.add_column("state")
-    for report in reports:
-        counts = (report.objects, report.objects_copied, report.rows, report.rows_copied)
-        name = addresses.get(report.account, report.account)
-        table.add_row(name, *(f"{count:,}" for count in counts), _state(report))
-    Console().print(table)
-    for report in reports:
-        for line in _remarks(report):
-            typer.echo(f"{report.account}: {line}", err=True)
-    typer.echo(f"{decimal(sum(report.octets_copied for report in reports))} copied", err=True)
-    if any(report.changed for report in reports):
-        typer.echo(
-            "FROM changed during the copy: run the same command again. Once the servers that use FROM are "
-            "stopped, the next run is the last one needed.",
-            err=True,
-        )
-
-
-def _remarks(report: "Report") -> Iterator[str]:
-    for what, names in (
-        ("missing in TO", report.missing),
-        (
-            "different in FROM and TO (nothing was overwritten: either may be the damaged one)",
-            report.different,
-        ),
-        ("damaged in FROM", report.unreadable),
-    ):
-        if names:
-            more = ["…"] if len(names) > NAMES_SHOWN else []
-            yield f"{what}: {', '.join([*sorted(names)[:NAMES_SHOWN], *more])}"
-    if report.rows_removed:
-        yield f"{report.rows_removed} rows are gone in FROM since they were copied, and now in TO too"
-    if report.rows_own:
-        yield f"{report.rows_own} rows are in TO alone, which has been used by itself; they stay"
-    if report.rows_dropped:
-        yield f"{report.rows_dropped} rows were copied before and removed in TO; they were not copied again"
-
-
-def _state(report: "Report") -> str:
-    if not report.whole:
-        bad = len(report.missing) + len(report.different) + len(report.unreadable)
-        return f"NOT WHOLE: {bad:,}"
-    return "changed since" if report.changed else "whole"
-
-
-def _exit_code(reports: "list[Report]") -> int:
-    if not all(report.whole for report in reports):
-        return Damaged.exit_code
-    return Unavailable.exit_code if any(report.changed for report in reports) else 0

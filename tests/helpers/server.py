@@ -7,6 +7,7 @@ import re
 import smtplib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +104,13 @@ def serving(
     finally:
         if server.process.poll() is None:
             server.kill()
+
+
+def wait_until_it_has_open(pid: int, file: Path) -> None:
+    give_up = time.monotonic() + 60
+    opened: set[str] = set()
+    while str(file) not in opened:
+        assert time.monotonic() < give_up, "it never came so far"
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was closed just now
+                opened.add(os.readlink(fd))

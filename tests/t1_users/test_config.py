@@ -56,6 +56,7 @@ def test_every_setting():
         detail_separator = "-"
         [accounts]
         linger = 0
+        deleted_retention = 0.5
         [limits]
         message_size = "25 MB"
         recipients = 100
@@ -78,6 +79,7 @@ def test_every_setting():
         users_file=Path("/etc/aerogramme/../users.toml"),
         detail_separator="-",
         linger=0.0,
+        deleted_retention=43200.0,
         max_message_size=25_000_000,
         max_recipients=100,
         max_imap_connections=2,

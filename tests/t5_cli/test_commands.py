@@ -85,7 +85,7 @@ def test_an_account_from_its_creation_to_its_deletion(tmp_path: Path) -> None:
     aerogramme("account", "passwd", ADDRESS, *where, "--password-stdin", stdin=f"{code.lower()}\na third\n")
     show("a third")
 
-    aerogramme("account", "delete", ADDRESS, *where, "--yes")
+    aerogramme("account", "delete", ADDRESS, *where, "--now", "--yes")
     assert json.loads(aerogramme("account", "list", *where, "--json").stdout) == []
     assert not list((data / "accounts").glob("*"))
     assert aerogramme("deliver", ADDRESS, *where, stdin=MAIL, check=False).returncode == 67

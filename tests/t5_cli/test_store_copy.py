@@ -5,15 +5,22 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
 from base64 import encodebytes
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.audit import audit_data
-from tests.helpers.server import ADDRESS, PASSWORD, PROGRAM, aerogramme, create_account, serving
+from tests.helpers.server import (
+    ADDRESS,
+    PASSWORD,
+    PROGRAM,
+    aerogramme,
+    create_account,
+    serving,
+    wait_until_it_has_open,
+)
 
 LETTERS = [
     b"Subject: short\n\nHello\n",
@@ -176,13 +183,3 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
     assert errors == b"interrupted; nothing is lost: the same command again goes on where it stopped\n"
     assert b"whole" in copy(old / "accounts", new / "accounts", "--all").stdout
     assert audit_data(with_users(old, new), ADDRESS) == []
-
-
-def wait_until_it_has_open(pid: int, file: Path) -> None:
-    give_up = time.monotonic() + 60
-    opened: set[str] = set()
-    while str(file) not in opened:
-        assert time.monotonic() < give_up, "it never came so far"
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(FileNotFoundError):  # it was closed just now
-                opened.add(os.readlink(fd))

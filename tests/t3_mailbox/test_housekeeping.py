@@ -1,0 +1,97 @@
+"""Deleted accounts on a running server: their sessions end, and an hourly purge erases what is due."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import trio
+
+from aerogramme.errors import BadConfiguration, Unavailable
+from aerogramme.housekeeping import NOTICE, PURGE, end_deleted, purge_deleted
+from aerogramme.mailbox.accounts import Accounts
+from aerogramme.users.deletion import Retention, delete, undelete
+from aerogramme.users.directory import User
+from aerogramme.users.static import StaticDirectory
+from tests.t3_mailbox.conftest import PASSWORD, World
+
+ALICE, BOB = User("alice@example.org", "00" * 16), User("bob@example.org", "11" * 16)
+NOW = 1764072000
+HOURS = Retention(1.5 * PURGE)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> StaticDirectory:
+    directory = StaticDirectory(tmp_path / "users.toml")
+    directory.add(ALICE)
+    directory.add(BOB)
+    return directory
+
+
+async def test_the_sessions_of_a_deleted_account_end_and_no_others(
+    world: World, nursery, directory, autojump_clock
+) -> None:
+    for user in (ALICE, BOB):
+        await world.create(user.account)
+    accounts = Accounts(world.stores)
+    await nursery.start(accounts.run)
+    lost: list[str] = []
+    for user in (ALICE, ALICE, BOB):
+        login = await accounts.login(user.account, PASSWORD, None)
+        login.when_lost = lambda user=user: lost.append(user.address)
+    nursery.start_soon(end_deleted, directory, accounts)
+    await trio.sleep(3 * NOTICE)
+    assert lost == []
+    delete(directory, ALICE.address, NOW)
+    await trio.sleep(NOTICE + 1)
+    assert lost == [ALICE.address] * 2
+    assert accounts.opened() == {BOB.account}
+    undelete(directory, ALICE.address)
+    again = await accounts.login(ALICE.account, PASSWORD, None)
+    await trio.sleep(3 * NOTICE)
+    assert accounts.opened() == {ALICE.account, BOB.account}
+    again.release()
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_purge_at_the_start_and_every_hour(world: World, nursery, directory, autojump_clock) -> None:
+    began = trio.current_time()
+
+    def clock() -> float:
+        return NOW + trio.current_time() - began
+
+    for user in (ALICE, BOB):
+        await (await world.stores.open(user.account, create=True)).aclose()
+    delete(directory, ALICE.address, int(NOW - HOURS.seconds))
+    delete(directory, BOB.address, NOW)
+    nursery.start_soon(purge_deleted, directory, world.stores, HOURS, clock)
+    await trio.sleep(1)
+    assert await world.stores.list() == [BOB.account]
+    await trio.sleep(PURGE)
+    assert await world.stores.list() == [BOB.account], "half an hour too early"
+    await trio.sleep(PURGE)
+    assert await world.stores.list() == [] and list(directory.users()) == []
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), BadConfiguration("cannot write users.toml")])
+async def test_a_purge_that_fails_is_told_and_tried_again(
+    world: World, nursery, directory, autojump_clock, monkeypatch, caplog, error
+) -> None:
+    await (await world.stores.open(ALICE.account, create=True)).aclose()
+    delete(directory, ALICE.address, NOW)
+    real, failures = world.stores.erase, [error]
+
+    async def erase(account: str) -> None:
+        if failures:
+            raise failures.pop()
+        await real(account)
+
+    monkeypatch.setattr(world.stores, "erase", erase)
+    with caplog.at_level(logging.ERROR):
+        nursery.start_soon(purge_deleted, directory, world.stores, Retention(0), lambda: NOW)
+        await trio.sleep(1)
+        assert await world.stores.list() == [ALICE.account]
+        assert [str(error) in record.getMessage() for record in caplog.records] == [True]
+        await trio.sleep(PURGE)
+    assert await world.stores.list() == [] and len(caplog.records) == 1
+    nursery.cancel_scope.cancel()
