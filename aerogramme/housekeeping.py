@@ -24,10 +24,11 @@ async def end_deleted(directory: StaticDirectory, accounts: Accounts) -> None:
     """Ends the sessions of deleted accounts, soon after each gets its tombstone; until it is cancelled."""
     while True:
         await trio.sleep(NOTICE)
-        deleted = {user.account for user in directory.users() if user.deleted is not None}
-        for account in deleted & accounts.opened():
-            log.info("account %s was deleted; its sessions end", account)
-            accounts.end(account)
+        if opened := accounts.opened():
+            for user in directory.users():
+                if user.deleted is not None and user.account in opened:
+                    log.info("account %s was deleted; its sessions end", user.account)
+                    accounts.end(user.account)
 
 
 async def purge_deleted(
