@@ -41,6 +41,10 @@ class Damaged(AerogrammeError):
     imap_code = "CORRUPTION"
 
 
+class UnknownGeneration(Damaged):
+    """It is sealed with keys of a generation that is not in this keyring: a newer one may have it."""
+
+
 class AuthenticationFailed(AerogrammeError):
     """The password opens no slot of this account."""
 

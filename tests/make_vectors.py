@@ -16,6 +16,7 @@ from aerogramme.seal import (
     Argon2Params,
     Binding,
     ContentKey,
+    Generation,
     Key,
     Keyring,
     Secret,
@@ -26,8 +27,6 @@ from aerogramme.seal import (
 from aerogramme.seal.hybrid import HybridPublic
 from aerogramme.seal.keyring import MAGIC as KEYRING_MAGIC
 from aerogramme.seal.record import seal_record
-from aerogramme.seal.slots import _fixed as slot_head
-from aerogramme.seal.slots import _stretch
 from aerogramme.seal.stream import CHUNK, StreamSealer
 from tests.helpers.vectors import FOLDER, Vector
 
@@ -61,7 +60,11 @@ def secrets_field() -> str:
 
 
 def keyring() -> Keyring:
-    return Keyring(ACCOUNT, SECRETS, (), 0)
+    return Keyring(ACCOUNT, generations(SECRETS), (), 0)
+
+
+def generations(secrets: dict[int, bytes]) -> list[Generation]:
+    return [Generation(number, secret, 1_700_000_000 + number) for number, secret in secrets.items()]
 
 
 def records() -> None:
@@ -70,8 +73,8 @@ def records() -> None:
         write(f"record-{vector}", expect, stored, what="record", why=why, secrets=secrets_field(), **fields)
 
     sealed = keyring().seal("entry", "0001", LETTER)
-    old = Keyring(ACCOUNT, {1: SECRETS[1]}, (), 0).seal("entry", "0001", LETTER)
-    unknown = Keyring(ACCOUNT, {2: SECRETS[1]}, (), 0).seal("entry", "0001", LETTER)
+    old = Keyring(ACCOUNT, generations({1: SECRETS[1]}), (), 0).seal("entry", "0001", LETTER)
+    unknown = Keyring(ACCOUNT, generations({2: SECRETS[1]}), (), 0).seal("entry", "0001", LETTER)
     record("plain", "success", sealed)
     record("old-generation", "success", old)
     record("empty", "success", keyring().seal("entry", "0001", b""), plain=b"")
@@ -174,14 +177,12 @@ def bodies() -> None:
 
 
 def slots_and_keyrings() -> None:
-    slot, private = Slot.create(
-        Secret(PASSWORD), "app", "my phone", PARAMS, read_only=True, created=1_700_000_000
-    )
+    slot, private = Slot.create(Secret(PASSWORD), "password", "my own", PARAMS, created=1_700_000_000)
     stored = slot.to_bytes()
-    head = stored[: slot_head.size]
+    head = stored[:1258]
 
     def a_slot(name: str, expect: str, stored: bytes, why: str = "", password: str = PASSWORD) -> None:
-        fields: Fields = {"kind": "app", "label": "my phone", "read_only": "yes", "created": 1_700_000_000}
+        fields: Fields = {"kind": "password", "label": "my own", "read_only": "no", "created": 1_700_000_000}
         write(
             f"slot-{name}",
             expect,
@@ -194,29 +195,29 @@ def slots_and_keyrings() -> None:
         )
 
     def payload(plain: bytes) -> bytes:
-        return seal_record(_stretch(Secret(PASSWORD), slot.salt, PARAMS), head, plain, b"")
+        return seal_record(slot.lock.cipher(Secret(PASSWORD)), head, plain, b"")
 
     seed = private.key.seed
     a_slot("plain", "success", stored)
     a_slot("decomposed", "success", stored, "the umlaut is typed as two characters", "Gru\u0308ße 🔑")
     a_slot("wrong-password", "wrong password", stored, "", "Grüsse 🔑")
-    a_slot("read-only-flipped", "wrong password", flip(stored, 5), "the head is bound; it may not write")
+    a_slot("read-only-flipped", "wrong password", flip(stored, 5), "the head is bound")
     a_slot("flipped", "wrong password", flip(stored, len(stored) - 3), "a bit of the ciphertext")
     a_slot("trailing", "wrong password", stored + b"\0", "a byte too many")
     a_slot("magic", "header failure", flip(stored, 2), "not the magic")
     a_slot("version", "header failure", flip(stored, 3), "version 0")
-    a_slot("kind", "header failure", stored[:4] + b"\3" + stored[5:], "no such kind")
+    a_slot("kind", "header failure", stored[:4] + b"\4" + stored[5:], "no such kind")
     a_slot(
         "memory", "header failure", stored[:14] + b"\xff" * 4 + stored[18:], "4 TiB of memory for Argon2id"
     )
     a_slot("passes", "header failure", stored[:18] + bytes(4) + stored[22:], "no pass of Argon2id")
     a_slot("public", "header failure", stored[:42] + b"\xff" * 1184 + stored[1226:], "not an ML-KEM-768 key")
     a_slot("cut", "header failure", stored[:1200], "cut in the public key")
-    long_form = b"\x92\xc5\x00\x20" + seed + msgpack.packb("my phone")
+    long_form = b"\x92\xc5\x00\x20" + seed + msgpack.packb("my own")
     a_slot("not-canonical", "payload failure", payload(long_form), "msgpack in a longer form than needed")
-    a_slot("one-more", "payload failure", payload(msgpack.packb([seed, "my phone", 1])), "an unknown field")
+    a_slot("one-more", "payload failure", payload(msgpack.packb([seed, "my own", 1])), "an unknown field")
     a_slot(
-        "other-key", "payload failure", payload(msgpack.packb([bytes(32), "my phone"])), "another private key"
+        "other-key", "payload failure", payload(msgpack.packb([bytes(32), "my own"])), "another private key"
     )
 
     _, other_private = Slot.create(Secret("other"), "password", "", PARAMS, created=1_700_000_001)
@@ -268,7 +269,7 @@ def incoming() -> None:
     public = keyring().incoming_public()
     binding = Binding(ACCOUNT, "letter", "00a1")
     sealed = public.seal(LETTER, binding)
-    unknown = Keyring(ACCOUNT, {2: SECRETS[1]}, (), 0).incoming_public().seal(LETTER, binding)
+    unknown = Keyring(ACCOUNT, generations({2: SECRETS[1]}), (), 0).incoming_public().seal(LETTER, binding)
 
     def letter(vector: str, expect: str, stored: bytes, why: str = "", **changed: Field) -> None:
         fields: Fields = {"account": ACCOUNT, "kind": "letter", "name": "00a1", "plain": LETTER, **changed}

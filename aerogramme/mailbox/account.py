@@ -15,7 +15,7 @@ from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
-from aerogramme.mailbox import changes, hierarchy, keys
+from aerogramme.mailbox import changes, hierarchy, passwords
 from aerogramme.mailbox.bodies import Bodies
 from aerogramme.mailbox.changes import Mode, Placed, StoreResult
 from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_name, segment_columns
@@ -24,7 +24,7 @@ from aerogramme.mailbox.flags import normal_flags
 from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
 from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.view import RecentMarks, View
-from aerogramme.seal import Argon2Params, Keyring, RecoveryCode, Secret
+from aerogramme.seal import Argon2Params, Code, Keyring, Secret
 from aerogramme.store.port import Store, Stores
 from aerogramme.together import together
 
@@ -62,16 +62,25 @@ class Account:
 
     @staticmethod
     async def create(
-        stores: Stores, account_id: str, password: Secret, *, params: Argon2Params | None = None
-    ) -> RecoveryCode:
-        """Makes the store, the keys and the first mailboxes. Raises AlreadyExists.
+        stores: Stores,
+        account_id: str,
+        secret: Secret,
+        *,
+        params: Argon2Params | None = None,
+        invitation: bool = False,
+    ) -> Code | None:
+        """Makes the store, the keys and the first mailboxes; gives the recovery code. Raises AlreadyExists.
+
+        With `invitation` the secret is that of an invitation code, and there is no recovery code yet.
 
         A creation that is cut short leaves no account (no keys), or one that is completed when it is first
         opened.
         """
         store = await stores.open(account_id, create=True)
         try:
-            keyring, code = await keys.create_keys(store, account_id, password, params)
+            keyring, code = await passwords.create_keys(
+                store, account_id, secret, params, invitation=invitation
+            )
         except BaseException:
             with trio.CancelScope(shield=True):
                 await store.aclose()

@@ -233,22 +233,28 @@ async def _letters(account: Account) -> list[str]:
 async def _keys(account: Account) -> list[str]:
     """The keyring is sealed to every slot it knows, each has its row, and letters are sealed to its key."""
     rows, _ = await account.store.read(keys.PARTITION)
-    problems = [f"row {key}: {why}" for key, value in rows for why in _key_row(account.keyring, key, value)]
+    keyring = account.keyring
+    problems = [f"row {key}: {why}" for key, value in rows for why in _key_row(keyring, key, value)]
     try:
         stored = await keys.StoredKeys.read(account.store)
     except NoSuchUser:
         return [*problems, "there is no keyring"]
     slots = {slot.public.fingerprint for slot in stored.slots.values()}
-    newest = stored.keyrings[0][0]
-    if newest.startswith(f"{keys.KEYRING}{account.keyring.version:08x}-"):  # else it was changed since
+    known = {each.number for each in keyring.generations}
+    if stored.version == keyring.version:  # else it was changed since
+        problems += [
+            f"row {key}: the public key for letters is not that of the keyring"
+            for key in stored.public
+            if int(key.removeprefix(keys.PUBLIC), 16) not in known
+        ]
         problems += [
             f"the {member.kind} slot {member.fingerprint.hex()} of the keyring has no row"
-            for member in account.keyring.members
+            for member in keyring.members
             if member.fingerprint not in slots
         ]
-    if not any(member.kind == "recovery" for member in account.keyring.members):
+    if not any(member.kind in ("recovery", "invitation") for member in keyring.members):
         problems.append("there is no recovery slot")
-    if not stored.public:
+    if f"{keys.PUBLIC}{keyring.current:08x}" not in stored.public:
         problems.append("there is no public key for letters")
     return problems
 
@@ -259,10 +265,13 @@ def _key_row(keyring: Keyring, key: str, value: bytes) -> Iterator[str]:
             if keys.SLOT + Slot.from_bytes(value).public.fingerprint.hex() != key:
                 yield "the slot has the name of another"
         elif key.startswith(keys.PUBLIC):
-            public = IncomingPublic.from_bytes(value)
-            if public.generation == keyring.current and value != keyring.incoming_public().to_bytes():
+            number = IncomingPublic.from_bytes(value).generation
+            if key != f"{keys.PUBLIC}{number:08x}":
+                yield "the public key for letters has the name of another"
+            known = any(each.number == number for each in keyring.generations)
+            if known and value != keyring.incoming_public(number).to_bytes():
                 yield "the public key for letters is not that of the keyring"
-        elif not key.startswith(keys.KEYRING):
+        elif not key.startswith((keys.KEYRING, keys.ROTATING)):
             yield "nobody knows what this is"
     except Damaged as why:
         yield str(why)

@@ -1,28 +1,27 @@
-"""The keys of an account in its store: slots, keyring, and the public key for letters.
+"""The keys of an account in its store, as they are read: slots, keyring, and the public keys for letters.
 
-Partition "keys" holds a row `slot-<fingerprint>` for each password, `keyring-<version>-<random>` (the highest
-counts) and `public-<generation>` in clear (the highest counts), for those who bring letters. Rows are written
-once: a change is a new keyring row, and what it replaces goes when the new one has been proved to open.
+Partition "keys" holds a row `slot-<fingerprint>` for each secret that opens the account,
+`keyring-<version>-<random>` (the highest counts) and `public-<generation>` in clear (the highest counts), for
+those who bring letters. Rows are written once: how they change is in passwords.py.
 """
 
 import logging
-import os
 from dataclasses import dataclass, field
 
 import trio
 
-from aerogramme.errors import AlreadyExists, AuthenticationFailed, Behind, Damaged, NoSuchUser, Refused
+from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, Refused
+from aerogramme.seal.codes import Code
 from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.seal.keyring import Keyring
-from aerogramme.seal.recovery import RecoveryCode
 from aerogramme.seal.secrets import Secret
-from aerogramme.seal.slots import Argon2Params, Kind, Slot, SlotPrivate
+from aerogramme.seal.slots import Kind, Slot, SlotPrivate
 from aerogramme.store.port import Cursor, Row, Store
 
 log = logging.getLogger(__name__)
 
 PARTITION = "keys"
-SLOT, KEYRING, PUBLIC = "slot-", "keyring-", "public-"
+SLOT, KEYRING, PUBLIC, ROTATING = "slot-", "keyring-", "public-", "rotating-"
 
 AT_ONCE = 2  # passwords stretched at a time, in threads: each takes a core and 19 MiB for 90 ms
 
@@ -54,9 +53,11 @@ class Unlocked:
 class StoredKeys:
     """The partition as it was read. `cursor`: how far, to see later whether anything was changed."""
 
+    store: Store
     slots: dict[str, Slot]  # by row key
     keyrings: list[tuple[str, bytes]]  # (row key, sealed), newest first
     public: dict[str, bytes]
+    rotating: list[str]  # row keys: a rotation is not finished (passwords.py)
     cursor: Cursor
 
     @classmethod
@@ -64,7 +65,7 @@ class StoredKeys:
         """Raises NoSuchUser when the account has no keys: its creation was never finished. A slot that does
         not decode is left out: the other passwords go on working, and the audit names it."""
         rows, cursor = await store.read(PARTITION)
-        slots, keyrings, public = {}, [], {}
+        slots, keyrings, public, rotating = {}, [], {}, []
         for key, value in rows:
             if key.startswith(SLOT):
                 try:
@@ -75,50 +76,90 @@ class StoredKeys:
                 keyrings.append((key, value))
             elif key.startswith(PUBLIC):
                 public[key] = value
+            elif key.startswith(ROTATING):
+                rotating.append(key)
         if not keyrings:
             raise NoSuchUser("The account has no keys")
         keyrings.sort(reverse=True)
-        return cls(slots, keyrings, public, cursor)
+        return cls(store, slots, keyrings, public, rotating, cursor)
+
+    @property
+    def version(self) -> int:
+        """The highest of a keyring that is there, whether it opens or not."""
+        return version_of(self.keyrings[0][0])
 
     def open_keyring(self, slot: SlotPrivate, account: bytes) -> Keyring:
-        """The newest keyring that can be read. Raises AuthenticationFailed when it is not sealed to this
-        slot.
+        """What all keyrings that are there say together. Raises AuthenticationFailed when none of the highest
+        version that can be read is sealed to this slot.
+
+        There are several when a change was cut short, or when two were made at once: then something may have
+        been sealed with a generation that only the lower one has.
         """
+        found: Keyring | None = None
+        highest: int | None = None
         damage: Damaged | None = None
-        for _, sealed in self.keyrings:
+        for key, sealed in self.keyrings:
+            version = version_of(key)
             try:
-                return Keyring.unlock(sealed, slot, account)
-            except Damaged as error:  # an older one may be left from a change that was cut short
+                keyring = Keyring.unlock(sealed, slot, account)
+            except Damaged as error:
                 damage = damage or error
+                continue
+            except AuthenticationFailed:
+                highest = version if highest is None else highest
+                continue
+            highest = version if highest is None else highest
+            if found is not None:
+                found = found.united(keyring)
+            elif version == highest:
+                found = keyring
+        if found is not None and slot.public.fingerprint not in found.dismissed:
+            return found
+        if highest is not None:
+            raise AuthenticationFailed("this password has been revoked")
         raise damage or Damaged("the account has no keyring")
 
     async def unlock(self, account_id: str, secret: Secret) -> Unlocked:
         """Tries the secret on every slot it may belong to. Raises AuthenticationFailed."""
-        secret, recovery = _recognized(secret)
-        candidates = [slot for slot in self.slots.values() if (slot.kind == "recovery") == recovery]
-        candidates.sort(key=lambda slot: (slot.kind != "password", -slot.created))
+        secret, kind = recognized(secret)
+        candidates = [slot for slot in self.slots.values() if slot.kind == kind]
+        candidates.sort(key=lambda slot: -slot.created)
         for slot in candidates:
             try:
                 private = await stretch(slot, secret)
             except AuthenticationFailed:
                 continue
-            keyring = self.open_keyring(private, bytes.fromhex(account_id))
-            if self.public and self.public[max(self.public)] != keyring.incoming_public().to_bytes():
-                # Who can write the store can do this, and read what is delivered from then on; only those who
-                # hold the keyring can tell. The login goes on: the user's old mail is as good as ever.
-                log.error("account %s: letters are sealed to a key that is not its own", account_id)
-            return Unlocked(keyring, private)
+            return await self.unlock_slot(account_id, private)
         if not candidates:
             await waste_time(secret)
         raise AuthenticationFailed
 
+    async def unlock_slot(self, account_id: str, slot: SlotPrivate) -> Unlocked:
+        """What an opened slot opens. Raises AuthenticationFailed when it was revoked."""
+        keyring = self.open_keyring(slot, bytes.fromhex(account_id))
+        if f"{PUBLIC}{keyring.current:08x}" not in self.public:
+            # A generation is published once its keyring was proved to be there. Of one that is not, the row
+            # may be that of an append that failed, and be gone at the next read, with what it has sealed.
+            await self.store.confirm(PARTITION, [Row(key, sealed) for key, sealed in self.keyrings])
+            await publish(self.store, keyring)
+        for key, value in self.public.items():
+            number = int(key.removeprefix(PUBLIC), 16)
+            known = any(each.number == number for each in keyring.generations)
+            if not known or keyring.incoming_public(number).to_bytes() != value:
+                # Who can write the store can do this, and read what is delivered from then on; only those who
+                # hold the keyring can tell. The login goes on: the user's old mail is as good as ever.
+                log.error("account %s: letters are sealed to a key that is not its own", account_id)
+        return Unlocked(keyring, slot)
 
-def _recognized(secret: Secret) -> tuple[Secret, bool]:
-    """A recovery code however it was typed as the secret of its slot, and whether it is one."""
+
+def recognized(secret: Secret) -> tuple[Secret, Kind]:
+    """A code however it was typed as the secret of its slot, and which kind of slot to try: a password that
+    somebody chose is that of no other kind."""
     try:
-        return RecoveryCode.parse(secret.reveal().decode()).secret, True
+        code = Code.parse(secret.reveal().decode())
     except (Refused, UnicodeDecodeError):
-        return secret, False
+        return secret, "password"
+    return code.secret, code.kind
 
 
 async def stretch(slot: Slot, secret: Secret) -> SlotPrivate:
@@ -135,113 +176,26 @@ async def waste_time(secret: Secret) -> None:
     )
 
 
-async def _new_slot(
-    secret: Secret, kind: Kind, label: str, params: Argon2Params | None, read_only: bool = False
-) -> tuple[Slot, SlotPrivate]:
-    def create() -> tuple[Slot, SlotPrivate]:
-        return Slot.create(secret, kind, label, params, read_only=read_only)
-
-    return await trio.to_thread.run_sync(create, limiter=stretchers())
+def version_of(key: str) -> int:
+    """The version of the keyring in a row."""
+    return int(key.removeprefix(KEYRING).partition("-")[0], 16)
 
 
-def _slot_row(slot: Slot) -> Row:
-    return Row(SLOT + slot.public.fingerprint.hex(), slot.to_bytes())
-
-
-def _keyring_row(keyring: Keyring, version: int) -> Row:
-    # Random at the end: of two that are written at once under one version both stay, and the higher one
-    # counts.
-    return Row(f"{KEYRING}{version:08x}-{os.urandom(4).hex()}", keyring.to_bytes(version))
-
-
-def _public_row(keyring: Keyring) -> Row:
+def public_row(keyring: Keyring) -> Row:
+    """The public key of the current generation."""
     public = keyring.incoming_public()
     return Row(f"{PUBLIC}{public.generation:08x}", public.to_bytes())
 
 
-async def create_keys(
-    store: Store, account_id: str, password: Secret, params: Argon2Params | None = None
-) -> tuple[Keyring, RecoveryCode]:
-    """First slot, recovery slot, public key and keyring, in one append. Raises AlreadyExists."""
-    rows, cursor = await store.read(PARTITION)
-    if any(key.startswith(KEYRING) for key, _ in rows):
-        raise AlreadyExists("The account exists already")
-    if rows:  # a creation was cut short; its public key has the name that the new one will have
-        await store.delete_rows(PARTITION, [key for key, _ in rows])
-    code = RecoveryCode.generate()
-    slot, private = await _new_slot(password, "password", "", params)
-    recovery, recovery_private = await _new_slot(code.secret, "recovery", "", params)
-    keyring = Keyring.create(bytes.fromhex(account_id)).admit(private).admit(recovery_private)
-    # The keyring is the last: once it is there, all is.
-    new = [_slot_row(slot), _slot_row(recovery), _public_row(keyring), _keyring_row(keyring, 1)]
-    try:
-        await store.append(PARTITION, new, read=cursor)
-    except Behind:
-        raise AlreadyExists("The account exists already") from None
-    stored = await StoredKeys.read(store)
-    return stored.open_keyring(private, bytes.fromhex(account_id)), code
+async def publish(store: Store, keyring: Keyring) -> None:
+    """Writes the public key of the current generation. Only after the keyring that holds it is certain: else
+    letters might be sealed to a key that nobody has."""
+    await store.append(PARTITION, [public_row(keyring)])
 
 
 async def unlock(store: Store, account_id: str, secret: Secret) -> Unlocked:
-    """Opens the keyring with a password, an app password or the recovery code. Raises
-    AuthenticationFailed.
-    """
+    """Opens the keyring with any secret of the account. Raises AuthenticationFailed."""
     return await (await StoredKeys.read(store)).unlock(account_id, secret)
-
-
-async def change_password(
-    store: Store, account_id: str, opener: Secret, new: Secret, params: Argon2Params | None = None
-) -> None:
-    """Replaces the password (kind "password") by a new one; app passwords and the recovery code go on
-    working.
-
-    `opener` is the old password or the recovery code. The new slot is written and proved to open before the
-    old one goes: a crash at any step leaves one that works. Raises AuthenticationFailed; Behind when somebody
-    else changed the keys at the same time (nothing is lost, try again); Refused for a read-only app password.
-    """
-    account = bytes.fromhex(account_id)
-    stored = await StoredKeys.read(store)
-    unlocked = await stored.unlock(account_id, opener)
-    if unlocked.slot.kind == "app":
-        raise Refused("An app password cannot change the password")
-    slot, private = await _new_slot(new, "password", "", params)
-    both = unlocked.keyring.admit(private)
-    await store.append(PARTITION, [_slot_row(slot), _keyring_row(both, both.version + 1)], read=stored.cursor)
-
-    proved = await StoredKeys.read(store)
-    again = await proved.unlock(account_id, new)
-    if again.slot.public.fingerprint != private.public.fingerprint:
-        raise AlreadyExists("Another password of this account is the same")
-    only = again.keyring
-    gone = [m.fingerprint for m in only.members if m.kind == "password" and m.public != private.public.raw]
-    for fingerprint in gone:
-        only = only.dismiss(fingerprint)
-    last = _keyring_row(only, only.version + 1)
-    Keyring.unlock(last.value, private, account)
-    old_rows = [SLOT + fingerprint.hex() for fingerprint in gone] + [key for key, _ in proved.keyrings]
-    await store.append(PARTITION, [last], read=proved.cursor, delete=[(PARTITION, key) for key in old_rows])
-
-
-async def add_slot(
-    store: Store,
-    account_id: str,
-    opener: Secret,
-    secret: Secret,
-    label: str,
-    *,
-    read_only: bool = False,
-    params: Argon2Params | None = None,
-) -> None:
-    """Adds an app password. Errors as for `change_password`."""
-    stored = await StoredKeys.read(store)
-    unlocked = await stored.unlock(account_id, opener)
-    if unlocked.slot.kind == "app":
-        raise Refused("An app password cannot make others")
-    slot, private = await _new_slot(secret, "app", label, params, read_only)
-    keyring = unlocked.keyring.admit(private)
-    rows = [_slot_row(slot), _keyring_row(keyring, keyring.version + 1)]
-    old = [(PARTITION, key) for key, _ in stored.keyrings]
-    await store.append(PARTITION, rows, read=stored.cursor, delete=old)
 
 
 async def public_key(store: Store, account_id: str) -> tuple[IncomingPublic, Cursor]:

@@ -6,8 +6,10 @@
     body      a content: compressed, and sealed as a stream under its own ContentKey
     hybrid    HPKE with ML-KEM-768 and X25519: sealing to a public key
     incoming  IncomingPublic: sealing what arrives
-    slots     Slot: a password opens a private key
-    recovery  RecoveryCode: a password for paper
+    scram     what SCRAM-SHA-256 makes of a password
+    locks     what closes a slot: Argon2id, or the ClientKey of SCRAM
+    slots     Slot: a secret opens a private key
+    codes     Code: a secret that we make, for paper and for programs
     keyring   Keyring: generations of keys, sealed to every slot; seals and opens the account's records
 
 The life of the keys:
@@ -29,12 +31,13 @@ from aerogramme.seal.body import (
     open_body,
     seal_body,
 )
+from aerogramme.seal.codes import Code
 from aerogramme.seal.incoming import IncomingPublic
-from aerogramme.seal.keyring import Keyring, Member
+from aerogramme.seal.keyring import Generation, Keyring, Member
+from aerogramme.seal.locks import Argon2Params
 from aerogramme.seal.record import Binding, Key
-from aerogramme.seal.recovery import RecoveryCode
 from aerogramme.seal.secrets import Secret
-from aerogramme.seal.slots import Argon2Params, Slot, SlotPrivate
+from aerogramme.seal.slots import Slot, SlotPrivate
 
 __all__ = [
     "MAX_BODY",
@@ -43,12 +46,13 @@ __all__ = [
     "BodyOpener",
     "BodyReader",
     "BodySealer",
+    "Code",
     "ContentKey",
+    "Generation",
     "IncomingPublic",
     "Key",
     "Keyring",
     "Member",
-    "RecoveryCode",
     "Secret",
     "Slot",
     "SlotPrivate",

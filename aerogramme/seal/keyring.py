@@ -2,7 +2,8 @@
 
 A generation is a number and a 32-byte secret. A key for each kind of record, and the key pair for what comes
 in, are derived from it. New records take the newest generation and say so in their head; older ones stay
-readable.
+readable. The upper half of a number counts, the lower half is random: servers that rotate at the same moment
+make two generations, never two secrets of one number.
 
 Theory of operation. The keyring is sealed under a new random file key each time. That key is sealed for each
 slot twice: with HPKE to the slot's public key, so that only the slot's password opens it, not that of a slot
@@ -13,16 +14,19 @@ a user another keyring.
 """
 
 import os
+import secrets
 import struct
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Self
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from aerogramme.errors import AuthenticationFailed, Damaged, Refused
+from aerogramme.errors import AuthenticationFailed, Damaged, Refused, UnknownGeneration
 from aerogramme.seal.hybrid import (
     FINGERPRINT_SIZE,
     OVERHEAD,
@@ -48,7 +52,9 @@ MAGIC = b"AGK\x01"
 RECORD_MAGIC = b"AGG\x01"
 RECORD_HEAD = 8  # magic, version, generation
 MAX_SLOTS = 256  # nobody has as many apps; it bounds what a keyring from the store can ask for
-MAX_GENERATIONS = 65536  # one a day for 179 years
+RANDOM_BITS = 16  # of the number of a generation
+MAX_DISMISSED = 1000  # the latest; a keyring that is late by more does not come any more
+MAX_GENERATIONS = (1 << 32 - RANDOM_BITS) - 1  # one a day for 179 years
 
 _SEALED_KEY = OVERHEAD + 32 + KEY_SIZE  # HPKE around a record (record.py) around a key
 _head = struct.Struct(">4sIH")
@@ -71,23 +77,47 @@ class Member:
         return fingerprint_of(self.public)
 
 
+@dataclass(frozen=True)
+class Generation:
+    """One generation of the keys of an account."""
+
+    number: int
+    secret: bytes = field(repr=False)
+    created: int  # seconds since 1970
+
+    @classmethod
+    def after(cls, number: int) -> Self:
+        """A new one; `number` is that of the newest there is, 0 if there is none."""
+        count = (number >> RANDOM_BITS) + 1
+        if count > MAX_GENERATIONS:
+            raise Refused("there are no numbers left for another generation")
+        number = count << RANDOM_BITS | secrets.randbelow(1 << RANDOM_BITS)
+        return cls(number, os.urandom(KEY_SIZE), int(time.time()))
+
+
 class Keyring:
-    """All keys of an account, for those who opened a slot. Never changed: each verb gives a new one."""
+    """All keys of an account, for those who opened a slot. Each verb gives a new one; `adopt` alone changes
+    one, for all that hold it."""
 
     def __init__(
-        self, account: bytes, secrets: Mapping[int, bytes], members: tuple[Member, ...], version: int
+        self,
+        account: bytes,
+        generations: Iterable[Generation],
+        members: tuple[Member, ...],
+        version: int,
+        dismissed: tuple[bytes, ...] = (),
     ) -> None:
         """Use `create` or `unlock`."""
         self.account = account
         self.version = version
         self.members = members
-        self.current = max(secrets)
-        self._secrets = secrets
+        self.dismissed = dismissed  # fingerprints of slots that are gone for good, the latest last
+        self._generations = {each.number: each for each in sorted(generations, key=lambda each: each.number)}
         self._ciphers: dict[tuple[int, str], tuple[AESGCM, bytes, bytes]] = {}
         self._incoming: dict[int, HybridPrivate] = {}
 
     def __repr__(self) -> str:
-        return f"<Keyring of {self.account.hex()}, generation {self.current}>"
+        return f"<Keyring of {self.account.hex()}, generation {self.current:08x}>"
 
     # -- life of a keyring
 
@@ -96,24 +126,56 @@ class Keyring:
         """The keyring of a new account (16 random bytes), with one generation and no slot yet."""
         if len(account) != ACCOUNT_SIZE:
             raise ValueError(f"an account id has {ACCOUNT_SIZE} bytes")
-        return cls(account, {1: os.urandom(KEY_SIZE)}, (), 0)
+        return cls(account, [Generation.after(0)], (), 0)
 
     @property
-    def generations(self) -> tuple[int, ...]:
-        """The numbers of the generations that can be read, ascending."""
-        return tuple(self._secrets)
+    def generations(self) -> tuple[Generation, ...]:
+        """Those that can be read, ascending."""
+        return tuple(self._generations.values())
+
+    @property
+    def current(self) -> int:
+        """The number of the newest generation, which seals."""
+        return next(reversed(self._generations))
+
+    def ordinal(self, number: int) -> int:
+        """How people call a generation: 1 for the first."""
+        return list(self._generations).index(number) + 1
 
     def rotate(self) -> Self:
         """One more generation, which is the current one from now on."""
-        if len(self._secrets) >= MAX_GENERATIONS:
-            raise Refused("forget old generations before there are more")
-        return self._with(secrets={**self._secrets, self.current + 1: os.urandom(KEY_SIZE)})
+        return self.with_generation(Generation.after(self.current))
 
-    def forget(self, generation: int) -> Self:
+    def with_generation(self, generation: Generation) -> Self:
+        """With this generation, too."""
+        return self._with(generations=(*self.generations, generation))
+
+    def forget(self, number: int) -> Self:
         """Without an old generation: what is still sealed with it is lost. Not the current one."""
-        if generation == self.current or generation not in self._secrets:
+        if number == self.current or number not in self._generations:
             raise Refused("only an old generation can be forgotten")
-        return self._with(secrets={n: s for n, s in self._secrets.items() if n != generation})
+        return self._with(generations=[each for each in self.generations if each.number != number])
+
+    def united(self, other: "Keyring") -> Self:
+        """What this one and another of the account say together, in whatever order: all generations, and all
+        slots but those that either has dismissed. A slot that is gone never comes again."""
+        dismissed = tuple(dict.fromkeys((*other.dismissed, *self.dismissed)))
+        members = {member.public: member for member in (*other.members, *self.members)}
+        return self._with(
+            generations=(*other.generations, *self.generations),
+            members=tuple(m for m in members.values() if m.fingerprint not in dismissed),
+            dismissed=dismissed[-MAX_DISMISSED:],
+        )
+
+    def adopt(self, newer: "Keyring") -> bool:
+        """What a newer keyring of the account says holds here from now on, in place: whoever has this object
+        seals with the newest generation. No generation is lost. Whether anything has changed."""
+        united = {**self._generations, **newer._generations}
+        if (newer.version, newer.members, united) == (self.version, self.members, self._generations):
+            return False
+        self._generations = dict(sorted(united.items()))
+        self.members, self.version, self.dismissed = newer.members, newer.version, newer.dismissed
+        return True
 
     def admit(self, slot: SlotPrivate) -> Self:
         """Sealed to this slot too from now on."""
@@ -126,11 +188,15 @@ class Keyring:
 
     def dismiss(self, fingerprint: bytes) -> Self:
         """No longer sealed to this slot. Its password still opens older keyrings: rotate, delete those."""
-        return self._with(members=tuple(m for m in self.members if m.fingerprint != fingerprint))
+        dismissed = (*(each for each in self.dismissed if each != fingerprint), fingerprint)
+        return self._with(
+            members=tuple(m for m in self.members if m.fingerprint != fingerprint),
+            dismissed=dismissed[-MAX_DISMISSED:],
+        )
 
     def _with(self, **changes: Any) -> Self:
-        secrets = changes.get("secrets", self._secrets)
-        return type(self)(self.account, secrets, changes.get("members", self.members), self.version)
+        kept = {"generations": self.generations, "members": self.members, "dismissed": self.dismissed}
+        return type(self)(self.account, version=self.version, **(kept | changes))
 
     # -- stored form
 
@@ -147,8 +213,9 @@ class Keyring:
             vouched = Key(member.vouching).seal(file_key.export(), binding)
             head += public.fingerprint + public.seal(vouched, info)
         content = [
-            [list(item) for item in self._secrets.items()],
+            [[each.number, each.secret, each.created] for each in self.generations],
             [[m.public, m.vouching, m.kind, m.label, m.read_only, m.created] for m in self.members],
+            b"".join(self.dismissed),
         ]
         return seal_record(file_key.aead, head, pack(content), binding.encoded())
 
@@ -174,10 +241,10 @@ class Keyring:
         vouched = slot.key.open(sealed[mine : mine + _SEALED_KEY], sealed[: _head.size] + binding.encoded())
         file_key = Key(_vouching(slot).open(vouched, binding))
         content = unpack(open_record(file_key.aead, sealed[:end], sealed, binding.encoded()))
-        secrets, members = _decode(content)
+        generations, members, dismissed = _decode(content)
         if [m.fingerprint for m in members] != fingerprints:
             raise Damaged("a keyring is sealed to other slots than it says")
-        return cls(account, secrets, members, version)
+        return cls(account, generations, members, version, dismissed)
 
     # -- records: what log/ and mailbox/ seal and open
 
@@ -192,10 +259,15 @@ class Keyring:
         return open_record(aead, head, sealed, prefix + name.encode())
 
     def generation_of(self, sealed: bytes) -> int:
-        """Which generation a record says it is sealed with; `Damaged` if there is no such one."""
-        generation = int.from_bytes(sealed[4:RECORD_HEAD], "big")
-        if sealed[:4] != RECORD_MAGIC or generation not in self._secrets:
+        """Which generation a record says it is sealed with; `UnknownGeneration` if it is not here, `Damaged`
+        if it is no record."""
+        if sealed[:4] != RECORD_MAGIC or len(sealed) < RECORD_HEAD:
             raise Damaged("this is not a record of this keyring")
+        return self._known(int.from_bytes(sealed[4:RECORD_HEAD], "big"))
+
+    def _known(self, generation: int) -> int:
+        if generation not in self._generations:
+            raise UnknownGeneration
         return generation
 
     def key(self, kind: str, generation: int | None = None) -> Key:
@@ -212,19 +284,21 @@ class Keyring:
 
     def _derive(self, generation: int, label: str) -> bytes:
         info = b"aerogramme 1 " + label.encode()
-        return HKDF(hashes.SHA256(), KEY_SIZE, self.account, info).derive(self._secrets[generation])
+        return HKDF(hashes.SHA256(), KEY_SIZE, self.account, info).derive(
+            self._generations[generation].secret
+        )
 
     # -- what comes in, sealed by those who hold no secret
 
-    def incoming_public(self) -> IncomingPublic:
-        """The current key for what comes in. Not secret."""
-        return IncomingPublic(self.account, self.current, self._incoming_private(self.current).public)
+    def incoming_public(self, generation: int | None = None) -> IncomingPublic:
+        """The key for what comes in, of a generation, by default the current one. Not secret."""
+        generation = self.current if generation is None else generation
+        return IncomingPublic(self.account, generation, self._incoming_private(generation).public)
 
     def open_incoming(self, sealed: bytes, binding: Binding) -> bytes:
-        """What was sealed to an incoming key of this account and this binding, or `Damaged`."""
-        generation = sealed_generation(sealed)
-        if generation not in self._secrets:
-            raise Damaged("this is not sealed to an incoming key of this keyring")
+        """What was sealed to an incoming key of this account and this binding, or `Damaged`, or
+        `UnknownGeneration`."""
+        generation = self._known(sealed_generation(sealed))
         return open_incoming(self._incoming_private(generation), generation, sealed, binding)
 
     def _incoming_private(self, generation: int) -> HybridPrivate:
@@ -238,22 +312,24 @@ def _vouching(slot: SlotPrivate) -> Key:
     return Key(HKDF(hashes.SHA256(), KEY_SIZE, b"", b"aerogramme 1 vouching key").derive(slot.key.seed))
 
 
-def _decode(content: Any) -> tuple[dict[int, bytes], tuple[Member, ...]]:
-    """Generations and members. They were authenticated, but a newer or broken writer may have made them."""
+def _decode(content: Any) -> tuple[list[Generation], tuple[Member, ...], tuple[bytes, ...]]:
+    """Generations, members, and who was dismissed. They were authenticated, but a newer or broken writer may
+    have made them."""
     match content:
-        case [list(generations), list(listed)]:
-            members = tuple(_member(fields) for fields in listed)
-            secrets = dict(_generation(item) for item in generations)
-            numbers = list(secrets)
-            if 0 < len(generations) == len(numbers) <= MAX_GENERATIONS and numbers == sorted(numbers):
-                return secrets, members
+        case [list(listed), list(slots), bytes(gone)] if len(gone) % FINGERPRINT_SIZE == 0:
+            members = tuple(_member(fields) for fields in slots)
+            generations = [_generation(fields) for fields in listed]
+            numbers = [each.number for each in generations]
+            if numbers and all(a < b for a, b in pairwise(numbers)):
+                places = range(0, len(gone), FINGERPRINT_SIZE)
+                return generations, members, tuple(gone[at : at + FINGERPRINT_SIZE] for at in places)
     raise Damaged("a keyring does not decode")
 
 
-def _generation(item: Any) -> tuple[int, bytes]:
-    match item:
-        case [int(number), bytes(secret)] if 0 < number < 2**32 and len(secret) == KEY_SIZE:
-            return number, secret
+def _generation(fields: Any) -> Generation:
+    match fields:
+        case [int(number), bytes(secret), int(created)] if 0 < number < 2**32 and len(secret) == KEY_SIZE:
+            return Generation(number, secret, created)
     raise Damaged("a generation of a keyring does not decode")
 
 

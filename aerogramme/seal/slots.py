@@ -1,62 +1,33 @@
-"""Slots: a password, stretched with Argon2id, opens the private key to which the keyring is sealed.
+"""Slots: a secret opens the private key to which the keyring is sealed.
 
     slot    = magic (3 bytes), version (1), kind (1), read-only (1), created (8, seconds since 1970),
-              memory (4, KiB), passes (4), lanes (4), salt (16), public key (1216),
-              nonce (12), ciphertext of payload, tag (16)
-    payload = strict msgpack [seed (32 bytes), label]
+              lock (locks.py), public key (1216), nonce (12), ciphertext of payload, tag (16)
+    payload = strict msgpack [seed (32 bytes), label] and, in a slot for SCRAM, ServerKey (32)
 
 All in front of the nonce is associated data. The label is for the owner of the account, so it is not in
-clear.
+clear, nor is ServerKey: who reads the store cannot play the server.
 """
 
-import contextlib
-import os
 import struct
 import time
-import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from aerogramme.errors import AuthenticationFailed, Damaged, Refused
 from aerogramme.seal.hybrid import PUBLIC_SIZE, HybridPrivate, HybridPublic
-from aerogramme.seal.record import KEY_SIZE, NONCE_SIZE, TAG_SIZE, KeyBytes, open_record, seal_record
+from aerogramme.seal.locks import LOCKS, Argon2Lock, Argon2Params, Lock, ScramLock
+from aerogramme.seal.record import NONCE_SIZE, TAG_SIZE, open_record, seal_record
 from aerogramme.seal.secrets import Secret
 from aerogramme.seal.strict import pack, unpack
 
-MAGIC = b"AGS\x01"
-SALT_SIZE = 16  # RFC 9106 §3.1
 MAX_LABEL = 200  # characters; a name for an app, not a text
 
-# A slot comes from the store, and it decides how much a login costs. These are far above what a server would
-# choose, and still no way to take it down: about 10 s and 1 GiB at the most.
-MAX_MEMORY = 1024 * 1024  # KiB
-MAX_PASSES = 16
-MAX_LANES = 16
-
-Kind = Literal["password", "app", "recovery"]
+Kind = Literal["password", "app", "recovery", "invitation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # the number of a kind is its place
 
-_fixed = struct.Struct(f">4sBBQIII{SALT_SIZE}s{PUBLIC_SIZE}s")
-
-
-@dataclass(frozen=True)
-class Argon2Params:
-    """The cost of a guess. The default is OWASP's: 19 MiB, 2 passes, 1 lane; about 90 ms."""
-
-    memory: int = 19 * 1024  # KiB
-    passes: int = 2
-    lanes: int = 1
-
-    def check(self) -> bool:
-        """Whether a slot may ask for this (RFC 9106 §3.1: at least 8 KiB a lane)."""
-        return (
-            1 <= self.passes <= MAX_PASSES
-            and 1 <= self.lanes <= MAX_LANES
-            and 8 * self.lanes <= self.memory <= MAX_MEMORY
-        )
+_head = struct.Struct(">4sBBQ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +39,7 @@ class SlotPrivate:
     label: str
     read_only: bool
     created: int
+    server_key: bytes | None = field(default=None, repr=False)  # of SCRAM, RFC 5802 §3
 
     @property
     def public(self) -> HybridPublic:
@@ -82,8 +54,7 @@ class Slot:
     kind: Kind
     read_only: bool
     created: int  # seconds since 1970
-    params: Argon2Params
-    salt: bytes = field(repr=False)
+    lock: Lock
     public: HybridPublic = field(repr=False, compare=False)
     _stored: bytes = field(repr=False)
 
@@ -95,51 +66,83 @@ class Slot:
         label: str = "",
         params: Argon2Params | None = None,
         *,
+        created: int | None = None,
+    ) -> tuple[Self, SlotPrivate]:
+        """A new slot with a new private key, behind Argon2id. `created` is now, unless given. Takes as long
+        as an unlock."""
+        if not secret:
+            raise Refused("an empty password protects nothing")
+        lock = Argon2Lock.create(params or Argon2Params())
+        return cls._create(lock, secret, kind, label, False, created, None)
+
+    @classmethod
+    def create_app(
+        cls,
+        secret: Secret,
+        account: bytes,
+        label: str,
+        *,
         read_only: bool = False,
         created: int | None = None,
     ) -> tuple[Self, SlotPrivate]:
-        """A new slot with a new private key. `created` is now, unless given. Takes as long as an unlock."""
-        params = params or Argon2Params()
-        created = int(time.time()) if created is None else created
-        if not secret:
-            raise Refused("an empty password protects nothing")
+        """A new slot for an app password, which must be a generated one: SCRAM opens it too."""
+        lock, server_key = ScramLock.create(secret, account)
+        return cls._create(lock, secret, "app", label, read_only, created, server_key)
+
+    @classmethod
+    def _create(
+        cls,
+        lock: Lock,
+        secret: Secret,
+        kind: Kind,
+        label: str,
+        read_only: bool,
+        created: int | None,
+        server_key: bytes | None,
+    ) -> tuple[Self, SlotPrivate]:
         if len(label) > MAX_LABEL:
             raise Refused(f"a label has at most {MAX_LABEL} characters")
-        if not params.check():
-            raise Refused("these Argon2id parameters are out of bounds")
+        created = int(time.time()) if created is None else created
         key = HybridPrivate.generate()
-        salt = os.urandom(SALT_SIZE)
-        head = _fixed.pack(
-            MAGIC,
-            KINDS.index(kind),
-            read_only,
-            created,
-            params.memory,
-            params.passes,
-            params.lanes,
-            salt,
-            key.public.raw,
+        head = (
+            _head.pack(lock.magic, KINDS.index(kind), read_only, created) + lock.to_bytes() + key.public.raw
         )
-        stored = seal_record(_stretch(secret, salt, params), head, pack([key.seed, label]), b"")
-        slot = cls(kind, read_only, created, params, salt, key.public, stored)
-        return slot, SlotPrivate(key, kind, label, read_only, created)
+        payload = [key.seed, label] if server_key is None else [key.seed, label, server_key]
+        stored = seal_record(lock.cipher(secret), head, pack(payload), b"")
+        slot = cls(kind, read_only, created, lock, key.public, stored)
+        return slot, SlotPrivate(key, kind, label, read_only, created, server_key)
 
     def unlock(self, secret: Secret) -> SlotPrivate:
-        """Open the slot; `AuthenticationFailed` if this is not its password (or the slot was changed)."""
+        """Open the slot; `AuthenticationFailed` if this is not its secret (or the slot was changed)."""
+        return self._open(self.lock.cipher(secret))
+
+    def unlock_with_client_key(self, client_key: bytes) -> SlotPrivate:
+        """Open a slot for SCRAM with what its client has proved to have. Errors as for `unlock`."""
+        if not isinstance(self.lock, ScramLock):
+            raise AuthenticationFailed
+        return self._open(self.lock.cipher_of_client_key(client_key))
+
+    @property
+    def scram(self) -> ScramLock | None:
+        """What a SCRAM exchange needs, if the slot is for that."""
+        return self.lock if isinstance(self.lock, ScramLock) else None
+
+    def _open(self, cipher: AESGCM) -> SlotPrivate:
+        head = self._stored[: _head.size + self.lock.size + PUBLIC_SIZE]
         try:
-            payload = open_record(
-                _stretch(secret, self.salt, self.params), self._stored[: _fixed.size], self._stored, b""
-            )
+            payload = open_record(cipher, head, self._stored, b"")
         except Damaged as e:
             raise AuthenticationFailed() from e
         match unpack(payload):
-            case [bytes(seed), str(label)]:
+            case [bytes(seed), str(label)] if self.scram is None:
+                key, server_key = HybridPrivate(seed), None
+            case [bytes(seed), str(label), bytes(server_key)] if self.scram is not None:
                 key = HybridPrivate(seed)
             case _:
                 raise Damaged("a slot does not decode")
         if key.public.raw != self.public.raw:
             raise Damaged("a slot has the public key of another")
-        return SlotPrivate(key, self.kind, label, self.read_only, self.created)
+        return SlotPrivate(key, self.kind, label, self.read_only, self.created, server_key)
 
     def to_bytes(self) -> bytes:
         """The slot as it is stored."""
@@ -148,22 +151,13 @@ class Slot:
     @classmethod
     def from_bytes(cls, stored: bytes) -> Self:
         """A stored slot, or `Damaged`."""
-        if stored[: len(MAGIC)] != MAGIC or len(stored) < _fixed.size + NONCE_SIZE + TAG_SIZE:
+        lock = LOCKS.get(stored[:4])
+        if lock is None or len(stored) < _head.size + lock.size + PUBLIC_SIZE + NONCE_SIZE + TAG_SIZE:
             raise Damaged("this is not a slot")
-        _, kind, read_only, created, memory, passes, lanes, salt, public = _fixed.unpack_from(stored)
-        params = Argon2Params(memory, passes, lanes)
-        if kind >= len(KINDS) or read_only > 1 or not params.check():
+        _, kind, read_only, created = _head.unpack_from(stored)
+        end = _head.size + lock.size
+        if kind >= len(KINDS) or read_only > 1 or (KINDS[kind] == "app") != (lock is ScramLock):
             raise Damaged("a slot does not decode")
-        return cls(KINDS[kind], bool(read_only), created, params, salt, HybridPublic(public), stored)
-
-
-def _stretch(secret: Secret, salt: bytes, params: Argon2Params) -> AESGCM:
-    """The cipher made of a password. RFC 9106: tag length 32, no secret value, no associated data."""
-    password = secret.reveal()
-    with contextlib.suppress(UnicodeDecodeError):  # what is not text is taken as it is
-        # RFC 8265 §4.2 (OpaqueString): keyboards and systems differ in how they compose an é, people do not.
-        password = unicodedata.normalize("NFC", password.decode()).encode()
-    argon2 = Argon2id(
-        salt=salt, length=KEY_SIZE, iterations=params.passes, lanes=params.lanes, memory_cost=params.memory
-    )
-    return KeyBytes(argon2.derive(password)).aead
+        public = HybridPublic(stored[end : end + PUBLIC_SIZE])
+        found = lock.from_bytes(stored[_head.size : end])
+        return cls(KINDS[kind], bool(read_only), created, found, public, stored)

@@ -97,6 +97,7 @@ async def create_account(
         except BaseException:
             await stores.erase(account)
             raise
+        assert code is not None
         return code.reveal()
 
 
@@ -225,7 +226,7 @@ def passwd(
 
 
 async def _passwd(settings: Config, user: "User", old: "Secret", new: "Secret") -> None:
-    from aerogramme.mailbox.keys import change_password
+    from aerogramme.mailbox.passwords import change_password
 
     async with common.open_store(settings, user) as store:
         await change_password(store, user.account, old, new)

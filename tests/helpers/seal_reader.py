@@ -130,4 +130,4 @@ def read_keyring(seed: bytes, account: bytes, sealed: bytes) -> dict[int, bytes]
     vouching = hkdf(seed, b"", b"aerogramme 1 vouching key")
     file_key = read_record(vouching, b"AGR\1", vouched, bound)
     content = msgpack.unpackb(read_record(file_key, sealed[: 10 + count * 1216], sealed, bound))
-    return dict(content[0])
+    return {number: secret for number, secret, _created in content[0]}

@@ -6,17 +6,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aerogramme.errors import AerogrammeError, AuthenticationFailed, Damaged, Refused
-from aerogramme.seal import Argon2Params, Binding, IncomingPublic, Keyring, Secret, Slot, SlotPrivate
+from aerogramme.errors import AerogrammeError, AuthenticationFailed, Damaged, Refused, UnknownGeneration
+from aerogramme.seal import (
+    Argon2Params,
+    Binding,
+    Code,
+    IncomingPublic,
+    Keyring,
+    Secret,
+    Slot,
+    SlotPrivate,
+    scram,
+)
 from aerogramme.seal import keyring as keyring_module
-from aerogramme.seal import slots as slots_module
 from aerogramme.seal.hybrid import HybridPrivate, HybridPublic
 from aerogramme.seal.keyring import MAX_SLOTS, _decode
+from aerogramme.seal.locks import Argon2Lock
 from aerogramme.seal.strict import pack, unpack
 from tests.helpers.damage import damaged
 from tests.make_vectors import forged
 
 Opened = tuple[Slot, SlotPrivate]
+GENERATION = [1, bytes(32), 0]
 
 
 def test_a_slot_opens_with_its_password_only(opened_slot: Opened) -> None:
@@ -42,7 +53,7 @@ def test_a_damaged_slot_never_opens(opened_slot: Opened, cheap: Argon2Params, da
     changed = data.draw(damaged(opened_slot[0].to_bytes()))
     with pytest.raises((Damaged, AuthenticationFailed)):
         slot = Slot.from_bytes(changed)
-        if slot.params != cheap:  # it would only be slow
+        if not isinstance(slot.lock, Argon2Lock) or slot.lock.params != cheap:  # it would only be slow
             raise Damaged
         slot.unlock(Secret("correct horse"))
 
@@ -51,23 +62,81 @@ def test_what_may_not_become_a_slot(cheap: Argon2Params) -> None:
     with pytest.raises(Refused, match="empty"):
         Slot.create(Secret(""), params=cheap)
     with pytest.raises(Refused, match="label"):
-        Slot.create(Secret("a"), "app", "x" * 201, cheap)
+        Slot.create(Secret("a"), "password", "x" * 201, cheap)
     for params in (Argon2Params(7), Argon2Params(8, 0), Argon2Params(8, 1, 2), Argon2Params(2**21)):
         with pytest.raises(Refused, match="bounds"):
             Slot.create(Secret("a"), params=params)
 
 
-def test_a_slot_stays_within_bounds(opened_slot: Opened) -> None:
-    stored = opened_slot[0].to_bytes()
-    fields = list(slots_module._fixed.unpack_from(stored))
-    for at, value in ((1, 3), (2, 2), (4, 2**21), (5, 17), (6, 17), (5, 0), (6, 0), (4, 7)):
+@pytest.mark.parametrize(
+    ("form", "wrong"),
+    [
+        (">4sBBQIII", [(1, 1), (1, 4), (2, 2), (4, 2**21), (5, 17), (6, 17), (5, 0), (6, 0), (4, 7)]),
+        (">4sBBQI", [(1, 0), (1, 2), (1, 4), (2, 2), (4, 4095), (4, 2**31)]),
+    ],
+)
+def test_a_slot_stays_within_bounds(
+    form: str, wrong: list[tuple[int, int]], opened_slot: Opened, account: bytes
+) -> None:
+    slot = opened_slot[0] if form.endswith("III") else Slot.create_app(Secret("a"), account, "")[0]
+    stored, head = slot.to_bytes(), struct.Struct(form)
+    fields = list(head.unpack_from(stored))
+    assert Slot.from_bytes(head.pack(*fields) + stored[head.size :]) == slot
+    for at, value in wrong:
         changed = [*fields[:at], value, *fields[at + 1 :]]
         with pytest.raises(Damaged):
-            Slot.from_bytes(slots_module._fixed.pack(*changed) + stored[slots_module._fixed.size :])
+            Slot.from_bytes(head.pack(*changed) + stored[head.size :])
+
+
+def test_an_app_slot_opens_with_its_secret_and_with_its_client_key(account: bytes) -> None:
+    code = Code.generate("app")
+    slot, private = Slot.create_app(code.secret, account, "phone")
+    stored = slot.to_bytes()
+    again = Slot.from_bytes(stored)
+    lock = again.scram
+    assert again == slot and lock is not None
+    salted = scram.salted_password(code.secret, lock.salt, lock.iterations)
+    client_key = scram.client_key(salted)
+    assert scram.stored_key(client_key) == lock.stored_key
+    for opened in (again.unlock(code.secret), again.unlock_with_client_key(client_key)):
+        assert opened.key.seed == private.key.seed
+        assert opened.server_key == scram.server_key(salted)
+    assert scram.server_key(salted) not in stored and client_key not in stored, "who reads it can play nobody"
+    for wrong in (bytes(32), lock.stored_key, b""):
+        with pytest.raises(AuthenticationFailed):
+            again.unlock_with_client_key(wrong)
+    with pytest.raises(AuthenticationFailed):
+        again.unlock(Secret(code.reveal().upper()))
+
+
+def test_a_client_key_opens_no_password(opened_slot: Opened) -> None:
+    assert opened_slot[0].scram is None
+    with pytest.raises(AuthenticationFailed):
+        opened_slot[0].unlock_with_client_key(bytes(32))
+
+
+def test_app_passwords_of_an_account_share_their_salt(account: bytes) -> None:
+    slots = [
+        Slot.create_app(Code.generate("app").secret, owner, "")[0] for owner in (account, account, bytes(16))
+    ]
+    salts = [slot.scram.salt for slot in slots if slot.scram is not None]
+    assert salts[0] == salts[1] != salts[2]
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_a_damaged_app_slot_never_opens(data: st.DataObject) -> None:
+    secret = Secret("generated")
+    changed = data.draw(damaged(Slot.create_app(secret, bytes(16), "x")[0].to_bytes()))
+    with pytest.raises((Damaged, AuthenticationFailed)):
+        slot = Slot.from_bytes(changed)
+        if slot.scram is None or slot.scram.iterations != scram.ITERATIONS:  # it would only be slow
+            raise Damaged
+        slot.unlock(secret)
 
 
 def test_the_label_is_not_in_clear(cheap: Argon2Params, account: bytes) -> None:
-    slot, private = Slot.create(Secret("a"), "app", "my telephone", cheap, read_only=True, created=5)
+    slot, private = Slot.create_app(Secret("a"), account, "my telephone", read_only=True, created=5)
     ring = Keyring.create(account).admit(private)
     assert b"telephone" not in slot.to_bytes() + ring.to_bytes(1)
     (member,) = Keyring.unlock(ring.to_bytes(1), slot.unlock(Secret("a")), account).members
@@ -76,7 +145,7 @@ def test_the_label_is_not_in_clear(cheap: Argon2Params, account: bytes) -> None:
 
 
 def test_life_of_a_keyring(account: bytes, cheap: Argon2Params) -> None:
-    slots = {name: Slot.create(Secret(name), "app", name, cheap) for name in ("one", "two", "three")}
+    slots = {name: Slot.create(Secret(name), "password", name, cheap) for name in ("one", "two", "three")}
     ring = Keyring.create(account).admit(slots["one"][1]).admit(slots["two"][1])
     old = ring.seal("entry", "1", b"old")
 
@@ -87,20 +156,48 @@ def test_life_of_a_keyring(account: bytes, cheap: Argon2Params) -> None:
     sealed = ring.to_bytes(2)
     for name in ("two", "three"):
         opened = Keyring.unlock(sealed, slots[name][0].unlock(Secret(name)), account)
-        assert opened.generations == (1, 2)
+        assert [opened.ordinal(each.number) for each in opened.generations] == [1, 2]
         assert opened.open("entry", "1", old) == b"old"
-        assert opened.generation_of(opened.seal("entry", "2", b"new")) == opened.current == 2
+        assert opened.generation_of(opened.seal("entry", "2", b"new")) == opened.current
     with pytest.raises(AuthenticationFailed, match="revoked"):
         Keyring.unlock(sealed, slots["one"][1], account)
 
-    forgetful = ring.forget(1)
-    assert forgetful.generations == (2,)
-    with pytest.raises(Damaged):
+    first, second = ring.generations
+    assert 0 < first.number < second.number and first.secret != second.secret
+    forgetful = ring.forget(first.number)
+    assert forgetful.generations == (second,)
+    with pytest.raises(UnknownGeneration):
         forgetful.open("entry", "1", old)
-    for generation in (2, 7):
+    for number in (second.number, 7):
         with pytest.raises(Refused):
-            forgetful.forget(generation)
-    assert ring.generations == (1, 2)  # no verb changes a keyring that others use
+            forgetful.forget(number)
+    assert ring.generations == (first, second)  # no verb changes a keyring that others use
+
+
+def test_a_keyring_adopts_what_a_newer_one_says(account: bytes, opened_slot: Opened) -> None:
+    ring = Keyring.create(account).admit(opened_slot[1])
+    old = ring.seal("entry", "1", b"old")
+    newer = Keyring.unlock(ring.rotate().to_bytes(7), opened_slot[1], account)
+    with pytest.raises(UnknownGeneration):
+        ring.open("entry", "2", newer.seal("entry", "2", b"new"))
+    assert ring.adopt(newer) and not ring.adopt(newer)
+    assert (ring.current, ring.version) == (newer.current, 7)
+    assert ring.generation_of(ring.seal("entry", "2", b"new")) == newer.current
+    assert ring.open("entry", "1", old) == b"old"
+    assert not ring.adopt(Keyring.unlock(newer.to_bytes(7), opened_slot[1], account))
+
+
+def test_keyrings_unite_in_any_order(account: bytes, cheap: Argon2Params, opened_slot: Opened) -> None:
+    phone, tablet = (Slot.create(Secret(name), params=cheap)[1] for name in ("phone", "tablet"))
+    base = Keyring.create(account).admit(opened_slot[1]).admit(phone)
+    ours, theirs = base.dismiss(phone.public.fingerprint).rotate(), base.admit(tablet).rotate()
+    for united in (ours.united(theirs), theirs.united(ours)):
+        assert {m.public for m in united.members} == {opened_slot[1].public.raw, tablet.public.raw}
+        assert {each.number for each in united.generations} == {
+            each.number for ring in (base, ours, theirs) for each in ring.generations
+        }
+        again = Keyring.unlock(united.to_bytes(9), tablet, account)
+        assert phone.public.raw not in {m.public for m in again.united(base).members}, "gone is gone"
 
 
 def test_rules_of_admission(account: bytes, opened_slot: Opened) -> None:
@@ -128,7 +225,7 @@ def test_a_stranger_cannot_seal_a_keyring(cheap: Argon2Params) -> None:
 def test_a_keyring_says_to_whom_it_is_sealed(
     keyring: Keyring, opened_slot: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring_module, "pack", lambda content: pack([content[0], []]))
+    monkeypatch.setattr(keyring_module, "pack", lambda content: pack([content[0], [], b""]))
     with pytest.raises(Damaged, match="other slots"):
         Keyring.unlock(keyring.to_bytes(1), opened_slot[1], keyring.account)
 
@@ -147,22 +244,25 @@ def test_a_damaged_keyring_never_opens(keyring: Keyring, opened_slot: Opened, da
     "content",
     [
         [],
-        [[], []],
-        [[[1, bytes(32)]]],
-        [[[1, bytes(32)]], [], []],
-        [[[1, bytes(31)]], []],
-        [[[0, bytes(32)]], []],
-        [[[2**32, bytes(32)]], []],
-        [[["1", bytes(32)]], []],
-        [[[2, bytes(32)], [1, bytes(32)]], []],
-        [[[1, bytes(32)], [1, bytes(32)]], []],
-        [[[1, bytes(32), 0]], []],
-        [[[1, bytes(32)]], [[b"", b"", "app", "", False, 0]]],
-        [[[1, bytes(32)]], [[bytes(1216), bytes(32), "admin", "", False, 0]]],
-        [[[1, bytes(32)]], [[bytes(1216), bytes(32), ["app"], "", False, 0]]],
-        [[[1, bytes(32)]], [[bytes(1216), bytes(32), "app", b"", False, 0]]],
-        [[[1, bytes(32)]], [[bytes(1216), bytes(32), "app", "", 0, 0]]],
-        [[[1, bytes(32)]], [[bytes(1216), bytes(32), "app", "", False]]],
+        [[], [], b""],
+        [[GENERATION], []],
+        [[GENERATION], [], [], b""],
+        [[GENERATION], [], b"x"],
+        [[GENERATION], [], []],
+        [[[1, bytes(31), 0]], [], b""],
+        [[[0, bytes(32), 0]], [], b""],
+        [[[2**32, bytes(32), 0]], [], b""],
+        [[["1", bytes(32), 0]], [], b""],
+        [[[2, bytes(32), 0], GENERATION], [], b""],
+        [[GENERATION, GENERATION], [], b""],
+        [[[1, bytes(32)]], [], b""],
+        [[[1, bytes(32), "0"]], [], b""],
+        [[GENERATION], [[b"", b"", "app", "", False, 0]], b""],
+        [[GENERATION], [[bytes(1216), bytes(32), "admin", "", False, 0]], b""],
+        [[GENERATION], [[bytes(1216), bytes(32), ["app"], "", False, 0]], b""],
+        [[GENERATION], [[bytes(1216), bytes(32), "app", b"", False, 0]], b""],
+        [[GENERATION], [[bytes(1216), bytes(32), "app", "", 0, 0]], b""],
+        [[GENERATION], [[bytes(1216), bytes(32), "app", "", False]], b""],
         None,
         {"a": 1},
     ],

@@ -88,6 +88,8 @@ def test_any_bytes_are_damaged(keyring: Keyring, hostile: bytes) -> None:
 
 def test_each_kind_has_its_own_key(keyring: Keyring) -> None:
     keys = [
-        keyring.key(kind, n).export() for kind in ("entry", "index", "search") for n in keyring.generations
+        keyring.key(kind, each.number).export()
+        for kind in ("entry", "index", "search")
+        for each in keyring.generations
     ]
     assert len(set(keys)) == len(keys) == 6

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Refused
-from aerogramme.seal import ContentKey, Key, Keyring, RecoveryCode, Secret, Slot, SlotPrivate
+from aerogramme.seal import Code, ContentKey, Key, Keyring, Secret, Slot, SlotPrivate
+from aerogramme.seal.codes import CodeKind
 
 FIXED = "01234-56789-ABCDE-FGHJK-MNPQ0-135VN"
 
@@ -27,11 +28,11 @@ def test_secrets_compare() -> None:
 
 
 def test_nothing_secret_is_pickled_or_hashed() -> None:
-    for secret in (Secret("a"), Key.generate(), ContentKey.generate(), RecoveryCode.generate()):
+    for secret in (Secret("a"), Key.generate(), ContentKey.generate(), Code.generate("recovery")):
         for leak in (pickle.dumps, copy.deepcopy):
             with pytest.raises(TypeError):
                 leak(secret)
-    for unhashable in (Secret("a"), RecoveryCode.generate()):
+    for unhashable in (Secret("a"), Code.generate("recovery")):
         with pytest.raises(TypeError):
             hash(unhashable)
 
@@ -43,7 +44,7 @@ def test_reprs_show_no_key(opened_slot: tuple[Slot, SlotPrivate], keyring: Keyri
     hidden = [
         private.key.seed,
         key.to_bytes(),
-        *keyring._secrets.values(),
+        *(each.secret for each in keyring.generations),
         *(m.vouching for m in keyring.members),
     ]
     for secret in hidden:
@@ -52,7 +53,7 @@ def test_reprs_show_no_key(opened_slot: tuple[Slot, SlotPrivate], keyring: Keyri
 
 
 def test_a_recovery_code_is_forgiving_to_type() -> None:
-    code = RecoveryCode.parse(FIXED)
+    code = Code.parse(FIXED)
     assert code.reveal() == FIXED
     for typed in (
         FIXED.lower(),
@@ -62,8 +63,8 @@ def test_a_recovery_code_is_forgiving_to_type() -> None:
         FIXED.replace("1", "I"),
         FIXED.replace("-", " ") + "\n",
     ):
-        assert RecoveryCode.parse(typed) == code
-        assert RecoveryCode.parse(typed).secret == code.secret
+        assert Code.parse(typed) == code
+        assert Code.parse(typed).secret == code.secret
 
 
 @given(st.integers(0, 29), st.sampled_from("0123456789ABCDEFGHJKMNPQRSTVWXYZ"))
@@ -72,21 +73,29 @@ def test_one_wrong_character_is_told(at: int, character: str) -> None:
     typed = characters[:at] + character + characters[at + 1 :]
     if typed != characters:
         with pytest.raises(Refused, match="typing error"):
-            RecoveryCode.parse(typed)
+            Code.parse(typed)
 
 
 def test_what_is_no_recovery_code_says_why() -> None:
     with pytest.raises(Refused, match="30 characters, this has 29"):
-        RecoveryCode.parse(FIXED[:-1])
+        Code.parse(FIXED[:-1])
     with pytest.raises(Refused, match="no 'U'"):
-        RecoveryCode.parse(FIXED.replace("A", "U"))
+        Code.parse(FIXED.replace("A", "U"))
     with pytest.raises(Refused, match="this has 0"):
-        RecoveryCode.parse("")
+        Code.parse("")
 
 
 def test_codes_are_random_and_parse() -> None:
-    codes = [RecoveryCode.generate() for _ in range(100)]
+    codes = [Code.generate("recovery") for _ in range(100)]
     assert len({code.reveal() for code in codes}) == 100
-    assert all(RecoveryCode.parse(code.reveal()) == code for code in codes)
-    assert "-" not in codes[0].secret.reveal().decode()
+    assert all(Code.parse(code.reveal()) == code for code in codes)
+    assert all(code.secret.reveal().decode() == code.reveal() for code in codes), "SCRAM takes what is shown"
     assert codes[0].reveal() not in repr(codes[0])
+
+
+@pytest.mark.parametrize("kind", ["recovery", "invitation", "app"])
+def test_a_code_says_of_which_kind_it_is(kind: CodeKind) -> None:
+    for _ in range(100):
+        code = Code.generate(kind)
+        assert Code.parse(code.reveal()) == code and Code.parse(code.reveal()).kind == kind
+    assert code.reveal() == (code.reveal().lower() if kind == "app" else code.reveal().upper())

@@ -7,7 +7,7 @@ import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.log.journal import Journal
-from aerogramme.mailbox import keys
+from aerogramme.mailbox import passwords
 from aerogramme.mailbox.accounts import Accounts, LetterBoxes
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.drain import Drain
@@ -131,7 +131,7 @@ async def test_names_that_nobody_has_cost_the_same_and_say_the_same(
 async def test_a_changed_password_is_forgotten_at_once(world, accounts, unlocks) -> None:
     login = await accounts.login(ID, PASSWORD, None)
     store = await world.stores.another().open(ID)  # as another process
-    await keys.change_password(store, ID, PASSWORD, Secret("new"), CHEAP)
+    await passwords.change_password(store, ID, PASSWORD, Secret("new"), CHEAP)
     with pytest.raises(AuthenticationFailed):
         await accounts.login(ID, PASSWORD, None)
     again = await accounts.login(ID, Secret("new"), None)
@@ -144,8 +144,8 @@ async def test_a_changed_password_is_forgotten_at_once(world, accounts, unlocks)
 
 async def test_a_read_only_app_password_stays_read_only(world, accounts) -> None:
     store = await world.stores.open(ID)
-    await keys.add_slot(store, ID, PASSWORD, Secret("app"), "backup", read_only=True, params=CHEAP)
-    logins = [await accounts.login(ID, secret, None) for secret in (PASSWORD, Secret("app")) * 2]
+    app = (await passwords.create_app_password(store, ID, PASSWORD, "backup", read_only=True)).secret
+    logins = [await accounts.login(ID, secret, None) for secret in (PASSWORD, app) * 2]
     assert [login.read_only for login in logins] == [False, True, False, True]
 
 

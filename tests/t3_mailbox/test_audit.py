@@ -10,6 +10,7 @@ from aerogramme.log.journal import Draft
 from aerogramme.mailbox import keys
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import body_name
+from aerogramme.seal import IncomingPublic
 from tests.t3_mailbox.conftest import World, put
 
 ID = "00" * 16
@@ -126,7 +127,13 @@ async def test_faults_of_keys(world: World, broken) -> None:
     assert "there is no keyring" in await found_after(**{keyring: None})
     other = await world.open("11" * 16)
     theirs, _ = await keys.public_key(other.store, other.id)
-    assert "not that of the keyring" in await found_after(**{public: theirs.to_bytes()})
+    assert "has the name of another" in await found_after(**{public: theirs.to_bytes()})
+    ours, _ = await keys.public_key(broken.store, ID)
+    forged = IncomingPublic(ours.account, ours.generation, theirs.key).to_bytes()
+    assert "not that of the keyring" in await found_after(**{public: forged})
+    named = f"{keys.PUBLIC}{theirs.generation:08x}"
+    strange = IncomingPublic(ours.account, theirs.generation, theirs.key).to_bytes()
+    assert "not that of the keyring" in await found_after(**{named: strange})
     assert await audit(broken) == []
 
 

@@ -1,0 +1,350 @@
+"""What changes the keys of an account: passwords, app passwords, codes, and generations.
+
+Theory of operation. Every change ends in a keyring of a higher version, and `change_keys` is the one way to
+write it. Stores that do not serialize let two change the keys at the same moment, and the rows of an append
+that failed may come later. So keyrings are sets of facts that unite in any order (seal/keyring.py): slots
+that are there, slots that are gone, generations. What is new is written beside what is old, and read back.
+Only when the newest keyring is ours, all others that are there went into it, and every new slot opens it,
+that which it replaces is deleted. If somebody else was faster, the change is made again with his.
+
+It is written twice, the second time once the first was proved: who began before that, and whose row comes
+late, has a version that is lower than the second, so a slot that is revoked is not let in by it.
+
+A crash at any step leaves the old secret or the new one opening everything, and the next change cleans up.
+
+No message is read or written by anything here.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from aerogramme.errors import AlreadyExists, Behind, Refused, Unavailable
+from aerogramme.mailbox import uses
+from aerogramme.mailbox.keys import (
+    KEYRING,
+    PARTITION,
+    PUBLIC,
+    ROTATING,
+    SLOT,
+    StoredKeys,
+    Unlocked,
+    public_row,
+    publish,
+    stretch,
+    stretchers,
+)
+from aerogramme.seal.codes import Code
+from aerogramme.seal.hybrid import FINGERPRINT_SIZE
+from aerogramme.seal.keyring import Generation, Keyring, Member
+from aerogramme.seal.locks import Argon2Params
+from aerogramme.seal.secrets import Secret
+from aerogramme.seal.slots import Kind, Slot, SlotPrivate
+from aerogramme.store.port import Row, Store
+
+TRIES = 20  # of a change while others make theirs: each takes some round trips, and people change keys rarely
+
+New = tuple[Slot, SlotPrivate]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotInfo:
+    """One of the secrets that open an account, as its owner sees it. Times are seconds since 1970."""
+
+    fingerprint: bytes
+    kind: Kind
+    label: str
+    read_only: bool
+    created: int
+    last_used: int | None  # the day; None for what is not kept (see uses.py), or never
+
+
+# --- the step that all changes are made of ----------------------------------------------------------------
+
+
+async def change_keys(
+    store: Store,
+    account_id: str,
+    stored: StoredKeys,
+    private: SlotPrivate,
+    build: Callable[[Keyring], Keyring],
+    *,
+    new: Sequence[New] = (),
+    rows: Callable[[Keyring], Sequence[Row]] = lambda _: (),
+) -> Keyring:
+    """Writes the keyring that `build` makes of the newest one, and what belongs to it, and then publishes a
+    generation that is new; gives the keyring back as it was read.
+
+    private  an opened slot that the keyring is sealed to, before and after
+    new      slots that it is sealed to from now on, to be written with it
+    rows     what else is written with it
+
+    `build` may be called more than once, and on a keyring that holds its change already. Raises
+    AuthenticationFailed when the slot has been revoked meanwhile, Unavailable when others change the keys all
+    the time.
+    """
+    account = bytes.fromhex(account_id)
+    written = 0
+    for _ in range(TRIES):
+        base = stored.open_keyring(private, account)
+        keyring = build(base)
+        version = stored.version + 1
+        ours = _keyring_row(keyring, version)
+        try:
+            await store.append(
+                PARTITION, [*(_slot_row(slot) for slot, _ in new), *rows(keyring), ours], read=stored.cursor
+            )
+        except Behind:
+            stored = await StoredKeys.read(store)
+            continue
+        proved = await StoredKeys.read(store)
+        written = written + 1 if _is_proved(proved, stored, ours, new) else 0
+        if written == (1 if store.serialized else 2):
+            for slot in (private, *(opened for _, opened in new)):
+                made = Keyring.unlock(proved.keyrings[0][1], slot, account)
+            members = {member.fingerprint for member in made.members}
+            if f"{PUBLIC}{made.current:08x}" not in proved.public:
+                await publish(store, made)
+            # Slots that the keyring is not sealed to: taken out now, or left by a change that was cut short.
+            gone = [key for key, slot in stored.slots.items() if slot.public.fingerprint not in members]
+            await store.delete_rows(PARTITION, [*gone, *(key for key, _ in proved.keyrings[1:])])
+            return made
+        stored = proved
+    raise Unavailable("Somebody else is changing the keys of the account")
+
+
+def _is_proved(proved: StoredKeys, before: StoredKeys, ours: Row, new: Sequence[New]) -> bool:
+    """Whether what was read back is what was written, on top of all that others have written."""
+    others = {key for key, _ in proved.keyrings} - {ours.key}
+    return (
+        proved.keyrings[0] == ours
+        and others <= {key for key, _ in before.keyrings}
+        and all(proved.slots.get(_slot_key(slot)) == slot for slot, _ in new)
+    )
+
+
+def _slot_key(slot: Slot) -> str:
+    return SLOT + slot.public.fingerprint.hex()
+
+
+def _slot_row(slot: Slot) -> Row:
+    return Row(_slot_key(slot), slot.to_bytes())
+
+
+def _keyring_row(keyring: Keyring, version: int) -> Row:
+    # Random at the end: of two that are written at once under one version both stay.
+    return Row(f"{KEYRING}{version:08x}-{os.urandom(4).hex()}", keyring.to_bytes(version))
+
+
+# --- the changes ------------------------------------------------------------------------------------------
+
+
+async def create_keys(
+    store: Store,
+    account_id: str,
+    secret: Secret,
+    params: Argon2Params | None = None,
+    *,
+    invitation: bool = False,
+) -> tuple[Keyring, Code | None]:
+    """First slot, recovery slot, public key and keyring, in one append. Raises AlreadyExists.
+
+    With `invitation`, `secret` is that of an invitation code, and there is no recovery code until somebody
+    accepts it.
+    """
+    rows, cursor = await store.read(PARTITION)
+    if any(key.startswith(KEYRING) for key, _ in rows):
+        raise AlreadyExists("The account exists already")
+    if rows:  # a creation was cut short
+        await store.delete_rows(PARTITION, [key for key, _ in rows])
+    code = None if invitation else Code.generate("recovery")
+    slots = [await _new_slot(secret, "invitation" if invitation else "password", params)]
+    if code is not None:
+        slots.append(await _new_slot(code.secret, "recovery", params))
+    keyring = Keyring.create(bytes.fromhex(account_id))
+    for _, private in slots:
+        keyring = keyring.admit(private)
+    # The keyring is the last: once it is there, all is. Nobody brings letters to an account without a name.
+    new = [*(_slot_row(slot) for slot, _ in slots), public_row(keyring), _keyring_row(keyring, 1)]
+    try:
+        await store.append(PARTITION, new, read=cursor)
+    except Behind:
+        raise AlreadyExists("The account exists already") from None
+    stored = await StoredKeys.read(store)
+    return stored.open_keyring(slots[0][1], bytes.fromhex(account_id)), code
+
+
+async def change_password(
+    store: Store, account_id: str, opener: Secret, new: Secret, params: Argon2Params | None = None
+) -> None:
+    """Replaces the password by a new one; app passwords and the recovery code go on working.
+
+    `opener` is the old password or the recovery code. Raises AuthenticationFailed; Refused for an app
+    password.
+    """
+    stored, unlocked = await _opened(store, account_id, opener)
+    slot = await _new_slot(new, "password", params)
+    await _replace(store, account_id, stored, unlocked, [slot], ("password",), proof=new)
+
+
+async def new_recovery_code(
+    store: Store, account_id: str, opener: Secret, params: Argon2Params | None = None
+) -> Code:
+    """Another recovery code; the old one opens nothing any more. `opener` and errors: as for the password."""
+    stored, unlocked = await _opened(store, account_id, opener)
+    code = Code.generate("recovery")
+    slot = await _new_slot(code.secret, "recovery", params)
+    await _replace(store, account_id, stored, unlocked, [slot], ("recovery",), proof=code.secret)
+    return code
+
+
+async def accept_invitation(
+    store: Store, account_id: str, invitation: Secret, new: Secret, params: Argon2Params | None = None
+) -> Code:
+    """Makes the user's password of an invitation, which opens nothing any more; gives the recovery code.
+
+    Who made the invitation may have copied what it opens, so there is a new generation of keys too. Raises
+    AuthenticationFailed; Refused for anything but an invitation.
+    """
+    stored = await StoredKeys.read(store)
+    unlocked = await stored.unlock(account_id, invitation)
+    if unlocked.slot.kind != "invitation":
+        raise Refused("This is no invitation")
+    code = Code.generate("recovery")
+    slots = [await _new_slot(new, "password", params), await _new_slot(code.secret, "recovery", params)]
+    await _replace(store, account_id, stored, unlocked, slots, ("invitation",), proof=new, generation=True)
+    return code
+
+
+async def create_app_password(
+    store: Store, account_id: str, opener: Secret, label: str, *, read_only: bool = False
+) -> Code:
+    """A password for one program or device. `opener` and errors: as for the password; AlreadyExists when
+    there is one with this label."""
+    stored, unlocked = await _opened(store, account_id, opener)
+    if any(member.kind == "app" and member.label == label for member in unlocked.keyring.members):
+        raise AlreadyExists("There is an app password with this label")
+    code = Code.generate("app")
+    slot = Slot.create_app(code.secret, bytes.fromhex(account_id), label, read_only=read_only)
+    await change_keys(
+        store, account_id, stored, unlocked.slot, lambda keyring: keyring.admit(slot[1]), new=[slot]
+    )
+    return code
+
+
+async def revoke(store: Store, account_id: str, opener: Secret, which: str) -> SlotInfo:
+    """Takes an app password back, or an invitation, by its label or the beginning of its fingerprint in hex.
+    Raises Refused when it names none, or several."""
+    stored, unlocked = await _opened(store, account_id, opener)
+    found = [m for m in unlocked.keyring.members if m.kind == "app" and m.label == which]
+    found = found or [
+        m
+        for m in unlocked.keyring.members
+        if m.kind in ("app", "invitation") and len(which) >= 4 and m.fingerprint.hex().startswith(which)
+    ]
+    if len(found) != 1:
+        raise Refused(
+            "There is no such app password" if not found else "There are several of this name",
+            hint="`account app-password list` shows them, with their ids",
+        )
+    gone = found[0].fingerprint
+    await change_keys(store, account_id, stored, unlocked.slot, lambda keyring: keyring.dismiss(gone))
+    await uses.forget(store, gone)
+    return _info(found[0], None)
+
+
+async def list_slots(store: Store, account_id: str, opener: Secret) -> list[SlotInfo]:
+    """All that opens the account, oldest first. Any of its secrets may ask. Raises AuthenticationFailed."""
+    unlocked = await (await StoredKeys.read(store)).unlock(account_id, opener)
+    used = await uses.last(store, unlocked.keyring)
+    members = sorted(unlocked.keyring.members, key=lambda member: member.created)
+    return [_info(member, used.get(member.fingerprint)) for member in members]
+
+
+async def add_generation(store: Store, account_id: str, stored: StoredKeys, slot: SlotPrivate) -> Keyring:
+    """One more generation of keys, proved and published, and a row that says that what older ones have
+    sealed is to be sealed again."""
+    generation: list[Generation] = []
+
+    def build(keyring: Keyring) -> Keyring:
+        if not generation:
+            generation.append(Generation.after(keyring.current))
+        return keyring.with_generation(generation[0])
+
+    return await change_keys(store, account_id, stored, slot, build, rows=lambda k: [Row(_rotating(k), b"")])
+
+
+def is_rotating(stored: StoredKeys, keyring: Keyring) -> bool:
+    """Whether the rotation to the current generation is not finished, and nobody has lost a slot since it
+    began: else it takes another generation."""
+    return _rotating(keyring) in stored.rotating
+
+
+def _rotating(keyring: Keyring) -> str:
+    last = keyring.dismissed[-1] if keyring.dismissed else bytes(FINGERPRINT_SIZE)
+    return f"{ROTATING}{keyring.current:08x}-{last.hex()}"
+
+
+async def _opened(store: Store, account_id: str, opener: Secret) -> tuple[StoredKeys, Unlocked]:
+    stored = await StoredKeys.read(store)
+    unlocked = await stored.unlock(account_id, opener)
+    if unlocked.slot.kind not in ("password", "recovery"):
+        raise Refused(
+            "This opens the mailbox, and changes no passwords",
+            hint="the password does, or the recovery code; an invitation is accepted first",
+        )
+    return stored, unlocked
+
+
+async def _replace(
+    store: Store,
+    account_id: str,
+    stored: StoredKeys,
+    unlocked: Unlocked,
+    new: Sequence[New],
+    kinds: Sequence[Kind],
+    *,
+    proof: Secret,
+    generation: bool = False,
+) -> Keyring:
+    """New slots in place of all others of some kinds; those go once `proof` has opened the first new one."""
+    kept = {private.public.raw for _, private in new}
+    added: list[Generation] = []
+
+    def admit(keyring: Keyring) -> Keyring:
+        for _, private in new:
+            keyring = keyring.admit(private)
+        return keyring
+
+    def dismiss(keyring: Keyring) -> Keyring:
+        for member in keyring.members:
+            if member.kind in kinds and member.public not in kept:
+                keyring = keyring.dismiss(member.fingerprint)
+        if generation:
+            if not added:
+                added.append(Generation.after(keyring.current))
+            keyring = keyring.with_generation(added[0])
+        return keyring
+
+    await change_keys(store, account_id, stored, unlocked.slot, admit, new=new)
+    proved = await StoredKeys.read(store)
+    first = proved.slots.get(_slot_key(new[0][0]))
+    if first is None:
+        raise Unavailable("Somebody else is changing the keys of the account")
+    opened = await stretch(first, proof)
+    return await change_keys(store, account_id, proved, opened, dismiss, new=new)
+
+
+async def _new_slot(secret: Secret, kind: Kind, params: Argon2Params | None) -> New:
+    def create() -> New:
+        return Slot.create(secret, kind, "", params)
+
+    return await trio.to_thread.run_sync(create, limiter=stretchers())
+
+
+def _info(member: Member, last_used: int | None) -> SlotInfo:
+    return SlotInfo(
+        member.fingerprint, member.kind, member.label, member.read_only, member.created, last_used
+    )

@@ -1,0 +1,149 @@
+"""What closes a slot: a password that is stretched, or the ClientKey of a secret that we have generated.
+
+    lock in the head of a slot
+    AGS 01    memory (4, KiB), passes (4), lanes (4), salt (16)          Argon2id
+    AGS 02    iterations (4), salt (16), StoredKey (32)                  SCRAM-SHA-256
+
+A lock makes a cipher of a secret. Nothing that stands in the head is secret.
+"""
+
+import contextlib
+import os
+import struct
+import unicodedata
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from typing import ClassVar, Self
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from aerogramme.errors import AuthenticationFailed, Damaged, Refused
+from aerogramme.seal import scram
+from aerogramme.seal.record import KEY_SIZE, KeyBytes
+from aerogramme.seal.secrets import Secret
+
+SALT_SIZE = 16  # RFC 9106 §3.1; as many for SCRAM
+
+# A slot comes from the store, and it decides how much a login costs. These are far above what a server would
+# choose, and still no way to take it down: about 10 s and 1 GiB at the most.
+MAX_MEMORY = 1024 * 1024  # KiB
+MAX_PASSES = 16
+MAX_LANES = 16
+MAX_ITERATIONS = 1_000_000  # of PBKDF2: about half a second
+
+
+@dataclass(frozen=True)
+class Argon2Params:
+    """The cost of a guess. The default is OWASP's: 19 MiB, 2 passes, 1 lane; about 90 ms."""
+
+    memory: int = 19 * 1024  # KiB
+    passes: int = 2
+    lanes: int = 1
+
+    def check(self) -> bool:
+        """Whether a slot may ask for this (RFC 9106 §3.1: at least 8 KiB a lane)."""
+        return (
+            1 <= self.passes <= MAX_PASSES
+            and 1 <= self.lanes <= MAX_LANES
+            and 8 * self.lanes <= self.memory <= MAX_MEMORY
+        )
+
+
+@dataclass(frozen=True)
+class Argon2Lock:
+    """For what people choose: each guess costs memory and time."""
+
+    params: Argon2Params
+    salt: bytes = field(repr=False)
+
+    magic: ClassVar = b"AGS\x01"
+    _fields: ClassVar = struct.Struct(f">III{SALT_SIZE}s")
+    size: ClassVar = _fields.size
+
+    @classmethod
+    def create(cls, params: Argon2Params) -> Self:
+        """A lock with a new salt."""
+        if not params.check():
+            raise Refused("these Argon2id parameters are out of bounds")
+        return cls(params, os.urandom(SALT_SIZE))
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """A stored lock, or `Damaged`."""
+        memory, passes, lanes, salt = cls._fields.unpack(stored)
+        params = Argon2Params(memory, passes, lanes)
+        if not params.check():
+            raise Damaged("a slot does not decode")
+        return cls(params, salt)
+
+    def to_bytes(self) -> bytes:
+        """As it stands in the slot."""
+        return self._fields.pack(self.params.memory, self.params.passes, self.params.lanes, self.salt)
+
+    def cipher(self, secret: Secret) -> AESGCM:
+        """What the secret opens. RFC 9106: tag length 32, no secret value, no associated data."""
+        password = secret.reveal()
+        with contextlib.suppress(UnicodeDecodeError):  # what is not text is taken as it is
+            # RFC 8265 §4.2 (OpaqueString): keyboards differ in how they compose an é, people do not.
+            password = unicodedata.normalize("NFC", password.decode()).encode()
+        argon2 = Argon2id(
+            salt=self.salt,
+            length=KEY_SIZE,
+            iterations=self.params.passes,
+            lanes=self.params.lanes,
+            memory_cost=self.params.memory,
+        )
+        return KeyBytes(argon2.derive(password)).aead
+
+
+@dataclass(frozen=True)
+class ScramLock:
+    """For secrets that we have generated: nobody guesses 130 bits, so they need not be stretched, and who
+    proves in a SCRAM exchange that he has one shows the ClientKey that opens the slot (RFC 5802 §3)."""
+
+    iterations: int
+    salt: bytes = field(repr=False)
+    stored_key: bytes = field(repr=False)
+
+    magic: ClassVar = b"AGS\x02"
+    _fields: ClassVar = struct.Struct(f">I{SALT_SIZE}s{scram.KEY_SIZE}s")
+    size: ClassVar = _fields.size
+
+    @classmethod
+    def create(cls, secret: Secret, account: bytes) -> tuple[Self, bytes]:
+        """The lock of a secret, and its ServerKey."""
+        salt = scram.account_salt(account)
+        salted = scram.salted_password(secret, salt, scram.ITERATIONS)
+        stored = scram.stored_key(scram.client_key(salted))
+        return cls(scram.ITERATIONS, salt, stored), scram.server_key(salted)
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """A stored lock, or `Damaged`."""
+        iterations, salt, stored_key = cls._fields.unpack(stored)
+        if not scram.ITERATIONS <= iterations <= MAX_ITERATIONS:
+            raise Damaged("a slot does not decode")
+        return cls(iterations, salt, stored_key)
+
+    def to_bytes(self) -> bytes:
+        """As it stands in the slot."""
+        return self._fields.pack(self.iterations, self.salt, self.stored_key)
+
+    def cipher(self, secret: Secret) -> AESGCM:
+        """What the secret opens; `AuthenticationFailed` if it is not the one."""
+        salted = scram.salted_password(secret, self.salt, self.iterations)
+        return self.cipher_of_client_key(scram.client_key(salted))
+
+    def cipher_of_client_key(self, client_key: bytes) -> AESGCM:
+        """What a ClientKey opens; `AuthenticationFailed` if it is not the one."""
+        if not compare_digest(scram.stored_key(client_key), self.stored_key):
+            raise AuthenticationFailed
+        key = HKDF(hashes.SHA256(), KEY_SIZE, self.salt, b"aerogramme 1 scram slot").derive(client_key)
+        return KeyBytes(key).aead
+
+
+Lock = Argon2Lock | ScramLock
+LOCKS: dict[bytes, type[Lock]] = {kind.magic: kind for kind in (Argon2Lock, ScramLock)}
