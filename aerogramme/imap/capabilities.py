@@ -20,6 +20,8 @@ CAPABILITIES: Final = (
     Capability("LITERAL+", "RFC 7888", before_login=True),
     Capability("SASL-IR", "RFC 4959", before_login=True),
     Capability("AUTH=PLAIN", "RFC 4616", before_login=True),
+    Capability("AUTH=SCRAM-SHA-256", "RFC 7677", before_login=True),
+    Capability("AUTH=SCRAM-SHA-256-PLUS", "RFC 7677", before_login=True),
     Capability("ID", "RFC 2971", before_login=True),
     Capability("ENABLE", "RFC 5161", before_login=True),
     Capability("IDLE", "RFC 2177", before_login=True),

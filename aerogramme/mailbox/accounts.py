@@ -4,7 +4,7 @@ cost.
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -17,7 +17,7 @@ from aerogramme.errors import AuthenticationFailed, NoSuchUser, Unavailable
 from aerogramme.faults import stack
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.incoming import LetterBox
-from aerogramme.mailbox.keys import PARTITION, StoredKeys, public_key, waste_time
+from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, public_key, waste_time
 from aerogramme.mailbox.throttle import Throttle
 from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.seal.secrets import Secret
@@ -29,7 +29,12 @@ LINGER = 60.0  # seconds: mail programs that poll come back within that, and fin
 # Seconds for which a public key is not read again where that costs a request. What is sealed to one that was
 # replaced meanwhile can be read all the same.
 KEY_SECONDS = 10.0
+# Seconds before a failed login is answered, if it does not take longer by itself: whether the store was read,
+# and how many slots were tried, must not be told by the time it takes.
+FAILURE_TIME = 0.25
 MAX_REMEMBERED = 64  # passwords remembered for one account: more than anybody has apps
+
+Unlock = Callable[[StoredKeys], Awaitable[Unlocked]]
 
 
 @dataclass(eq=False, slots=True)
@@ -101,10 +106,28 @@ class Accounts:
         `peer` is the address of the client, None where all clients share one (a proxy on this machine).
         Raises AuthenticationFailed; Unavailable.
         """
+
+        async def unlock(keys: StoredKeys) -> Unlocked:
+            assert account_id is not None, "of a name that nobody has there are no keys"
+            return await keys.unlock(account_id, secret)
+
+        return await self._log_in(account_id, unlock, peer, name, secret)
+
+    async def login_with(
+        self, account_id: str | None, unlock: Unlock, peer: str | None, *, name: str = ""
+    ) -> Login:
+        """As `login`, with what opens the keys in place of a password: a proof, say. `unlock` is asked for an
+        account that exists only, and raises AuthenticationFailed if it opens none of its slots."""
+        return await self._log_in(account_id, unlock, peer, name, None)
+
+    async def _log_in(
+        self, account_id: str | None, unlock: Unlock, peer: str | None, name: str, secret: Secret | None
+    ) -> Login:
+        """`secret`: the password, if it is one, by which the next login with it is recognized."""
         tried = [] if peer is None else [f"address {peer}"]
         await sleep(self._throttle.begin(tried))
         try:
-            if account_id is not None and account_id in self._open:
+            if secret is not None and account_id is not None and account_id in self._open:
                 login = await self._recall(self._open[account_id], secret)
                 if login is not None:
                     self._throttle.right(tried)
@@ -112,10 +135,12 @@ class Accounts:
             name = f"account {account_id}" if account_id is not None else f"name {name.casefold()}"
             tried.append(name)
             await sleep(self._throttle.begin([name]))
-            if account_id is None:
-                await waste_time(secret)
-                raise AuthenticationFailed
-            login = await self._unlock(account_id, secret)
+            began = trio.current_time()
+            try:
+                login = await self._unlock(account_id, unlock, secret)
+            except AuthenticationFailed:
+                await trio.sleep_until(began + FAILURE_TIME)
+                raise
         except Unavailable:
             # The store did not say whether it was right. Who came back again and again while it was away must
             # not have to wait when it is there.
@@ -143,26 +168,30 @@ class Accounts:
                     return self._join(opened, read_only)
         return None
 
-    async def _unlock(self, account_id: str, secret: Secret) -> Login:
+    async def _unlock(self, account_id: str | None, unlock: Unlock, secret: Secret | None) -> Login:
         try:
+            if account_id is None:
+                raise NoSuchUser
             store = await self._stores.open(account_id)
-        except (
-            NoSuchUser
-        ):  # in the directory, but nothing stored: to a client no different from a wrong password
-            await waste_time(secret)
+        except NoSuchUser:
+            # Also if it is in the directory, but nothing is stored: to a client no different from a wrong
+            # password.
+            if secret is not None:
+                await waste_time(secret)
             raise AuthenticationFailed from None
         kept = False
         try:
             keys = await StoredKeys.read(store)
-            unlocked = await keys.unlock(account_id, secret)
+            unlocked = await unlock(keys)
             async with self._opening.setdefault(account_id, trio.Lock()):
                 opened = self._open.get(account_id)
                 if opened is None:
                     kept = True  # the account owns the store from here on
                     opened = await self._start(await Account.open(store, account_id, unlocked.keyring))
-                if len(opened.known) >= MAX_REMEMBERED:
-                    opened.known.clear()
-                opened.known[self._hash(account_id, secret)] = keys.cursor, unlocked.slot.read_only
+                if secret is not None:
+                    if len(opened.known) >= MAX_REMEMBERED:
+                        opened.known.clear()
+                    opened.known[self._hash(account_id, secret)] = keys.cursor, unlocked.slot.read_only
                 return self._join(opened, unlocked.slot.read_only)
         except NoSuchUser:
             raise AuthenticationFailed from None

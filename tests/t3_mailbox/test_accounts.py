@@ -8,9 +8,10 @@ import trio
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.log.journal import Journal
 from aerogramme.mailbox import passwords
-from aerogramme.mailbox.accounts import Accounts, LetterBoxes
+from aerogramme.mailbox.accounts import FAILURE_TIME, Accounts, LetterBoxes
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.drain import Drain
+from aerogramme.mailbox.keys import StoredKeys, Unlocked
 from aerogramme.mailbox.throttle import FREE
 from aerogramme.seal import Secret, Slot
 from tests.t3_mailbox.conftest import CHEAP, PASSWORD, World
@@ -248,3 +249,38 @@ async def test_letter_boxes_follow_the_store(world, nursery) -> None:
     account = await world.open()
     assert await account.drain.all_waiting() == 1, "sealed to the new account's key"
     await boxes.aclose()
+
+
+async def test_a_login_by_proof(world, accounts, unlocks) -> None:
+    store = await world.stores.open(ID)
+    code = await passwords.create_app_password(store, ID, PASSWORD, "phone", read_only=True)
+
+    async def prove(keys: StoredKeys) -> Unlocked:
+        [slot] = [slot for slot in keys.slots.values() if slot.scram]
+        return await keys.unlock_slot(ID, slot.unlock(code.secret))
+
+    first = await accounts.login(ID, PASSWORD, "10.0.0.1")
+    second = await accounts.login_with(ID, prove, "10.0.0.1")
+    assert first.account is second.account
+    assert (first.read_only, second.read_only) == (False, True)
+    second.release()
+    first.release()
+
+
+async def test_failures_take_the_same_time(world, accounts, slow, autojump_clock) -> None:
+    """Whether anybody has the name, and whether there is anything to try, is not told by the clock."""
+    other = await world.create("11" * 16)
+
+    async def fail(keys: StoredKeys) -> Unlocked:
+        await trio.sleep(0.1)  # the store takes its time
+        raise AuthenticationFailed
+
+    for account_id in ID, other, None, "22" * 16:
+        began = trio.current_time()
+        with pytest.raises(AuthenticationFailed):
+            await accounts.login_with(account_id, fail, None, name="somebody")
+        assert trio.current_time() - began == pytest.approx(FAILURE_TIME)
+    for _ in range(FREE):
+        with pytest.raises(AuthenticationFailed):
+            await accounts.login_with(None, fail, None, name="somebody")
+    assert slow == [0.25], "and who goes on is slowed down"

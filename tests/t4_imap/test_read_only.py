@@ -7,7 +7,6 @@ folding it), is no change of the user's and not looked at here: no letter waits,
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import trio.testing
@@ -16,10 +15,12 @@ from hypothesis import strategies as st
 
 from aerogramme.imap import commands as c
 from aerogramme.imap.states import RULES, State
+from aerogramme.mailbox.passwords import create_app_password
+from aerogramme.seal import Secret
 from aerogramme.store import MemoryStores
 from tests.helpers import imap_commands
 from tests.helpers.counting import CountingStores
-from tests.helpers.imap_world import World, imap_world
+from tests.helpers.imap_world import ACCOUNT, PASSWORD, World, imap_world
 from tests.helpers.transcript import Client
 
 WRITES = {"put", "append", "delete", "delete_rows", "delete_range"}
@@ -89,16 +90,12 @@ async def read_only_world() -> AsyncIterator[tuple[World, Client, CountingStores
 
 async def read_only_client(world: World) -> Client:
     """A client whose login may only read."""
-    login = world.accounts.login
-
-    async def read_only(*args: object, **options: object) -> Any:
-        found = await login(*args, **options)  # type: ignore[arg-type]
-        found.read_only = True
-        return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world.accounts, "login", read_only)
-        return await world.client()
+    store = await world.stores.open(ACCOUNT)
+    code = await create_app_password(store, ACCOUNT, Secret(PASSWORD), "backup", read_only=True)
+    await store.aclose()
+    client = await world.client(login=False)
+    assert (await answer(client, b"LOGIN alice " + code.secret.reveal())).startswith(b"x OK")
+    return client
 
 
 def nothing_was_written(stores: CountingStores) -> bool:
