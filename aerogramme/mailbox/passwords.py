@@ -214,7 +214,9 @@ async def accept_invitation(
         raise Refused("This is no invitation")
     code = Code.generate("recovery")
     slots = [await _new_slot(new, "password", params), await _new_slot(code.secret, "recovery", params)]
-    await _replace(store, account_id, stored, unlocked, slots, ("invitation",), proof=new, generation=True)
+    # Passwords and recovery codes that are there are those of an acceptance that was cut short.
+    kinds: tuple[Kind, ...] = ("invitation", "password", "recovery")
+    await _replace(store, account_id, stored, unlocked, slots, kinds, proof=new, generation=True)
     return code
 
 
