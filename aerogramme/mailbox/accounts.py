@@ -17,6 +17,7 @@ from aerogramme.errors import AuthenticationFailed, NoSuchUser, Unavailable
 from aerogramme.faults import stack
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.incoming import LetterBox
+from aerogramme.mailbox.invitations import Acceptance, accept
 from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, public_key, waste_time
 from aerogramme.mailbox.throttle import Throttle
 from aerogramme.seal.incoming import IncomingPublic
@@ -106,9 +107,12 @@ class Accounts:
         `peer` is the address of the client, None where all clients share one (a proxy on this machine).
         Raises AuthenticationFailed; Unavailable.
         """
+        acceptance = Acceptance.parse(secret.reveal())
 
         async def unlock(keys: StoredKeys) -> Unlocked:
             assert account_id is not None, "of a name that nobody has there are no keys"
+            if acceptance is not None:
+                return await accept(account_id, acceptance, keys)
             return await keys.unlock(account_id, secret)
 
         return await self._log_in(account_id, unlock, peer, name, secret)

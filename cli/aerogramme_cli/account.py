@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import AlreadyExists
+from aerogramme.errors import AlreadyExists, AuthenticationFailed, Refused
 from aerogramme_cli import account_end, account_export, common
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
-    from aerogramme.seal import Secret
+    from aerogramme.seal import Argon2Params, Code, Secret
+    from aerogramme.store import Stores
     from aerogramme.users.directory import User
+    from aerogramme.users.static import StaticDirectory
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Create accounts, list them, change passwords."
@@ -32,6 +34,10 @@ def create(
     store: StoreOption = None,
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
+    invite: Annotated[
+        bool,
+        typer.Option("--invite", help="Ask for no password: print an invitation code for the user, once."),
+    ] = False,
     alias: Annotated[
         list[str] | None,
         typer.Option("--alias", help="Another address of the account; may be repeated."),
@@ -43,22 +49,32 @@ def create(
         ),
     ] = None,
 ) -> None:
-    """Create an account with its key and its first mailboxes.
+    """Create an account with its key and its first mailboxes. It takes mail from then on.
 
     Asks for a password twice and prints the recovery code, once: it opens the mailbox when the password is
-    forgotten, and is stored nowhere.
+    forgotten, and is stored nowhere. With --invite the user chooses the password later: by `account accept`,
+    or at the first login of a mail program, as whose password the code, a space and the new one are entered.
 
     \b
     Examples:
       aerogramme account create alice@example.org --data ./mail
+      aerogramme account create bob@example.org --data ./mail --invite
       pass show mail/alice | aerogramme account create alice@example.org --data ./mail --password-stdin
     """
+    if invite and (password_stdin or password_from):
+        raise typer.BadParameter("--invite takes no password: the user chooses it")
     settings = common.settings(config, data, store)
-    _check_new(settings, (address, *(alias or ())))
-    password = asking(password_stdin, password_from).new_password()
-    code = common.run(create_account, settings, address, password, tuple(alias or ()), tuple(catch_all or ()))
-    typer.echo(f"created {address}", err=True)
-    typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
+    names = tuple(alias or ()), tuple(catch_all or ())
+    _check_new(settings, (address, *names[0]))
+    if invite:
+        code = common.run(invite_account, settings, address, *names)
+        typer.echo(f"created {address}", err=True)
+        typer.echo(f"invitation code (shown only now; {address} turns it into a password):", err=True)
+    else:
+        password = asking(password_stdin, password_from).new_password()
+        code = common.run(create_account, settings, address, password, *names)
+        typer.echo(f"created {address}", err=True)
+        typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
     typer.echo(code)
 
 
@@ -84,21 +100,108 @@ async def create_account(
     catch_all: tuple[str, ...] = (),
 ) -> str:
     """Makes the account and then its line in the users file. Returns the recovery code, as text."""
-    from aerogramme.mailbox.account import Account
     from aerogramme.users.directory import User
 
-    account = secrets.token_hex(16)
+    user = User(address, secrets.token_hex(16), aliases, catch_all)
     async with common.open_stores(settings) as stores:
-        # The store first: an account that the users file names must be there. A crash between the two leaves
-        # a sealed store that nobody has the name of, and that harms nothing.
-        code = await Account.create(stores, account, password)
+        code = await make_account(stores, common.directory(settings), user, password)
+    assert code is not None
+    return code.reveal()
+
+
+async def invite_account(
+    settings: Config, address: str, aliases: tuple[str, ...] = (), catch_all: tuple[str, ...] = ()
+) -> str:
+    """The same with an invitation, whose code is returned, in place of a password."""
+    from aerogramme.seal import Code
+    from aerogramme.users.directory import User
+
+    user, code = User(address, secrets.token_hex(16), aliases, catch_all), Code.generate("invitation")
+    async with common.open_stores(settings) as stores:
+        await make_account(stores, common.directory(settings), user, code.secret, invitation=True)
+    return code.reveal()
+
+
+async def make_account(
+    stores: "Stores",
+    directory: "StaticDirectory",
+    user: "User",
+    secret: "Secret",
+    *,
+    invitation: bool = False,
+    params: "Argon2Params | None" = None,
+) -> "Code | None":
+    """Makes the account and then its line in the users file; see Account.create. Raises AlreadyExists,
+    Unavailable, BadConfiguration: then neither is there.
+    """
+    from aerogramme.mailbox.account import Account
+
+    # The store first: an account that the users file names must be there. A crash between the two leaves a
+    # sealed store that nobody has the name of, and that harms nothing.
+    code = await Account.create(stores, user.account, secret, params=params, invitation=invitation)
+    try:
+        directory.add(user)
+    except BaseException:
+        await stores.erase(user.account)
+        raise
+    return code
+
+
+@app.command("accept")
+def accept(
+    address: AddressArgument,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
+) -> None:
+    """Turn an invitation code into a password. The code opens nothing any more.
+
+    Asks for the code and for the new password, and prints the recovery code, once. All mail that has come so
+    far is there; what comes from now on is sealed to new keys, which nobody who has seen the code can have.
+
+    \b
+    Example:
+      aerogramme account accept bob@example.org --data ./mail
+    """
+    settings = common.settings(config, data, store)
+    user = common.user_of(settings, address)
+    asked = asking(password_stdin, password_from)
+    code = _invitation(asked.password("Invitation code"))
+    recovery = common.run(_accept, settings, user, code, asked.new_password())
+    typer.echo(f"{user.address} has a password now; the invitation is used up", err=True)
+    typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
+    typer.echo(recovery)
+
+
+def _invitation(typed: "Secret") -> "Secret":
+    """The secret of an invitation code. Raises Refused for what is none."""
+    from aerogramme.seal import Code
+
+    code = Code.parse(typed.reveal().decode())
+    if code.kind == "recovery":
+        raise Refused("this is a recovery code", hint="`account recover` takes it")
+    if code.kind != "invitation":
+        raise Refused("this is an app password, not an invitation code")
+    return code.secret
+
+
+async def _accept(settings: Config, user: "User", code: "Secret", password: "Secret") -> str:
+    from aerogramme.mailbox.keys import StoredKeys
+    from aerogramme.mailbox.passwords import accept_invitation
+
+    async with common.open_store(settings, user) as store:
         try:
-            common.directory(settings).add(User(address, account, aliases, catch_all))
-        except BaseException:
-            await stores.erase(account)
-            raise
-        assert code is not None
-        return code.reveal()
+            return (await accept_invitation(store, user.account, code, password)).reveal()
+        except AuthenticationFailed as error:
+            slots = (await StoredKeys.read(store)).slots.values()
+            if any(slot.kind == "invitation" for slot in slots):
+                raise AuthenticationFailed(f"this is not the invitation of {user.address}") from error
+            raise AuthenticationFailed(
+                f"{user.address} has no open invitation: it was accepted, or there was none",
+                hint="`account passwd` and `account recover` set another password",
+            ) from error
 
 
 @app.command("list")

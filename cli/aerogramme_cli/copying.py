@@ -41,10 +41,11 @@ async def copy(
     from aerogramme.log.entry import PARTITION as LOG
     from aerogramme.mailbox.incoming import PARTITION as INCOMING
     from aerogramme.mailbox.keys import PARTITION as KEYS
+    from aerogramme.mailbox.uses import PARTITION as USES
     from aerogramme.store.copying import Partition, Report, copy_account
 
     # A letter becomes an entry, and what an entry is sealed with is among the keys: this order loses nothing.
-    partitions = [Partition(INCOMING, True), Partition(LOG, False), Partition(KEYS, True)]
+    partitions = [Partition(name, name != LOG) for name in (INCOMING, LOG, USES, KEYS)]
     report = Report(account)
     await copy_account(here, there, report, partitions, verify_only=verify_only, told=partial(told, report))
     return report
