@@ -132,7 +132,7 @@ async def make_account(
     params: "Argon2Params | None" = None,
 ) -> "Code | None":
     """Makes the account and then its line in the users file; see Account.create. Raises AlreadyExists,
-    Unavailable, BadConfiguration: then neither is there.
+    Unavailable, BadConfiguration.
     """
     from aerogramme.mailbox.account import Account
 
@@ -142,7 +142,8 @@ async def make_account(
     try:
         directory.add(user)
     except BaseException:
-        await stores.erase(user.account)
+        if directory.owner(user.address) != user:  # it may have been written all the same
+            await stores.erase(user.account)
         raise
     return code
 
