@@ -13,7 +13,7 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import NewMessage
-from aerogramme.seal import Argon2Params, Secret
+from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store import Faults, MemoryStores, Stores
 from aerogramme.users.directory import User
 from tests.helpers.transcript import ByteByByte, Client
@@ -114,10 +114,13 @@ class World:
 
 
 @asynccontextmanager
-async def imap_world(stores: Stores | None = None) -> AsyncIterator[World]:
-    """A server with one empty account. At the end the account's audit must find nothing."""
+async def imap_world(stores: Stores | None = None, *, invitation: Code | None = None) -> AsyncIterator[World]:
+    """A server with one empty account, or with one that has an invitation, to be accepted with PASSWORD. At
+    the end the account's audit must find nothing."""
     stores = stores or MemoryStores(serial=True)
-    await Account.create(stores, ACCOUNT, Secret(PASSWORD), params=Argon2Params(8, 1, 1))
+    secret = invitation.secret if invitation else Secret(PASSWORD)
+    params = Argon2Params(8, 1, 1)
+    await Account.create(stores, ACCOUNT, secret, params=params, invitation=invitation is not None)
     async with trio.open_nursery() as nursery:
         accounts = Accounts(stores)
         await nursery.start(accounts.run)

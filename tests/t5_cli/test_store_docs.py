@@ -1,4 +1,4 @@
-"""docs/stores.md says nothing that is not so: its commands, addresses and what the check prints."""
+"""docs/stores.md and accounts.md say nothing that is not so: commands, addresses, what the check prints."""
 
 import re
 import shlex
@@ -11,13 +11,15 @@ from aerogramme.store.check_bucket import BucketCheck
 from aerogramme.store.place import Place
 from aerogramme_cli.main import app
 
-PAGE = (Path(__file__).parents[2] / "docs" / "stores.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(aerogramme .*)$", PAGE, re.MULTILINE)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "stores.md").read_text(encoding="utf-8")
+ACCOUNTS = (DOCS / "accounts.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^(?:\$ )?(aerogramme .*)$", PAGE + ACCOUNTS, re.MULTILINE)
 PLACES = re.findall(r"(?<![A-Z/])((?:sqlite|garage|s3):[^\s'`\"]+)", PAGE)
 
 
 def test_the_page_has_commands_and_addresses() -> None:
-    assert len(COMMANDS) > 6 and len(PLACES) > 10
+    assert len(COMMANDS) > 12 and len(PLACES) > 10
 
 
 @pytest.mark.parametrize("line", COMMANDS)
