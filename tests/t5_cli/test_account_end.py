@@ -11,7 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
 
+from aerogramme.store import open_stores
 from aerogramme.users.static import StaticDirectory
 from tests.helpers.audit import audit_data
 from tests.helpers.server import (
@@ -201,3 +203,39 @@ def test_an_export_that_is_cut_off_goes_on(tmp_path: Path, ending: signal.Signal
     with serving(copy) as server:
         assert messages(server) == 1
     assert audit_data(copy, ADDRESS) == []
+
+
+@pytest.mark.parametrize("kind", ["s3", pytest.param("garage", marks=pytest.mark.garage)])
+def test_an_account_in_a_bucket_is_exported_deleted_and_erased(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    far = str(request.getfixturevalue(kind))
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    there = ("--store", far)
+    create_account(data, store=far)
+    aerogramme("deliver", ADDRESS, "--data", str(data), *there, stdin=LETTER)
+    with serving(data, store=far) as server:
+        client = server.imap()
+        client.select("INBOX")
+        account("delete", ADDRESS, "--yes", data=data)
+        assert client.readline().startswith(b"* BYE")
+        client.shutdown()
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            deliver(server)
+        account("export", ADDRESS, str(copy), *there, data=data)
+        account("undelete", ADDRESS, data=data)
+        assert messages(server) == 1
+        assert server.stop() == 0
+    account("delete", ADDRESS, "--now", "--yes", *there, data=data)
+    assert trio.run(_accounts, far) == [] and listed(data) == []
+    with serving(copy) as server:
+        assert messages(server) == 1
+    assert audit_data(copy, ADDRESS) == []
+
+
+async def _accounts(url: str) -> list[str]:
+    stores = open_stores(url)
+    try:
+        return await stores.list()
+    finally:
+        await stores.aclose()
