@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from aerogramme.errors import BadConfiguration, Unavailable
+from aerogramme.errors import AerogrammeError
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.store.port import Stores
 from aerogramme.users.deletion import Retention, purge
@@ -48,6 +48,8 @@ async def purge_deleted(
     while True:
         try:
             await purge(directory, stores, int(clock()), retention, told)
-        except (Unavailable, BadConfiguration) as error:
+        except (
+            AerogrammeError
+        ) as error:  # the store is away or allows no deletion, the users file is read-only
             log.error("deleted accounts could not be erased: %s", error)
         await trio.sleep(PURGE)

@@ -9,7 +9,7 @@ Wherever it is cut short, the next purge finds the mark and goes on.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from aerogramme.errors import AlreadyExists, NoSuchUser, Refused
+from aerogramme.errors import AerogrammeError, AlreadyExists, NoSuchUser, Refused
 from aerogramme.store.port import Stores
 from aerogramme.users.directory import User
 from aerogramme.users.static import StaticDirectory
@@ -85,15 +85,22 @@ async def purge(
 ) -> None:
     """Erases all accounts whose retention is over; `told` is called with each one that is gone.
 
-    Raises Unavailable, and BadConfiguration when the users file cannot be written: the next purge goes on.
+    One that cannot be erased now does not keep the others: its error is raised after they are done,
+    Unavailable or BadConfiguration (the users file cannot be written), say. The next purge tries again.
     """
 
     def due(user: User) -> bool:
         return retention.over(user, now)
 
+    failed: list[AerogrammeError] = []
     for user in [user for user in directory.users() if due(user)]:
         try:
             await erase(directory, stores, user, now, due=due)
         except (Refused, NoSuchUser):  # undeleted just now, or erased by another process
             continue
-        told(user)
+        except AerogrammeError as error:
+            failed.append(error)
+        else:
+            told(user)
+    if failed:
+        raise failed[0]

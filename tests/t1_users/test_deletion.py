@@ -98,6 +98,27 @@ async def test_an_erasure_that_has_begun_is_finished_by_the_next_purge(path):
     assert users(path) == [BOB] and await stores.list() == [BOB.account]
 
 
+async def test_one_that_cannot_be_erased_does_not_keep_the_others(path):
+    directory, stores = StaticDirectory(path), await stores_with_mail()
+    for user in (ALICE, BOB):
+        delete(directory, user.address, NOW)
+    real = stores.erase
+
+    class Stuck(MemoryStores):
+        async def erase(self, account: str) -> None:
+            if account == ALICE.account:
+                raise Unavailable("stuck")
+            await real(account)
+
+    erased: list[User] = []
+    with pytest.raises(Unavailable, match="stuck"):
+        await purge(directory, Stuck(), NOW, Retention(0), erased.append)
+    assert [user.address for user in erased] == [BOB.address]
+    assert users(path) == [replace(ALICE, deleted=NOW, erasing=True)]
+    await purge(directory, stores, NOW, MONTH)
+    assert users(path) == [] and await stores.list() == []
+
+
 async def test_who_is_undeleted_in_the_last_moment_stays(path):
     directory, stores = StaticDirectory(path), await stores_with_mail()
     delete(directory, ALICE.address, NOW)

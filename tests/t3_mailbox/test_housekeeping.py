@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from aerogramme.errors import BadConfiguration, Unavailable
+from aerogramme.errors import AuthenticationFailed, BadConfiguration, Unavailable
 from aerogramme.housekeeping import NOTICE, PURGE, end_deleted, purge_deleted
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.users.deletion import Retention, delete, undelete
@@ -73,7 +73,14 @@ async def test_a_purge_at_the_start_and_every_hour(world: World, nursery, direct
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("error", [Unavailable("away"), BadConfiguration("cannot write users.toml")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("away"),
+        BadConfiguration("cannot write users.toml"),
+        AuthenticationFailed("the store allows no deletion"),
+    ],
+)
 async def test_a_purge_that_fails_is_told_and_tried_again(
     world: World, nursery, directory, autojump_clock, monkeypatch, caplog, error
 ) -> None:
