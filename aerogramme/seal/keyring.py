@@ -13,6 +13,7 @@ for all the others, and whoever holds none can seal one for nobody: to know a pu
 a user another keyring.
 """
 
+import hmac
 import os
 import secrets
 import struct
@@ -39,6 +40,7 @@ from aerogramme.seal.incoming import IncomingPublic, open_incoming, sealed_gener
 from aerogramme.seal.record import (
     ACCOUNT_SIZE,
     KEY_SIZE,
+    NONCE_SIZE,
     Binding,
     Key,
     binding_prefix,
@@ -252,6 +254,19 @@ class Keyring:
         """A record sealed with the current generation, 36 bytes longer than the plain bytes."""
         aead, head, prefix = self._cipher(self.current, kind)
         return seal_record(aead, head, plain, prefix + name.encode())
+
+    def seal_again(self, kind: str, name: str, generation: int, plain: bytes) -> bytes:
+        """A record of a generation that is the same bytes whoever makes it, and however often.
+
+        What is sealed again may be so by several servers at once, or twice after a crash, under one name; a
+        name has one value. The nonce is a PRF of all that is sealed: two different records never share one.
+        """
+        aead, head, prefix = self._cipher(generation, kind)
+        bound = prefix + name.encode()
+        mac = hmac.new(self._derive(generation, "again " + kind), len(bound).to_bytes(4, "big"), "sha256")
+        mac.update(bound)
+        mac.update(plain)
+        return seal_record(aead, head, plain, bound, mac.digest()[:NONCE_SIZE])
 
     def open(self, kind: str, name: str, sealed: bytes) -> bytes:
         """The plain bytes of a record of any generation; `Damaged` if it is not the record of this name."""

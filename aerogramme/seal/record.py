@@ -40,9 +40,9 @@ def binding_prefix(account: bytes, kind: str) -> bytes:
     return b"%c%b%c%b" % (len(account), account, len(kind_bytes), kind_bytes)
 
 
-def seal_record(aead: AESGCM, head: bytes, plain: bytes, bound: bytes) -> bytes:
-    """head, nonce, ciphertext and tag; `bound` is associated data that is not stored."""
-    nonce = os.urandom(NONCE_SIZE)
+def seal_record(aead: AESGCM, head: bytes, plain: bytes, bound: bytes, nonce: bytes | None = None) -> bytes:
+    """head, nonce (random unless given), ciphertext, tag; `bound` is associated data that is not stored."""
+    nonce = nonce or os.urandom(NONCE_SIZE)
     return head + nonce + aead.encrypt(nonce, plain, head + bound)
 
 
