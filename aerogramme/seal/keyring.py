@@ -275,10 +275,8 @@ class Keyring:
 
     def generation_of(self, sealed: bytes) -> int:
         """Which generation a record says it is sealed with; `UnknownGeneration` if it is not here, `Damaged`
-        if it is no record."""
-        if sealed[:4] != RECORD_MAGIC or len(sealed) < RECORD_HEAD:
-            raise Damaged("this is not a record of this keyring")
-        return self._known(int.from_bytes(sealed[4:RECORD_HEAD], "big"))
+        if it is no record. Its first RECORD_HEAD bytes are enough."""
+        return self._known(record_generation(sealed))
 
     def _known(self, generation: int) -> int:
         if generation not in self._generations:
@@ -321,6 +319,13 @@ class Keyring:
         if private is None:
             private = self._incoming[generation] = HybridPrivate(self._derive(generation, "incoming"))
         return private
+
+
+def record_generation(sealed: bytes) -> int:
+    """Which generation a record says it is sealed with, whether there is such a one or not; or `Damaged`."""
+    if sealed[:4] != RECORD_MAGIC or len(sealed) < RECORD_HEAD:
+        raise Damaged("this is not a record of a keyring")
+    return int.from_bytes(sealed[4:RECORD_HEAD], "big")
 
 
 def _vouching(slot: SlotPrivate) -> Key:
