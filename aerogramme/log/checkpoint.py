@@ -25,6 +25,7 @@ from aerogramme.log.columns import column_bytes, column_from
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.history import MARGIN, RETIREMENT, SILENCE, Trail
 from aerogramme.log.ids import Runs
+from aerogramme.log.records import Records
 from aerogramme.log.rows import PIECE_BITS
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -183,8 +184,9 @@ def _encode_table(state: State, table: Table, pieces: Mapping[int, str], inline:
 
 def _encode_segment(ref: SegmentRef) -> list[Any]:
     groups = ref.groups if ref.inline is None else dict(ref.inline)
-    packs = () if ref.packs is None else ([bytes.fromhex(pack) for pack in ref.packs],)
-    return [bytes.fromhex(ref.name), Runs.of(ref.contents).wire(), groups, *packs]
+    packs = None if ref.packs is None else [bytes.fromhex(pack) for pack in ref.packs]
+    more: list[Any] = [packs, ref.sealed] if ref.sealed else [] if packs is None else [packs]
+    return [bytes.fromhex(ref.name), Runs.of(ref.contents).wire(), groups, *more]
 
 
 # --- reading
@@ -195,7 +197,7 @@ async def newest(store: Store) -> list[str]:
     return await store.list(PREFIX, limit=TRIED)
 
 
-async def load(store: Store, keyring: Keyring, names: Sequence[str]) -> State:
+async def load(records: Records, names: Sequence[str]) -> State:
     """The state of the first checkpoint of these that can be read, or of no entries. Raises Unavailable.
 
     Those that cannot be read are in `damaged` of the state, which then has a longer tail to read.
@@ -204,7 +206,7 @@ async def load(store: Store, keyring: Keyring, names: Sequence[str]) -> State:
     state = State()
     for name in names:
         try:
-            state = await _load(store, keyring, name)
+            state = await _load(records, name)
             break
         except Damaged as e:
             unreadable[name] = str(e)
@@ -212,13 +214,29 @@ async def load(store: Store, keyring: Keyring, names: Sequence[str]) -> State:
     return state
 
 
-async def _load(store: Store, keyring: Keyring, name: str) -> State:
-    [sealed] = await store.get_many([name])
-    if sealed is None:
-        raise Damaged("a checkpoint is gone")
-    state = State()
+async def load_segments(records: Records, name: str) -> list[SegmentRef]:
+    """Where a checkpoint says that digests are. Raises Damaged, Unavailable."""
     try:
-        manifest = msgpack.unpackb(_decompress(keyring.open(KIND, name, sealed)), strict_map_key=True)
+        return [_decode_segment(*encoded) for encoded in (await _manifest(records, name))[8]]
+    except (ValueError, TypeError, IndexError, AttributeError) as e:
+        raise Damaged("a checkpoint does not decode") from e
+
+
+async def _manifest(records: Records, name: str) -> list[Any]:
+    [plain] = await records.read(KIND, [name])
+    if isinstance(plain, Damaged):
+        raise plain
+    try:
+        manifest: list[Any] = msgpack.unpackb(_decompress(plain), strict_map_key=True)
+    except (ValueError, msgpack.UnpackException) as e:
+        raise Damaged("a checkpoint does not decode") from e
+    return manifest
+
+
+async def _load(records: Records, name: str) -> State:
+    state = State()
+    manifest = await _manifest(records, name)
+    try:
         version, clock, floor, trails, mailboxes, subscriptions, flags, last, segments, damaged = manifest
         if version != VERSION:
             raise Damaged("a checkpoint of an unknown version")
@@ -228,9 +246,9 @@ async def _load(store: Store, keyring: Keyring, name: str) -> State:
         for spelling, first_use in flags:
             state.flagsets.flag(spelling, first_use)
         names = [piece_name for encoded in mailboxes for piece_name in encoded[6]]
-        stored = dict(zip(names, await store.get_many(names), strict=True)) if names else {}
+        pieces = dict(zip(names, await records.read(PIECE_KIND, names), strict=True))
         for encoded in mailboxes:
-            _decode_table(state, keyring, stored, *encoded)
+            _decode_table(state, pieces, *encoded)
         state.subscriptions.update(subscriptions)
         state.last_uidvalidity = last
         for encoded in segments:
@@ -249,11 +267,15 @@ def _decompress(packed: bytes) -> bytes:
 
 
 def _decode_segment(
-    name: bytes, contents: Any, groups: list[str] | dict[str, bytes], packs: list[bytes] | None = None
+    name: bytes,
+    contents: Any,
+    groups: list[str] | dict[str, bytes],
+    packs: list[bytes] | None = None,
+    sealed: int = 0,
 ) -> SegmentRef:
     inline = groups if isinstance(groups, dict) else None
     named = None if packs is None else tuple(pack.hex() for pack in packs)
-    return SegmentRef(name.hex(), Runs.from_wire(contents), tuple(groups), inline, named)
+    return SegmentRef(name.hex(), Runs.from_wire(contents), tuple(groups), inline, named, sealed)
 
 
 def _decode_trail(
@@ -270,8 +292,7 @@ def _decode_trail(
 
 def _decode_table(
     state: State,
-    keyring: Keyring,
-    stored: Mapping[str, bytes | None],
+    pieces: Mapping[str, bytes | Damaged],
     mailbox: int,
     attributes: list[tuple[str, int, Any]],
     top: int,
@@ -287,11 +308,11 @@ def _decode_table(
 ) -> None:
     table = state.table(mailbox)
     for name in names:
-        sealed = stored[name]
-        if sealed is None:
-            raise Damaged("a piece is not in the store")
+        plain = pieces[name]
+        if isinstance(plain, Damaged):
+            raise plain
         first_row = len(table)
-        piece.decode_rows(table, _decompress(keyring.open(PIECE_KIND, name, sealed)))
+        piece.decode_rows(table, _decompress(plain))
         table.pieces[table.uids[first_row] >> PIECE_BITS] = name
     if inline is not None:
         piece.decode_rows(table, inline)

@@ -36,6 +36,8 @@ class SegmentRef:
     inline    the packed groups when the segment is small, else None: then each group is an object of its own
     packs     the packs that its digests name (32 hex digits each); None as long as nobody has packed bodies
               of it. Only in checkpoints
+    sealed    the generation for which its objects were sealed again (records.py), 0 if they were not. Only in
+              checkpoints
     """
 
     name: str
@@ -43,6 +45,7 @@ class SegmentRef:
     groups: tuple[str, ...]
     inline: Mapping[str, bytes] | None = None
     packs: tuple[str, ...] | None = None
+    sealed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "contents", Runs.of(self.contents))
@@ -194,11 +197,11 @@ def row_key(clock: int, replica: int, seq: int) -> str:
     return f"{clock:016x}-{replica:010x}-{seq:08x}"
 
 
-_KEY = re.compile(r"([0-7][0-9a-f]{15})-([0-9a-f]{10})-([0-9a-f]{8})", re.ASCII)
+_KEY = re.compile(r"([0-7][0-9a-f]{15})-([0-9a-f]{10})-([0-9a-f]{8})(?:\.[0-9a-f]{8})?", re.ASCII)
 
 
 def parse_key(key: str) -> tuple[int, int, int]:
-    """clock, replica, seq; or Damaged."""
+    """clock, replica, seq, also of an entry that was sealed again (records.py); or Damaged."""
     match = _KEY.fullmatch(key)
     if match is None:
         raise Damaged("a row of the log has an impossible key")

@@ -10,6 +10,7 @@ import trio
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint
 from aerogramme.log.entry import SegmentRef
+from aerogramme.log.records import Records
 from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
 from aerogramme.seal import Keyring
@@ -31,9 +32,16 @@ class Folding:
     """
 
     def __init__(
-        self, store: Store, keyring: Keyring, state: State, segments: Segments, newest: Newest
+        self,
+        store: Store,
+        keyring: Keyring,
+        records: Records,
+        state: State,
+        segments: Segments,
+        newest: Newest,
     ) -> None:
         self._store = store
+        self._records = records
         self._keyring = keyring
         self._state = state
         self._segments = segments
@@ -50,6 +58,7 @@ class Folding:
             if not force and not self._worth_a_checkpoint():
                 return False
             self._drop_merged()
+            await self._records.fresh()
             merged = await self._merge_segments(packer)
             async with self._newest():
                 if merged:

@@ -22,7 +22,7 @@ A client may be told less than there is: entries that wait, and all that has com
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -47,15 +47,17 @@ from aerogramme.log.entry import (
 from aerogramme.log.folding import Folding
 from aerogramme.log.history import MARGIN, SILENCE, unseen
 from aerogramme.log.ids import MAX_COUNT
+from aerogramme.log.records import Records, Renew, never
 from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
+from aerogramme.log.suffix import base_of
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Cursor, Row, Store, always
 from aerogramme.together import together
 
 log = logging.getLogger(__name__)
 
-ROW_MAX = 48 * 1024  # octets of a sealed entry that is a row; the store's rows are small, up to about 64 KiB
+ROW_MAX = 48 * 1024  # octets of an entry that is a row; the store's rows are small, up to about 64 KiB
 # Who has not read for so long reads before appending: so the clock of an entry tells to within minutes what
 # its writer had seen, also on a machine that has just woken up. history.py counts on that.
 STALE_MS = 60_000
@@ -87,10 +89,13 @@ class Journal:
     encoding an entry, nor between an entry's being durable and its being in the state.
     """
 
-    def __init__(self, store: Store, keyring: Keyring, state: State, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, store: Store, keyring: Keyring, records: Records, state: State, clock: Clock, random: Random
+    ) -> None:
         """Use `open`."""
         self.state = state
-        self.segments = Segments(store, keyring, state.segments)
+        self.records = records
+        self.segments = Segments(records, keyring, state.segments)
         self.version = state.version
         self.replica = 0
         self._store = store
@@ -98,10 +103,11 @@ class Journal:
         self._clock = clock
         self._random = random
         self._lock = trio.Lock()
-        self._folding = Folding(store, keyring, state, self.segments, self._newest)
+        self._folding = Folding(store, keyring, records, state, self.segments, self._newest)
         self._cursor: Cursor | None = None
         self._horizon = checkpoint.horizon(state)
-        self._shown: dict[str, tuple[bytes, Entry | Damaged]] = {}  # read and not applied: sealed, opened
+        self._shown: dict[str, tuple[Row, Entry | Damaged]] = {}  # read and not applied, by its first key
+        self._reloaded = ""  # the checkpoint that segments were last taken from
         self._unlooked = False  # numbers were claimed, and no read since has shown that nobody disputes them
         self._reads_begun = self._reads_done = 0
         self._read_at = 0  # milliseconds since 1970
@@ -115,17 +121,19 @@ class Journal:
         keyring: Keyring,
         account: bytes,
         *,
+        renew: Renew = never,
         now_ms: Callable[[], int] = wall_ms,
         replica: int | None = None,
         rng: Random | None = None,
     ) -> "Journal":
         """Reads the newest checkpoint and what came after it. Raises Unavailable, Damaged.
 
-        The state is whole then; `refresh` before a client is told of it. `now_ms`, `replica` and `rng` are
-        for tests that must be the same each time.
+        The state is whole then; `refresh` before a client is told of it. `renew` has the keyring adopt newer
+        keys. `now_ms`, `replica` and `rng` are for tests that must be the same each time.
         """
         if keyring.account != account:
             raise Damaged("the keyring is that of another account")
+        records = Records(store, keyring, renew)
         names = await checkpoint.newest(store)
         horizon = checkpoint.horizon_of(names)
         state = State()
@@ -133,14 +141,14 @@ class Journal:
 
         async def load() -> None:
             nonlocal state
-            state = await checkpoint.load(store, keyring, names)
+            state = await checkpoint.load(records, names)
 
         async def read_tail() -> None:
             nonlocal tail
             tail = await store.read(PARTITION, None, horizon)
 
         await together(load, read_tail)
-        journal = cls(store, keyring, state, Clock(now_ms), rng or secrets.SystemRandom())
+        journal = cls(store, keyring, records, state, Clock(now_ms), rng or secrets.SystemRandom())
         if replica is not None:
             journal.replica = replica
         if horizon > journal._horizon:  # the newest checkpoint could not be read: the tail is longer
@@ -215,10 +223,12 @@ class Journal:
         """A read has given this."""
         new = [row for row in rows if self._is_new(row.key)]
         large = [row.key for row in new if not row.value]
-        names = list(map(spilled, large))
-        bodies = dict(zip(large, await self._store.get_many(names), strict=True)) if large else {}
-        for key, value in new:
-            self._shown[key] = value, self._opened(key, value or bodies[key])
+        bodies = dict(zip(large, await self.records.read(KIND, list(map(spilled, large))), strict=True))
+        for row in new:
+            key, entry = base_of(row.key), await self._opened(row, bodies)
+            # An entry that is just being sealed again is there twice.
+            if key not in self._shown or isinstance(self._shown[key][1], Damaged):
+                self._shown[key] = row, entry
         self._cursor = cursor
         self._unlooked = not self._store.serialized and any(
             isinstance(entry, Entry) and rules.disputes(self.state, entry)
@@ -228,7 +238,7 @@ class Journal:
         self._read_at = self._clock.now_ms()
 
     def _is_new(self, key: str) -> bool:
-        if key in self.state.damaged or key in self._shown:
+        if base_of(key) in self._shown or key in self.state.damaged:
             return False
         try:
             return parse_key(key) not in self.state.history
@@ -236,11 +246,10 @@ class Journal:
             self._report(key, e)
             return False
 
-    def _opened(self, key: str, sealed: bytes | None) -> Entry | Damaged:
+    async def _opened(self, row: Row, bodies: Mapping[str, bytes | Damaged]) -> Entry | Damaged:
         try:
-            if sealed is None:
-                raise Damaged("the object of an entry is missing")
-            return decode(key, self._keyring.open(KIND, key, sealed))
+            plain = await self.records.open(KIND, *row) if row.value else bodies[row.key]
+            return plain if isinstance(plain, Damaged) else decode(row.key, plain)
         except Damaged as e:
             return e
 
@@ -260,8 +269,8 @@ class Journal:
         """Makes certain that what was shown is shown by every later read."""
         heads = unseen(entry for _, entry in self._shown.values() if isinstance(entry, Entry))
         rows = [
-            Row(key, value)
-            for key, (value, entry) in self._shown.items()
+            row
+            for row, entry in self._shown.values()
             if isinstance(entry, Damaged) or (entry.replica, entry.seq) in heads
         ]
         await self._store.confirm(PARTITION, rows)
@@ -276,9 +285,9 @@ class Journal:
         lost = max(self._clock.now_ms() << COUNTER_BITS, self.state.clock) - MARGIN
         while True:
             waiting = sorted(self._shown.items())
-            for key, (_, entry) in waiting:
+            for key, (row, entry) in waiting:
                 if isinstance(entry, Damaged):
-                    self._report(key, entry)
+                    self._report(row.key, entry)
                     self.state.skip(*parse_key(key))
                 elif self.state.history.has_causes(entry) or entry.clock < lost:
                     self.state.apply(entry)
@@ -316,6 +325,7 @@ class Journal:
         entry may be there now, or later, or never.
         """
         async with self._lock:
+            await self.records.fresh()
             if self._clock.now_ms() - self._read_at > STALE_MS:
                 await self._read()
             await self._take_in()
@@ -352,10 +362,28 @@ class Journal:
         """
         return await self._folding.fold(packer, force=force)
 
+    async def reload_segments(self) -> bool:
+        """Takes over where the newest checkpoint says that digests are: another server may have written them
+        anew, and what they say of bodies, and removed what was there before. Whether anything was new.
+        Raises Unavailable.
+        """
+        names = await checkpoint.newest(self._store)
+        if not names or names[0] == self._reloaded:
+            return False
+        try:
+            refs = await checkpoint.load_segments(self.records, names[0])
+        except Damaged as damage:
+            log.error("checkpoint %s of account %s: %s", names[0], self._keyring.account.hex(), damage)
+            return False
+        async with self._lock:
+            self._reloaded = names[0]
+            return self.state.prefer_segments(refs)
+
     @asynccontextmanager
     async def _newest(self) -> AsyncGenerator[None, None]:
         """Alone with the newest state, settled."""
         async with self._lock:
+            await self.records.fresh()
             await self._read()
             await self._take_in()
             await self._settle()
@@ -368,6 +396,7 @@ class Journal:
         for _ in range(MAX_ROUNDS):
             ops = rules.due(self.state)
             if ops:
+                await self.records.fresh()
                 try:
                     await self._append(Draft(ops))
                 except Behind:
@@ -397,10 +426,12 @@ class Journal:
     async def _append(self, draft: Draft) -> Entry:
         entry = self._next_entry(draft.ops)
         plain = encode(entry)
-        value = self._keyring.seal(KIND, entry.key, plain)
-        objects = draft.objects
-        if len(value) > ROW_MAX:
-            objects, value = [(spilled(entry.key), value), *objects], b""
+        objects, value = draft.objects, b""
+        if len(plain) <= ROW_MAX:
+            value = self._keyring.seal(KIND, entry.key, plain)
+        else:
+            name = spilled(entry.key)
+            objects = [(name, self._keyring.seal(KIND, name, plain)), *objects]
         try:
             self._cursor = await self._store.append(
                 PARTITION,

@@ -9,7 +9,7 @@ import os
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import overload
@@ -22,8 +22,9 @@ from aerogramme.errors import Damaged
 from aerogramme.log.columns import column_bytes, column_from
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import Runs
+from aerogramme.log.records import Records
+from aerogramme.log.suffix import sealed_for
 from aerogramme.seal import Keyring
-from aerogramme.store.port import Store
 
 KIND = "segment"  # of the sealed record; its name is that of the object
 VERSION = 1
@@ -119,9 +120,10 @@ class Packed:
     objects: Sequence[tuple[str, bytes]]
 
 
-def object_name(segment: str, group: str) -> str:
-    """The object that holds a group of a segment that is not inline."""
-    return f"segment/{segment}/{group}"
+def object_name(segment: str, group: str, sealed: int = 0) -> str:
+    """The object that holds a group of a segment that is not inline; `sealed` as in SegmentRef."""
+    name = f"segment/{segment}/{group}"
+    return sealed_for(name, sealed) if sealed else name
 
 
 def pack(
@@ -222,9 +224,9 @@ class Segments:
     """
 
     def __init__(
-        self, store: Store, keyring: Keyring, refs: Sequence[SegmentRef], budget: int = BUDGET
+        self, records: Records, keyring: Keyring, refs: Sequence[SegmentRef], budget: int = BUDGET
     ) -> None:
-        self._store = store
+        self._records = records
         self._keyring = keyring
         self._refs = refs  # the state's own list, which grows
         self._budget = budget
@@ -289,17 +291,21 @@ class Segments:
         for index in refs:
             self._loading[index, group] = event
         try:
-            names = [object_name(ref.name, group) for ref in refs.values()]
-            bodies = await self._store.get_many(names)
-            for (index, ref), name, body in zip(refs.items(), names, bodies, strict=True):
-                if body is None:
-                    raise Damaged("a segment is not in the store")
-                packed = self._keyring.open(KIND, name, body)
+            names = [object_name(ref.name, group, ref.sealed) for ref in refs.values()]
+            read = await self._records.read(KIND, names)
+            for (index, ref), packed in zip(refs.items(), read, strict=True):
+                if isinstance(packed, Damaged):
+                    raise packed
                 found[index] = self._keep(index, group, _opened(packed, len(ref.contents)))
         finally:
             for index in refs:
                 del self._loading[index, group]
             event.set()
+
+    def forget(self, indices: Collection[int]) -> None:
+        """Load these segments anew when they are wanted next: what they say of their bodies has changed."""
+        for place in [place for place in self._kept if place[0] in indices]:
+            self._kept_size -= _size(self._kept.pop(place))
 
     def _keep(self, index: int, group: str, columns: Columns) -> Columns:
         """Remember columns, and let go of those used longest ago when the budget is spent."""

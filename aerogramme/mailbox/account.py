@@ -9,10 +9,19 @@ from functools import partial
 
 import trio
 
-from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, NoSuchUser, Refused, Unavailable
+from aerogramme.errors import (
+    AlreadyExists,
+    AuthenticationFailed,
+    Damaged,
+    NoSuchMailbox,
+    NoSuchUser,
+    Refused,
+    Unavailable,
+)
 from aerogramme.faults import stack
 from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
+from aerogramme.log.records import KEYS_STALE
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox import changes, hierarchy, passwords
@@ -21,10 +30,12 @@ from aerogramme.mailbox.changes import Mode, Placed, StoreResult
 from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_name, segment_columns
 from aerogramme.mailbox.drain import Drain
 from aerogramme.mailbox.flags import normal_flags
+from aerogramme.mailbox.holding import Holding
+from aerogramme.mailbox.keys import Unlocked
 from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
 from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.view import RecentMarks, View
-from aerogramme.seal import Argon2Params, Code, Keyring, Secret
+from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.port import Store, Stores
 from aerogramme.together import together
 
@@ -34,6 +45,7 @@ PATIENCE = 5.0  # seconds that opening a mailbox waits for letters to be drained
 # Seconds between tries of a background task: the store is noticed soon when it is back, as somebody may be
 # idling; a fault of ours mostly comes again.
 RETRY_FIRST, RETRY_LONGEST, RETRY_FAULT = 0.5, 4.0, 60.0
+KEYS_SECONDS = 30.0  # how long others may go on with a secret that was revoked
 QUIET = 30.0  # seconds that a task has gone well for, after which a failure is a new one
 
 
@@ -45,11 +57,12 @@ class Account:
     always as new as the last call that awaited; rows and columns of it are good until the next await.
     """
 
-    def __init__(self, store: Store, account_id: str, keyring: Keyring, journal: Journal) -> None:
+    def __init__(self, store: Store, account_id: str, holding: Holding, journal: Journal) -> None:
         """Use `create` and `open`."""
         self.id = account_id  # 32 hex digits
         self.store = store
-        self.keyring = keyring
+        self.holding = holding
+        self.keyring = holding.keyring
         self.journal = journal
         self.bodies = Bodies(store, bytes.fromhex(account_id), journal)
         self.drain = Drain(self)
@@ -78,24 +91,27 @@ class Account:
         """
         store = await stores.open(account_id, create=True)
         try:
-            keyring, code = await passwords.create_keys(
+            unlocked, code = await passwords.create_keys(
                 store, account_id, secret, params, invitation=invitation
             )
         except BaseException:
             with trio.CancelScope(shield=True):
                 await store.aclose()
             raise
-        account = await Account.open(store, account_id, keyring)
+        account = await Account.open(store, account_id, unlocked)
         await account.aclose()
         return code
 
     @classmethod
-    async def open(cls, store: Store, account_id: str, keyring: Keyring) -> "Account":
+    async def open(cls, store: Store, account_id: str, unlocked: Unlocked) -> "Account":
         """Opens the newest checkpoint and what came after it. The account owns the store from here on, also
         when this fails. Raises Unavailable, Damaged."""
         try:
-            journal = await Journal.open(store, keyring, bytes.fromhex(account_id))
-            account = cls(store, account_id, keyring, journal)
+            holding = Holding(store, account_id, unlocked)
+            journal = await Journal.open(
+                store, unlocked.keyring, bytes.fromhex(account_id), renew=holding.renew
+            )
+            account = cls(store, account_id, holding, journal)
             if INBOX not in journal.state.names:
                 await account._make_first_mailboxes()
         except BaseException:
@@ -118,11 +134,13 @@ class Account:
         await self.store.aclose()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follows the log, drains letters as they come in, and folds; until cancelled. Raises NoSuchUser when
-        the account was erased (in an ExceptionGroup)."""
+        """Follows the log and the keys, drains letters as they come in, and folds; until cancelled. Raises
+        NoSuchUser when the account was erased, AuthenticationFailed when all slots that have opened it are
+        revoked (in an ExceptionGroup)."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._persist, partial(self.journal.follow, self.eager))
             nursery.start_soon(self._persist, self.drain.follow)
+            nursery.start_soon(self._persist, self._follow_keys)
             nursery.start_soon(self._persist, self._fold_as_it_grows)
             self._nursery = nursery
             try:
@@ -144,7 +162,7 @@ class Account:
                 new = pause == 0.0 or trio.current_time() - started > QUIET
                 level = logging.WARNING if new else logging.DEBUG
                 log.log(level, "account %s: the store is unavailable: %s %s", self.id, error, error.hint)
-            except NoSuchUser:
+            except (NoSuchUser, AuthenticationFailed):
                 raise
             except Exception as error:  # the top of a background task
                 log.error("account %s: a background task failed: %s", self.id, stack(error))
@@ -153,6 +171,16 @@ class Account:
                 pause = 0.0
             pause = min(longest, 2 * pause or RETRY_FIRST)
             await trio.sleep(pause)
+
+    async def _follow_keys(self) -> None:
+        """Where to wait for a change costs nothing, it is noticed at once, else within KEYS_SECONDS."""
+        while True:
+            if self.store.object_costs_request:
+                await trio.sleep(KEYS_SECONDS)
+                await self.holding.renew(KEYS_SECONDS / 2)
+            else:
+                await self.holding.watch()
+                await self.holding.renew()
 
     async def _fold_as_it_grows(self) -> None:
         """Each change is a chance to write a checkpoint; the journal knows whether one is worth it."""
@@ -325,6 +353,7 @@ class Account:
             else:
                 objects.append((body_name(content.id), sealed))
         ids = [c.id for c in contents]  # a content has the name of the message that brought it
+        await self.holding.renew(KEYS_STALE)
         segment = self.journal.segments.pack(ids, segment_columns(contents))
 
         def build(_: State) -> Draft:

@@ -4,6 +4,7 @@ cost.
 
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from trio import sleep
 
 from aerogramme.errors import AuthenticationFailed, NoSuchUser, Unavailable
 from aerogramme.faults import stack
+from aerogramme.mailbox import uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.incoming import LetterBox
 from aerogramme.mailbox.invitations import Acceptance, accept
@@ -22,6 +24,7 @@ from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, public_key,
 from aerogramme.mailbox.throttle import Throttle
 from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.seal.secrets import Secret
+from aerogramme.seal.slots import SlotPrivate
 from aerogramme.store.port import Cursor, Store, Stores
 
 log = logging.getLogger(__name__)
@@ -46,23 +49,24 @@ class _Open:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     logins: set["Login"] = field(default_factory=set)
     leaves: int = 0  # counts how often the last user has gone: a linger that has been overtaken does nothing
-    # keyed hash of a password -> (how far the keys were read when it was right, whether its slot is
-    # read-only)
-    known: dict[bytes, tuple[Cursor, bool]] = field(default_factory=dict, repr=False)
+    # keyed hash of a password -> (how far the keys were read when it was right, its slot)
+    known: dict[bytes, tuple[Cursor, SlotPrivate]] = field(default_factory=dict, repr=False)
+    used: dict[bytes, int] = field(default_factory=dict)  # slot -> day for which its use was noted
 
 
 class Login:
     """A session's hold on its account. `release` it when the session ends; then the account may close.
 
-    `when_lost` is called once if the account ends under the session (it was deleted, say): whatever comes
-    after is of no use, and the next login opens it anew.
+    `when_lost` is called once if the account ends under the session (it was deleted, say), or its password is
+    revoked: whatever comes after is of no use.
     """
 
-    __slots__ = ("_release", "account", "read_only", "when_lost")
+    __slots__ = ("_release", "account", "read_only", "slot", "when_lost")
 
-    def __init__(self, account: Account, read_only: bool, release: Callable[["Login"], None]) -> None:
+    def __init__(self, account: Account, slot: SlotPrivate, release: Callable[["Login"], None]) -> None:
         self.account = account
-        self.read_only = read_only  # the slot of this password must not change anything
+        self.slot = slot.public.fingerprint
+        self.read_only = slot.read_only  # this password must not change anything
         self.when_lost: Callable[[], None] | None = None
         self._release: Callable[[Login], None] | None = release
 
@@ -161,15 +165,15 @@ class Accounts:
     async def _recall(self, opened: _Open, secret: Secret) -> Login | None:
         """A login with a remembered password, if nobody has changed the keys since it was right."""
         wanted = self._hash(opened.account.id, secret)
-        for known, (cursor, read_only) in list(opened.known.items()):
+        for known, (cursor, slot) in list(opened.known.items()):
             if compare_digest(known, wanted):
                 changed, cursor = await opened.account.store.read(PARTITION, cursor)
                 if changed:
                     opened.known.pop(known, None)
                 elif self._open.get(opened.account.id) is opened:
                     # Kept, so that the next look does not pass over all mail that has come meanwhile.
-                    opened.known[known] = cursor, read_only
-                    return self._join(opened, read_only)
+                    opened.known[known] = cursor, slot
+                    return self._join(opened, slot)
         return None
 
     async def _unlock(self, account_id: str | None, unlock: Unlock, secret: Secret | None) -> Login:
@@ -191,12 +195,13 @@ class Accounts:
                 opened = self._open.get(account_id)
                 if opened is None:
                     kept = True  # the account owns the store from here on
-                    opened = await self._start(await Account.open(store, account_id, unlocked.keyring))
+                    opened = await self._start(await Account.open(store, account_id, unlocked))
                 if secret is not None:
                     if len(opened.known) >= MAX_REMEMBERED:
                         opened.known.clear()
-                    opened.known[self._hash(account_id, secret)] = keys.cursor, unlocked.slot.read_only
-                return self._join(opened, unlocked.slot.read_only)
+                    opened.known[self._hash(account_id, secret)] = keys.cursor, unlocked.slot
+                opened.account.keyring.adopt(unlocked.keyring)
+                return self._join(opened, unlocked.slot)
         except NoSuchUser:
             raise AuthenticationFailed from None
         finally:
@@ -210,6 +215,7 @@ class Accounts:
         if self._nursery is None:
             raise Unavailable("the server is not running")
         opened = _Open(account)
+        account.holding.when_revoked = partial(self._revoked, opened)
         self._open[account.id] = opened
         await self._nursery.start(self._host, opened)
         return opened
@@ -221,7 +227,9 @@ class Accounts:
         try:
             with opened.scope:
                 await account.run(task_status=task_status)
-        except Exception as error:  # the top of an account: a fault in one must not end the others
+        except* AuthenticationFailed:  # the last secret that opened it was revoked
+            log.info("account %s is closed: all that has opened it is revoked", account.id)
+        except* Exception as error:  # the top of an account: a fault in one must not end the others
             log.error("account %s is closed: %s", account.id, stack(error))
         finally:
             if self._open.get(account.id) is opened:
@@ -232,10 +240,33 @@ class Accounts:
             with trio.CancelScope(shield=True):
                 await account.aclose()
 
-    def _join(self, opened: _Open, read_only: bool) -> Login:
-        login = Login(opened.account, read_only, partial(self._leave, opened))
+    def _join(self, opened: _Open, slot: SlotPrivate) -> Login:
+        opened.account.holding.add(slot)
+        login = Login(opened.account, slot, partial(self._leave, opened))
         opened.logins.add(login)
+        if slot.kind == "app" and self._nursery is not None:
+            self._nursery.start_soon(self._note_use, opened, login.slot)
         return login
+
+    async def _note_use(self, opened: _Open, slot: bytes) -> None:
+        """For `account app-password list`; a login does not wait for it."""
+        today = int(time.time()) // uses.DAY
+        if opened.used.get(slot) == today:
+            return
+        opened.used[slot] = today
+        try:
+            await uses.note(opened.account.store, opened.account.keyring, slot)
+        except (Unavailable, NoSuchUser) as error:
+            log.warning("account %s: the use of an app password is not noted: %s", opened.account.id, error)
+
+    def _revoked(self, opened: _Open, slot: bytes) -> None:
+        """A slot that has opened the account opens it no more: its sessions end, others go on."""
+        for known, (_, its) in list(opened.known.items()):
+            if its.public.fingerprint == slot:
+                del opened.known[known]
+        for login in list(opened.logins):
+            if login.slot == slot and login.when_lost is not None:
+                login.when_lost()
 
     def _leave(self, opened: _Open, login: Login) -> None:
         opened.logins.remove(login)

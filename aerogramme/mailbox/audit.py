@@ -279,7 +279,9 @@ def _key_row(keyring: Keyring, key: str, value: bytes) -> Iterator[str]:
 
 async def _replayed(account: Account) -> list[str]:
     """Whoever opens the account anew has the same account."""
-    other = await Journal.open(account.store, account.keyring, account.keyring.account)
+    other = await Journal.open(
+        account.store, account.keyring, account.keyring.account, renew=account.holding.renew
+    )
     await account.refresh()
     await other.refresh()
     mine, theirs = account.state, other.state

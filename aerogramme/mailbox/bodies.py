@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
 from itertools import pairwise
@@ -31,6 +31,7 @@ BATCH_OCTETS = 4 * 1024 * 1024  # sealed octets of small bodies read in one trip
 BATCH_COUNT = 500  # and how many of them
 
 Span = tuple[int, int, int]
+Columns = dict[int, Mapping[str, Column]]  # of one group, by segment
 
 
 class Bodies:
@@ -51,22 +52,32 @@ class Bodies:
         Raises Unavailable. Callers with very many contents ask for some at a time: what is loaded for one
         call is in memory at once.
         """
-        spans = list(self._journal.state.contents.spans(contents))
-        groups = dict.fromkeys(GROUP_OF[field] for field in fields)
-        columns = {group: await self._load(spans, group) for group in groups}
+        spans, columns = await self._columns(contents, dict.fromkeys(GROUP_OF[field] for field in fields))
         return [self._gather(spans, columns[GROUP_OF[field]], field) for field in fields]
 
     async def matching(self, contents: Sequence[int], field: str, needle: bytes) -> list[bool]:
         """For each of these contents whether a field of its digest has the needle in it."""
-        spans = list(self._journal.state.contents.spans(contents))
-        columns = await self._load(spans, GROUP_OF[field])
+        spans, groups = await self._columns(contents, [GROUP_OF[field]])
+        columns = groups[GROUP_OF[field]]
         found: list[bool] = []
         for segment, start, count in spans:
             column = columns[segment].get(field) if segment in columns else None
             found += [False] * count if column is None else _matches(column, start, count, needle)
         return found
 
-    async def _load(self, spans: Sequence[Span], group: str) -> dict[int, Mapping[str, Column]]:
+    async def _columns(
+        self, contents: Sequence[int], groups: Iterable[str]
+    ) -> tuple[list[Span], dict[str, Columns]]:
+        """Where these contents are, and groups of all segments that can be read of these."""
+        spans = list(self._journal.state.contents.spans(contents))
+        columns = {group: await self._load(spans, group) for group in groups}
+        lost = any(s >= 0 and s not in loaded for loaded in columns.values() for s, _, _ in spans)
+        if lost and await self._journal.reload_segments():  # another server has put them elsewhere
+            spans = list(self._journal.state.contents.spans(contents))
+            columns = {group: await self._load(spans, group) for group in columns}
+        return spans, columns
+
+    async def _load(self, spans: Sequence[Span], group: str) -> Columns:
         """A group of all segments of the spans, but for those that cannot be read, which are reported."""
         indices = list(dict.fromkeys(segment for segment, _, _ in spans if segment >= 0))
         segments = self._journal.segments
@@ -149,11 +160,25 @@ class Bodies:
                 for n, (content, record) in enumerate(bodies):
                     if isinstance(record, Damaged):
                         yield record
-                    elif n in singles:
-                        yield self._try_open(content, record, singles[n])
+                        continue
+                    if n in singles:
+                        letter = self._try_open(content, record, singles[n])
                     else:
-                        yield await self._open_anywhere(content, record, trip.sealed(n, got))
+                        letter = await self._open_anywhere(content, record, trip.sealed(n, got))
+                    yield letter if isinstance(letter, bytes) else await self._elsewhere(content, letter)
                 at = stop
+
+    async def _elsewhere(self, content: int, damage: Damaged) -> bytes | Damaged:
+        """A letter that is not where its record says, or does not open: another server may have sealed it
+        anew, and then the newest checkpoint has another record."""
+        if not await self._journal.reload_segments():
+            return damage
+        [record] = await self._records([content])
+        if isinstance(record, Damaged):
+            return record
+        trip = Trip([(content, record)])
+        [sealed] = await self._store.get_many(trip.wanted)
+        return await self._open_anywhere(content, record, trip.sealed(0, [sealed]))
 
     async def _not_in_packs(
         self, bodies: Sequence[tuple[int, BodyRecord | Damaged]], trip: Trip, got: Sequence[bytes | None]
@@ -195,10 +220,24 @@ class Bodies:
         if record.size <= LARGE:
             yield (await self.body(content))[start:stop]
             return
-        pieces = read_pieces(self._store, self._account, content, record, start, stop)
-        async with aclosing(pieces) as reading:
+        given = False
+        try:
+            async with aclosing(self._pieces(content, record, start, stop)) as reading:
+                async for piece in reading:
+                    given = True
+                    yield piece
+        except Damaged:
+            if given or not await self._journal.reload_segments():
+                raise
+        else:
+            return
+        record = await self.record(content)  # as for `_elsewhere`
+        async with aclosing(self._pieces(content, record, start, stop)) as reading:
             async for piece in reading:
                 yield piece
+
+    def _pieces(self, content: int, record: BodyRecord, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        return read_pieces(self._store, self._account, content, record, start, stop)
 
     def _try_open(self, content: int, record: BodyRecord, sealed: bytes | None) -> bytes | Damaged:
         try:

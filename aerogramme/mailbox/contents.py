@@ -138,9 +138,13 @@ async def read_pieces(
     Unavailable. Close it (aclosing).
     """
 
+    name, at = body_name(content), 0
+    if record.place is not None:
+        name, at = pack_name(record.place.pack), record.place.offset
+
     async def get(start: int, stop: int) -> bytes:
         try:
-            return await store.get(body_name(content), start, stop)
+            return await store.get(name, at + start, at + stop)
         except NotStored:
             raise Damaged("a body is missing") from None
 

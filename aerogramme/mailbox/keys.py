@@ -43,10 +43,11 @@ def stretchers() -> trio.CapacityLimiter:
 
 @dataclass(frozen=True, slots=True)
 class Unlocked:
-    """What a right password gives: the keyring, and the slot that opened it."""
+    """What a right password gives: the keyring, the slot that opened it, and how far the keys were read."""
 
     keyring: Keyring = field(repr=False)
     slot: SlotPrivate = field(repr=False)
+    cursor: Cursor = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class StoredKeys:
                 # Who can write the store can do this, and read what is delivered from then on; only those who
                 # hold the keyring can tell. The login goes on: the user's old mail is as good as ever.
                 log.error("account %s: letters are sealed to a key that is not its own", account_id)
-        return Unlocked(keyring, slot)
+        return Unlocked(keyring, slot, self.cursor)
 
 
 def recognized(secret: Secret) -> tuple[Secret, Kind]:

@@ -148,7 +148,7 @@ async def create_keys(
     params: Argon2Params | None = None,
     *,
     invitation: bool = False,
-) -> tuple[Keyring, Code | None]:
+) -> tuple[Unlocked, Code | None]:
     """First slot, recovery slot, public key and keyring, in one append. Raises AlreadyExists.
 
     With `invitation`, `secret` is that of an invitation code, and there is no recovery code until somebody
@@ -173,7 +173,7 @@ async def create_keys(
     except Behind:
         raise AlreadyExists("The account exists already") from None
     stored = await StoredKeys.read(store)
-    return stored.open_keyring(slots[0][1], bytes.fromhex(account_id)), code
+    return await stored.unlock_slot(account_id, slots[0][1]), code
 
 
 async def change_password(
@@ -282,6 +282,11 @@ def is_rotating(stored: StoredKeys, keyring: Keyring) -> bool:
     """Whether the rotation to the current generation is not finished, and nobody has lost a slot since it
     began: else it takes another generation."""
     return _rotating(keyring) in stored.rotating
+
+
+def rotating_to(key: str) -> int:
+    """The generation that such a row is about."""
+    return int(key.removeprefix(ROTATING).partition("-")[0], 16)
 
 
 def _rotating(keyring: Keyring) -> str:

@@ -134,7 +134,7 @@ async def open_account(config: Config, user: "User", secret: "Secret") -> AsyncI
     async with open_stores(config) as stores:
         store = await stores.open(user.account)
         unlocked = await keys.unlock(store, user.account, secret)
-        account = await Account.open(store, user.account, unlocked.keyring)
+        account = await Account.open(store, user.account, unlocked)
         try:
             yield account
         finally:

@@ -192,7 +192,8 @@ class World:
         assert self.contents(accounts[0][0]) == self.contents(fresh) == truth, "there was no peace"
 
     async def open_anew(self) -> Account:
-        account = await Account.open(await self.stores.open(ACCOUNT), ACCOUNT, template().keyring)
+        store = await self.stores.open(ACCOUNT)
+        account = await Account.open(store, ACCOUNT, await keys.unlock(store, ACCOUNT, Secret(PASSWORD)))
         await account.refresh()
         return account
 

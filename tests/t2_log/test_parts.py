@@ -10,6 +10,7 @@ from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK, Clock
 from aerogramme.log.columns import IdMap, array
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import MAX_ID, Runs, each_once
+from aerogramme.log.records import Records
 from aerogramme.log.segment import Column, ContentMap, Segments, pack, pack_group, unpack_group
 from aerogramme.seal import Keyring
 from aerogramme.store.faults import CrashAt
@@ -130,7 +131,7 @@ async def test_segments_load_what_was_packed_and_keep_to_their_budget():
     assert inline.ref.inline is not None and outside.ref.inline is None
     for name, body in outside.objects:
         await store.put(name, body)
-    segments = Segments(store, KEYRING, [inline.ref, outside.ref], budget=1500)
+    segments = Segments(Records(store, KEYRING), KEYRING, [inline.ref, outside.ref], budget=1500)
     before = calls.calls
 
     async def load():
@@ -150,16 +151,15 @@ async def test_segments_load_what_was_packed_and_keep_to_their_budget():
     assert list(merged.ref.contents) == [7, 8, 1, 5] and merged.ref.inline is None
     for name, body in merged.objects:
         await store.put(name, body)
-    [columns] = await Segments(store, KEYRING, [merged.ref]).load([0], "digest")
+    [columns] = await Segments(Records(store, KEYRING), KEYRING, [merged.ref]).load([0], "digest")
     assert list(columns["a"]) == [b"1", b"22", b"1", b"22"]
 
 
 async def test_a_segment_that_cannot_be_read_is_damaged():
     store = await MemoryStores().open(ACCOUNT.hex(), create=True)
     packed = pack(KEYRING, [1], {"digest": {"a": [b"1"]}}, inline_max=0)
-    segments = Segments(
-        store, KEYRING, [packed.ref, SegmentRef("0" * 32, [2], ("digest",), {"digest": b"no"})]
-    )
+    broken = SegmentRef("0" * 32, [2], ("digest",), {"digest": b"no"})
+    segments = Segments(Records(store, KEYRING), KEYRING, [packed.ref, broken])
     for index in 0, 1:
         with pytest.raises(Damaged):
             await segments.load([index], "digest")

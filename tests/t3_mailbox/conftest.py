@@ -8,7 +8,7 @@ from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import NewMessage
-from aerogramme.seal import Argon2Params, Keyring, Secret
+from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store.memory import MemoryStores
 
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no time; never outside of tests
@@ -20,29 +20,29 @@ class World:
 
     def __init__(self) -> None:
         self.stores = MemoryStores(serial=True)
-        self.keyrings: dict[str, Keyring] = {}
+        self.unlocked: dict[str, keys.Unlocked] = {}
         self.opened: list[Account] = []
         self.expected: list[str] = []
 
     async def create(self, account_id: str = "00" * 16) -> str:
         await Account.create(self.stores, account_id, PASSWORD, params=CHEAP)
         store = await self.stores.open(account_id)
-        self.keyrings[account_id] = (await keys.unlock(store, account_id, PASSWORD)).keyring
+        self.unlocked[account_id] = await keys.unlock(store, account_id, PASSWORD)
         return account_id
 
     async def open(self, account_id: str = "00" * 16, stores: MemoryStores | None = None) -> Account:
         """Opens the account once more, as another process would; makes it first, if it is not there."""
-        if account_id not in self.keyrings:
+        if account_id not in self.unlocked:
             await self.create(account_id)
         store = await (stores or self.stores).open(account_id)
-        account = await Account.open(store, account_id, self.keyrings[account_id])
+        account = await Account.open(store, account_id, self.unlocked[account_id])
         self.opened.append(account)
         return account
 
     async def audit(self) -> list[str]:
         problems = []
-        for account_id, keyring in self.keyrings.items():
-            fresh = await Account.open(await self.stores.open(account_id), account_id, keyring)
+        for account_id, unlocked in self.unlocked.items():
+            fresh = await Account.open(await self.stores.open(account_id), account_id, unlocked)
             problems += await audit(fresh)
             await fresh.aclose()
         return problems

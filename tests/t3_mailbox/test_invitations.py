@@ -24,9 +24,9 @@ def stores(request) -> MemoryStores:
 async def invited(stores: MemoryStores) -> Keyring:
     """An account with an invitation; gives what the administrator may have seen."""
     store = await stores.open(ID, create=True)
-    keyring, code = await passwords.create_keys(store, ID, CODE.secret, CHEAP, invitation=True)
+    unlocked, code = await passwords.create_keys(store, ID, CODE.secret, CHEAP, invitation=True)
     assert code is None
-    return keyring
+    return unlocked.keyring
 
 
 async def enter(stores: MemoryStores, password: Secret, code: Code = CODE) -> Keyring:

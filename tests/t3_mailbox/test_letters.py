@@ -176,7 +176,7 @@ async def test_a_letter_that_does_not_open_stays_and_blocks_no_other(world: Worl
 
 
 async def test_a_letter_with_an_impossible_key_or_content(world: World, account) -> None:
-    keyring = world.keyrings[ID]
+    keyring = world.unlocked[ID].keyring
     for key, plain in (
         ("nonsense", pack([1])),
         ("00000000000a-0000000000000001", pack([1, b"", 1, "", "", None])),

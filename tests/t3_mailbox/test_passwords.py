@@ -122,7 +122,8 @@ async def test_an_app_password_changes_nothing(stores, read_only) -> None:
 
 async def test_an_invitation_becomes_a_password_and_new_keys(stores) -> None:
     store = await stores.open(ID, create=True)
-    seen, none = await passwords.create_keys(store, ID, INVITATION.secret, CHEAP, invitation=True)
+    made, none = await passwords.create_keys(store, ID, INVITATION.secret, CHEAP, invitation=True)
+    seen = made.keyring
     assert none is None
     with pytest.raises(Refused):
         await passwords.change_password(store, ID, INVITATION.secret, NEW, CHEAP)

@@ -62,7 +62,7 @@ class Away:
 
         store = await self.world.stores.another().open(ACCOUNT)
         unlocked = await keys.unlock(store, ACCOUNT, Secret(PASSWORD))
-        account = await Account.open(store, ACCOUNT, unlocked.keyring)
+        account = await Account.open(store, ACCOUNT, unlocked)
         upload = account.upload()
         await upload.write(letter(99))
         await account.append(mailbox, [NewMessage(upload)])

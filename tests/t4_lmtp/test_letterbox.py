@@ -41,8 +41,8 @@ async def connected(stores, config, book):
 async def mailboxes(stores, account_id: str, *names: str, make: str = "") -> list[list[bytes]]:
     """The messages in these mailboxes, read as somebody with the password does after a restart."""
     store = await stores.open(account_id)
-    keyring = (await keys.unlock(store, account_id, PASSWORD)).keyring
-    account = await Account.open(store, account_id, keyring)
+    unlocked = await keys.unlock(store, account_id, PASSWORD)
+    account = await Account.open(store, account_id, unlocked)
     if make:
         await account.create_mailbox(make)
     await account.drain.all_waiting()

@@ -42,8 +42,8 @@ class Reached:
     async def inbox(self, account_id: str) -> list[bytes]:
         """The messages, read as somebody with the password does who reaches the store."""
         store = await self.stores.open(account_id)
-        keyring = (await keys.unlock(store, account_id, PASSWORD)).keyring
-        account = await Account.open(store, account_id, keyring)
+        unlocked = await keys.unlock(store, account_id, PASSWORD)
+        account = await Account.open(store, account_id, unlocked)
         await account.drain.all_waiting()
         assert account.drain.unreadable == {}
         found = [(await account.body(content)) for content in account.find("INBOX").contents]
