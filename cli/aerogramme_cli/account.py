@@ -9,7 +9,7 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Refused
-from aerogramme_cli import account_end, account_export, common
+from aerogramme_cli import account_end, account_export, common, passwords
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
@@ -303,39 +303,10 @@ async def _show(settings: Config, user: "User", password: "Secret") -> dict[str,
         }
 
 
-@app.command("passwd")
-def passwd(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-) -> None:
-    """Change the password. No message is rewritten, whatever the size of the mailbox.
-
-    The recovery code works in place of the old password. The new password is proved to open the mailbox
-    before the old one goes.
-
-    \b
-    Example:
-      aerogramme account passwd alice@example.org --data ./mail
-    """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    secrets = asking(password_stdin, password_from)
-    old = secrets.password("Old password, or recovery code")
-    common.run(_passwd, settings, user, old, secrets.new_password())
-    typer.echo("changed; 0 messages rewritten", err=True)
-
-
-async def _passwd(settings: Config, user: "User", old: "Secret", new: "Secret") -> None:
-    from aerogramme.mailbox.passwords import change_password
-
-    async with common.open_store(settings, user) as store:
-        await change_password(store, user.account, old, new)
-
-
+app.command("passwd")(passwords.passwd)
+app.command("recover")(passwords.recover)
+app.command("recovery-code")(passwords.recovery_code)
+app.add_typer(passwords.app, name="app-password")
 app.command("delete")(account_end.delete)
 app.command("undelete")(account_end.undelete)
 app.command("purge")(account_end.purge)

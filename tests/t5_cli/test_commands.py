@@ -35,7 +35,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> None:
     text = aerogramme(*command, "--help").stdout.decode()
     assert "Usage: aerogramme" in text
-    if command and command not in (("account",), ("log",), ("store",)):
+    if not any(other[:-1] == command for other in commands() if other):  # of a group its commands have them
         assert re.search(r"Examples?:\n +(\S.* \| )?(printf .* \| )?aerogramme", text), text
 
 
