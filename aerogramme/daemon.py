@@ -13,7 +13,8 @@ from aerogramme.imap.context import Service
 from aerogramme.imap.server import Server as ImapServer
 from aerogramme.listeners import open_listeners
 from aerogramme.lmtp.server import AT_ONCE, LmtpServer
-from aerogramme.mailbox.accounts import Accounts, LetterBoxes
+from aerogramme.mailbox.accounts import Accounts
+from aerogramme.mailbox.letterboxes import LetterBoxes
 from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.store.bucket import THREADS
 from aerogramme.store.place import Place

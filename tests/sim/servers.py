@@ -15,7 +15,8 @@ from aerogramme.imap.context import Service
 from aerogramme.imap.server import Server as ImapServer
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.accounts import Accounts, LetterBoxes
+from aerogramme.mailbox.accounts import Accounts
+from aerogramme.mailbox.letterboxes import LetterBoxes
 from aerogramme.store.faults import Crash, Faults, Show, Step
 from aerogramme.store.memory import MemoryStore, MemoryStores
 from aerogramme.users.directory import AddressBook, User

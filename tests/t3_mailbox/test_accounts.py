@@ -8,10 +8,11 @@ import trio
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.log.journal import Journal
 from aerogramme.mailbox import passwords
-from aerogramme.mailbox.accounts import FAILURE_TIME, Accounts, LetterBoxes
+from aerogramme.mailbox.accounts import FAILURE_TIME, Accounts
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.drain import Drain
 from aerogramme.mailbox.keys import StoredKeys, Unlocked
+from aerogramme.mailbox.letterboxes import LetterBoxes
 from aerogramme.mailbox.throttle import FREE
 from aerogramme.seal import Secret, Slot
 from tests.t3_mailbox.conftest import CHEAP, PASSWORD, World

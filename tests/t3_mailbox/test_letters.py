@@ -10,8 +10,8 @@ import trio
 
 from aerogramme.errors import Damaged, TooLarge, Unavailable
 from aerogramme.mailbox import incoming
-from aerogramme.mailbox.accounts import LetterBoxes
 from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.letterboxes import LetterBoxes
 from aerogramme.seal import Binding
 from aerogramme.seal.strict import pack
 from aerogramme.store.faults import Crash, CrashAt, Faults

@@ -6,8 +6,8 @@ import trio
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.accounts import LetterBoxes
 from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.letterboxes import LetterBoxes
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store.memory import MemoryStores
 from tests.t4_lmtp.conftest import Running
