@@ -19,6 +19,7 @@ from aerogramme.errors import BadConfiguration
 # The stores are imported when they are opened: who only wants the settings need not wait for that.
 if TYPE_CHECKING:
     from aerogramme.store import Stores
+    from aerogramme.tls import Tls
 
 # Others: Gmail takes 25 MB before encoding, Postfix 10 MB unless told, Exchange Online up to 150 MB. Base64
 # adds a third, so 50 MiB passes an attachment of 37 MB.
@@ -67,9 +68,12 @@ class Config:
     hostname: str = field(default_factory=socket.gethostname)
     log_level: str = "info"
     imap_listen: tuple[Address, ...] = (TcpAddress("127.0.0.1", 1143),)
+    imap_tls_listen: tuple[Address, ...] = ()
     imap_plaintext_login: bool = False
     lmtp_listen: tuple[Address, ...] = (TcpAddress("127.0.0.1", 1024),)
     lmtp_socket_mode: int = 0o660
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     users_file: Path
     detail_separator: str = "+"
     linger: float = 60.0
@@ -79,6 +83,14 @@ class Config:
     max_imap_connections: int = 1000
     max_imap_connections_per_user: int = 50
     max_lmtp_connections: int = 100
+
+    def open_tls(self) -> "Tls | None":
+        """The certificate of this server, if it has one. Raises BadConfiguration."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        from aerogramme.tls import Tls
+
+        return Tls(self.tls_certificate, self.tls_key)
 
     def open_stores(self) -> "Stores":
         """The stores of all accounts. Nothing is touched yet."""
@@ -127,6 +139,12 @@ class Config:
         values.setdefault("store", f"sqlite:{values['data'] / 'accounts'}")
         values.setdefault("cache", values["data"] / "cache")
         values.setdefault("users_file", values["data"] / "users.toml")
+        if "tls_certificate" in values:
+            values.setdefault("tls_key", values["tls_certificate"])
+        elif "tls_key" in values or values.get("imap_tls_listen"):
+            raise BadConfiguration(
+                "there is no certificate for TLS", hint='add [tls] with certificate = "…" and key = "…"'
+            )
         return cls(**values)
 
     @classmethod
@@ -292,9 +310,12 @@ _KEYS: dict[str, _Key] = {
     "hostname": _Key("hostname", _hostname),
     "log_level": _Key("log_level", _log_level),
     "imap.listen": _Key("imap_listen", _listen),
+    "imap.tls_listen": _Key("imap_tls_listen", _listen),
     "imap.plaintext_login": _Key("imap_plaintext_login", _boolean),
     "lmtp.listen": _Key("lmtp_listen", _listen),
     "lmtp.socket_mode": _Key("lmtp_socket_mode", _whole(0, 0o777)),
+    "tls.certificate": _Key("tls_certificate", _path),
+    "tls.key": _Key("tls_key", _path),
     "users.file": _Key("users_file", _path),
     "users.detail_separator": _Key("detail_separator", _separator),
     "accounts.linger": _Key("linger", _seconds),

@@ -40,12 +40,14 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     allow_descriptors(config)
     directory = StaticDirectory(config.users_file, config.detail_separator)
     salts = Salts(installation_secret(config.data / "scram.key"))
+    tls = config.open_tls()
     stores = config.open_stores()
     accounts = Accounts(stores, linger=config.linger)
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
                 open_listeners(config.imap_listen) as imap_listeners,
+                open_listeners(config.imap_tls_listen) as imap_tls_listeners,
                 open_listeners(config.lmtp_listen, socket_mode=config.lmtp_socket_mode) as lmtp_listeners,
                 trio.open_nursery() as background,
             ):
@@ -60,13 +62,18 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                     config.max_imap_connections_per_user,
                     config.imap_plaintext_login,
                     salts,
+                    tls,
                 )
                 imap = ImapServer(service, max_connections=config.max_imap_connections)
                 lmtp = LmtpServer(directory, boxes.open, config)
                 async with trio.open_nursery() as listeners:
-                    await listeners.start(imap.serve, imap_listeners)
+                    await listeners.start(imap.serve, imap_listeners, imap_tls_listeners)
                     await listeners.start(lmtp.serve, lmtp_listeners)
-                    for name, opened in (("IMAP", imap_listeners), ("LMTP", lmtp_listeners)):
+                    for name, opened in (
+                        ("IMAP", imap_listeners),
+                        ("IMAPS", imap_tls_listeners),
+                        ("LMTP", lmtp_listeners),
+                    ):
                         for listener in opened:
                             announce(f"{name} on {_name(listener)}")
                     async for number in signals:

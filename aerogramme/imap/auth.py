@@ -32,7 +32,12 @@ def capability_list(context: Context) -> bytes:
     """The capabilities of this session now, RFC 3501 §7.2.1."""
     may_login = context.may_login()
     may_bind = context.channel_binding is not None
-    return capabilities(authenticated=context.authenticated, may_login=may_login, may_bind=may_bind)
+    return capabilities(
+        authenticated=context.authenticated,
+        may_login=may_login,
+        may_bind=may_bind,
+        may_start_tls=context.may_start_tls(),
+    )
 
 
 async def capability(context: Context, _command: Capability) -> Done:
@@ -78,9 +83,12 @@ async def enable(context: Context, command: Enable) -> Done:
     return Done("ENABLE completed")
 
 
-async def starttls(_context: Context, _command: StartTls) -> Done:
+async def starttls(context: Context, _command: StartTls) -> Done:
     """RFC 3501 §6.2.1: a command that the capabilities do not name is answered BAD."""
-    raise BadSyntax("There is no TLS here")
+    if not context.may_start_tls():
+        raise BadSyntax("This is TLS already" if context.peer.encrypted else "There is no TLS here")
+    context.starting_tls = True
+    return Done("Begin TLS now")
 
 
 async def login(context: Context, command: Login) -> Done:

@@ -22,6 +22,7 @@ CAPABILITIES: Final = (
     Capability("AUTH=PLAIN", "RFC 4616", before_login=True),
     Capability("AUTH=SCRAM-SHA-256", "RFC 7677", before_login=True),
     Capability("AUTH=SCRAM-SHA-256-PLUS", "RFC 7677", before_login=True),
+    Capability("STARTTLS", "RFC 3501", before_login=True),
     Capability("ID", "RFC 2971", before_login=True),
     Capability("ENABLE", "RFC 5161", before_login=True),
     Capability("IDLE", "RFC 2177", before_login=True),
@@ -39,12 +40,14 @@ CAPABILITIES: Final = (
 """LIST-STATUS asks for RETURN (RFC 5258) only; LIST-EXTENDED as a whole is not announced."""
 
 
-def capabilities(*, authenticated: bool, may_login: bool, may_bind: bool = False) -> bytes:
+def capabilities(
+    *, authenticated: bool, may_login: bool, may_bind: bool = False, may_start_tls: bool = False
+) -> bytes:
     """The words of a capability response or code, without the word CAPABILITY itself.
 
     `may_login`: a password may be sent as things are; else LOGINDISABLED is told instead of mechanisms (RFC
     3501 §6.2.3). `may_bind`: the connection has a channel binding, without which -PLUS is not told (RFC 5802
-    §6).
+    §6). `may_start_tls`: STARTTLS is there.
     """
     words = []
     for entry in CAPABILITIES:
@@ -53,6 +56,8 @@ def capabilities(*, authenticated: bool, may_login: bool, may_bind: bool = False
         if entry.name.startswith("AUTH=") and (authenticated or not may_login):
             continue
         if entry.name.endswith("-PLUS") and not may_bind:
+            continue
+        if entry.name == "STARTTLS" and (authenticated or not may_start_tls):
             continue
         words.append(entry.name)
     if not authenticated and not may_login:

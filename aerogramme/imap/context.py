@@ -6,7 +6,7 @@ their command, write their untagged lines to it, and return what stands behind t
 
 import os
 from collections.abc import Awaitable, Callable, Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts, Login
 from aerogramme.mailbox.search_keys import SequenceSet
 from aerogramme.mailbox.view import Changes, OwnChange, View
+from aerogramme.tls import Tls
 from aerogramme.users.directory import Directory
 from aerogramme.users.salts import SECRET_SIZE, Salts
 
@@ -70,6 +71,7 @@ class Service:
     max_connections_per_user: int = 50
     plaintext_login: bool = False  # also from other machines, without TLS
     salts: Salts = field(default_factory=lambda: Salts(os.urandom(SECRET_SIZE)))
+    tls: Tls | None = None
     connections: dict[str, int] = field(default_factory=dict)  # logged in, by account
     # While the account is open, which outlasts its sessions: clients that poll ask for the same fields each
     # time.
@@ -100,12 +102,23 @@ class Context:
         self.peer = peer
         self.out = out
         self.channel_binding: ChannelBinding | None = None  # of the TLS that the connection runs in
+        self.starting_tls = False  # STARTTLS was answered OK
         self.state = State.NOT_AUTHENTICATED
         self._login: Login | None = None
         self._view: View | None = None
         self.condstore = False  # RFC 7162 §3.1: the client has shown that it knows MODSEQ
         self.qresync = False  # RFC 7162 §3.2.3: ENABLE QRESYNC; VANISHED takes EXPUNGE's place
         self._keywords: tuple[str, ...] = ()
+
+    def may_start_tls(self) -> bool:
+        """Whether STARTTLS is there now (RFC 3501 §6.2.1): once, where there is a certificate."""
+        return self.service.tls is not None and not self.peer.encrypted
+
+    def secure(self, binding: ChannelBinding | None) -> None:
+        """The connection runs in TLS from here on."""
+        self.peer = replace(self.peer, encrypted=True)
+        self.channel_binding = binding
+        self.starting_tls = False
 
     def may_login(self) -> bool:
         """Whether a password may be sent here: under TLS, or from this machine, or as the settings say."""

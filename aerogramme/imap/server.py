@@ -10,11 +10,13 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from aerogramme.faults import stack
 from aerogramme.imap.context import HangUp, Out, Peer, Service
+from aerogramme.imap.scram import ChannelBinding
 from aerogramme.imap.session import Session
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ SEND_SIZE = (
 
 LOGIN_TIME = 60.0  # who has not logged in by then never will (Dovecot: 60 s as well)
 INACTIVITY_TIME = 30 * 60.0  # RFC 3501 §5.4: at least 30 minutes
+HANDSHAKE_TIME = 30.0  # TLS: some round trips, and slow cards and phones
 SEND_TIME = 120.0  # a client that has taken nothing of SEND_SIZE for so long is gone
 # RFC 2177 says nothing; a line from time to time finds dead peers and keeps NAT entries (Dovecot: 2 min)
 IDLE_SIGN = 120.0
@@ -33,7 +36,7 @@ WATCH_INTERVAL = 2.0  # how exact deadlines are
 GOODBYE_TIME = 1.0  # how long a BYE may take to be sent
 FINISH_TIME = 5.0  # at shutdown: commands in progress may end within this
 
-ACCEPT_BACKLOG = 1024  # clients come back all at once after a restart
+END_POINT = "tls-server-end-point"  # RFC 5929 §4
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,11 @@ class Server:
     async def serve(
         self,
         listeners: Sequence[trio.SocketListener],
+        tls_listeners: Sequence[trio.SocketListener] = (),
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Accepts connections until cancelled; then says BYE to all and lets commands in progress end."""
+        """Accepts connections until cancelled; then says BYE to all and lets commands in progress end. TLS
+        comes first on those of `tls_listeners` (RFC 8314 §3)."""
         accepting = trio.CancelScope()
 
         async def stop_when_cancelled() -> None:
@@ -78,9 +83,14 @@ class Server:
                     await handlers.start(self.watch)
                     task_status.started()
                     with accepting:
-                        await trio.serve_listeners(
-                            self.serve_stream, list(listeners), handler_nursery=handlers
-                        )
+                        serving = [(self.serve_stream, listeners)]
+                        serving.append((partial(self.serve_stream, tls=True), tls_listeners))
+                        async with trio.open_nursery() as accepters:
+                            accept = partial(trio.serve_listeners, handler_nursery=handlers)
+                            for serve, some in serving:
+                                if some:
+                                    accepters.start_soon(accept, serve, list(some))
+                            await trio.sleep_forever()
                     with trio.move_on_after(FINISH_TIME):
                         assert self._all_gone is not None
                         await self._all_gone.wait()
@@ -107,10 +117,12 @@ class Server:
                     connection.deadline = math.inf
                     connection.stop(b"* BYE Idle for too long\r\n")
 
-    async def serve_stream(self, stream: trio.abc.Stream) -> None:
+    async def serve_stream(self, stream: trio.abc.Stream, *, tls: bool = False) -> None:
         """Serves one connection to its end and closes it. Never raises for what the peer does."""
         connection = _Connection(self._service, stream, peer_of(stream))
         try:
+            if tls and len(self._connections) >= self._max_connections:
+                return  # a handshake to say so would cost more than it is worth
             if len(self._connections) >= self._max_connections:
                 # RFC 5530 §3 LIMIT; K-9 takes other codes for a wrong password.
                 connection.write(b"* BYE [LIMIT] Too many connections\r\n")
@@ -118,6 +130,8 @@ class Server:
                 return
             self._connections.add(connection)
             with connection.scope:
+                if tls:
+                    await connection.secure()
                 await connection.run()
             if connection.farewell and not connection.sending:
                 connection.write(connection.farewell)
@@ -157,6 +171,7 @@ class _Connection(Out):
         self.sending = False
         self.full = False
         self._waiting = False
+        self._service = service
         self._stream = stream
         self._out: list[bytes] = []
         self._size = 0
@@ -205,6 +220,25 @@ class _Connection(Out):
 
     # --- the conversation
 
+    async def secure(self) -> None:
+        """The TLS handshake. Raises HangUp if it fails."""
+        tls = self._service.tls
+        assert tls is not None, "without a certificate there is no TLS to begin"
+        # https_compatible: who is done just closes, and need not be told that we are, too.
+        stream = trio.SSLStream(self._stream, tls.context(), server_side=True, https_compatible=True)
+        self.deadline = trio.current_time() + HANDSHAKE_TIME
+        self.sending = True  # no BYE in the clear, in the middle of it
+        try:
+            await stream.do_handshake()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            log.debug("no TLS with %s: %s", self.peer, error.__cause__ or error)
+            raise HangUp from error
+        self.sending = False
+        self.deadline = math.inf
+        self._stream = stream
+        binding = None if tls.endpoint is None else ChannelBinding(END_POINT, tls.endpoint)
+        self.session.secure(binding)
+
     async def run(self) -> None:
         session = self.session
         login_deadline = trio.current_time() + LOGIN_TIME
@@ -213,6 +247,8 @@ class _Connection(Out):
             await self.flush()
             if session.closed or self.farewell:
                 return
+            if session.starting_tls:
+                await self.secure()
             # Before login the time is for all of it: a byte now and then does not prolong it.
             limit = trio.current_time() + INACTIVITY_TIME if session.authenticated else login_deadline
             self.deadline = limit

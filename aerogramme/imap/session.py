@@ -42,6 +42,7 @@ from aerogramme.imap.framing import (
     after_login,
     tag_of,
 )
+from aerogramme.imap.scram import ChannelBinding
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,20 @@ class Session:
         capabilities = auth.capability_list(self._context)
         self._out.write(status_line(None, "OK", "Aerogramme is ready", b"CAPABILITY " + capabilities))
 
+    @property
+    def starting_tls(self) -> bool:
+        """STARTTLS has been answered: send that, and the TLS handshake is next; then `secure`."""
+        return self._context.starting_tls
+
+    def secure(self, binding: ChannelBinding | None) -> None:
+        """The connection runs in TLS from here on, with this channel binding.
+
+        What came in the clear behind STARTTLS is forgotten: somebody on the way may have put it there, to be
+        taken for what comes under TLS (RFC 3501 §11.1, CVE-2011-0411).
+        """
+        self._framer = Framer()
+        self._context.secure(binding)
+
     def receive(self, octets: bytes | bytearray) -> None:
         """Stores what the client sent."""
         self._framer.receive(octets)
@@ -102,7 +117,7 @@ class Session:
         """
         framer, out = self._framer, self._out
         more = False
-        while not self.closed:
+        while not self.closed and not self._context.starting_tls:
             if out.full:
                 await out.flush()
             elif more:
