@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from aerogramme.errors import Damaged
+from aerogramme.errors import Damaged, UnknownGeneration
 from aerogramme.log.entry import Op
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
@@ -117,7 +117,7 @@ class Drain:
         octets = 0
         for key in sorted(self._rows):
             try:
-                letter = self._open(key, self._rows[key])
+                letter = await self._open(key, self._rows[key])
             except Damaged as damage:
                 self._report(key, damage)
                 continue
@@ -133,9 +133,13 @@ class Drain:
                 break
         return letters, known
 
-    def _open(self, key: str, sealed: bytes) -> Waiting:
-        account = bytes.fromhex(self._account.id)
-        plain = self._account.keyring.open_incoming(sealed, Binding(account, "letter", key))
+    async def _open(self, key: str, sealed: bytes) -> Waiting:
+        binding = Binding(bytes.fromhex(self._account.id), "letter", key)
+        try:
+            plain = self._account.keyring.open_incoming(sealed, binding)
+        except UnknownGeneration:  # who brought it may have heard of new keys before us
+            await self._account.holding.renew()
+            plain = self._account.keyring.open_incoming(sealed, binding)
         return decode_letter(key, plain)
 
     async def _contents(self, letters: Sequence[Waiting]) -> dict[int, Content]:

@@ -14,6 +14,7 @@ from aerogramme.mailbox import keys, passwords
 from aerogramme.mailbox.account import KEYS_SECONDS, Account
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.incoming import LetterBox
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Row
 from tests.t3_mailbox.conftest import PASSWORD, World, put
@@ -52,6 +53,19 @@ async def test_who_reads_an_entry_of_new_keys_learns_them(two: tuple[Account, Ac
     [content] = other.find("INBOX").contents
     assert await other.body(content) == MAIL and not other.journal.damaged
     assert await audit(other) == []
+
+
+async def test_a_letter_that_is_sealed_to_new_keys_is_drained_with_them(two: tuple[Account, Account]) -> None:
+    one, other = two
+    await rotate(one)
+    async with trio.open_nursery() as nursery:
+        public, _ = await keys.public_key(one.store, ID)
+        letter = LetterBox(one.store, ID, public, nursery).letter("bob@example.net", "alice@example.org")
+        await letter.write(MAIL)
+        await letter.send()
+    assert await other.drain.all_waiting() == 1 and not other.drain.unreadable
+    [content] = other.find("INBOX").contents
+    assert await other.body(content) == MAIL
 
 
 async def test_who_has_stale_keys_reads_them_before_sealing(
