@@ -1,4 +1,4 @@
-"""`aerogramme account`: who has mail here, and their passwords."""
+"""`aerogramme account`: who has mail here."""
 
 import json
 import secrets
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aerogramme.users.static import StaticDirectory
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Create accounts, list them, change passwords."
+    no_args_is_help=True, rich_markup_mode=None, help="Create accounts, invite, delete, export; passwords."
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
