@@ -7,7 +7,7 @@ import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.log.journal import Journal
-from aerogramme.mailbox import passwords
+from aerogramme.mailbox import keys, passwords
 from aerogramme.mailbox.accounts import FAILURE_TIME, Accounts
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.drain import Drain
@@ -136,6 +136,7 @@ async def test_a_changed_password_is_forgotten_at_once(world, accounts, unlocks)
     login.when_lost = ended.set
     store = await world.stores.another().open(ID)  # as another process
     await passwords.change_password(store, ID, PASSWORD, Secret("new"), CHEAP)
+    world.unlocked[ID] = await keys.unlock(store, ID, Secret("new"))
     await ended.wait()
     with pytest.raises(AuthenticationFailed):
         await accounts.login(ID, PASSWORD, None)
