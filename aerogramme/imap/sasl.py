@@ -4,9 +4,10 @@ An exchange takes the client's responses one by one and gives back challenges un
 It knows nothing of base64, lines and tags: those are the session's.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from aerogramme.errors import AuthenticationFailed, BadSyntax, Refused
 from aerogramme.imap.auth import check_privacy, enter, enter_by_password
@@ -17,6 +18,10 @@ from aerogramme.mailbox.keys import StoredKeys, Unlocked
 from aerogramme.seal.scram import ITERATIONS
 from aerogramme.seal.slots import SlotPrivate
 from aerogramme.users.directory import User, canonical
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Exchange(Protocol):
@@ -76,7 +81,7 @@ class ScramSha256:
 
     async def _first(self, response: bytes) -> bytes:
         scram, service = self._scram, self._context.service
-        scram.first(response)
+        self._hear(scram.first, response)
         if scram.authzid is not None:
             check_authzid(scram.authzid, scram.user)
         self._user = service.directory.by_login(scram.user)
@@ -88,7 +93,7 @@ class ScramSha256:
         return scram.challenge(self._salt, ITERATIONS)
 
     async def _final(self, response: bytes) -> bytes:
-        proof = self._scram.final(response)
+        proof = self._hear(self._scram.final, response)
         server_key: bytes | None = None
 
         async def unlock(keys: StoredKeys) -> Unlocked:
@@ -120,6 +125,14 @@ class ScramSha256:
             if key is not None:
                 return slot.unlock_with_client_key(key)
         raise AuthenticationFailed
+
+    def _hear(self, take: Callable[[bytes], T], response: bytes) -> T:
+        """What a message says. That somebody may sit between is for the operator to know, too."""
+        try:
+            return take(response)
+        except AuthenticationFailed as error:
+            log.info("login failed from %s: %s", self._context.peer, error)
+            raise
 
     async def _end(self, response: bytes) -> None:
         """RFC 4422 §5.2: where a protocol has no place for additional data with the outcome, as IMAP, they

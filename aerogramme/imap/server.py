@@ -224,8 +224,9 @@ class _Connection(Out):
         """The TLS handshake. Raises HangUp if it fails."""
         tls = self._service.tls
         assert tls is not None, "without a certificate there is no TLS to begin"
+        context, endpoint = tls.context(), tls.endpoint  # of one certificate: no await in between
         # https_compatible: who is done just closes, and need not be told that we are, too.
-        stream = trio.SSLStream(self._stream, tls.context(), server_side=True, https_compatible=True)
+        stream = trio.SSLStream(self._stream, context, server_side=True, https_compatible=True)
         self.deadline = trio.current_time() + HANDSHAKE_TIME
         self.sending = True  # no BYE in the clear, in the middle of it
         try:
@@ -236,7 +237,7 @@ class _Connection(Out):
         self.sending = False
         self.deadline = math.inf
         self._stream = stream
-        binding = None if tls.endpoint is None else ChannelBinding(END_POINT, tls.endpoint)
+        binding = None if endpoint is None else ChannelBinding(END_POINT, endpoint)
         self.session.secure(binding)
 
     async def run(self) -> None:

@@ -36,17 +36,31 @@ class Server:
     """`aerogramme serve` on free ports. Its log is the file `log`.
 
     Servers of one data folder have different names, and each a cache of its own, as if they were far apart.
+    With a `certificate`, whose key is in the file `.key` beside it, STARTTLS and a port for TLS are there.
     """
 
     def __init__(
-        self, data: Path, *, store: str | None = None, name: str = "server", log_level: str = "info"
+        self,
+        data: Path,
+        *,
+        store: str | None = None,
+        name: str = "server",
+        log_level: str = "info",
+        certificate: Path | None = None,
     ) -> None:
         self.data, self.log = data, data.parent / f"{data.name}-{name}.log"
         config = data.parent / f"{data.name}-{name}.toml"
         config.write_text(
             f'data = "{data}"\nlog_level = "{log_level}"\n'
             + (f'[store]\nurl = "{store}"\ncache = "{data}/cache-{name}"\n' if store else "")
-            + '[imap]\nlisten = ["127.0.0.1:0"]\n[lmtp]\nlisten = ["127.0.0.1:0"]\n'
+            + '[imap]\nlisten = ["127.0.0.1:0"]\n'
+            + ('tls_listen = ["127.0.0.1:0"]\n' if certificate else "")
+            + '[lmtp]\nlisten = ["127.0.0.1:0"]\n'
+            + (
+                f'[tls]\ncertificate = "{certificate}"\nkey = "{certificate.with_suffix(".key")}"\n'
+                if certificate
+                else ""
+            )
         )
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -57,13 +71,14 @@ class Server:
             )
         assert self.process.stdout is not None
         ports: dict[str, int] = {}
-        while len(ports) < 2:
+        while len(ports) < (3 if certificate else 2):
             line = self.process.stdout.readline().decode()
             if not line:
                 raise AssertionError(f"the server ended: {self.log.read_text()}")
-            if found := re.match(r"(IMAP|LMTP) on 127\.0\.0\.1:(\d+)", line):
+            if found := re.match(r"(IMAPS?|LMTP) on 127\.0\.0\.1:(\d+)", line):
                 ports[found[1]] = int(found[2])
         self.imap_port, self.lmtp_port = ports["IMAP"], ports["LMTP"]
+        self.tls_port = ports.get("IMAPS", 0)
 
     def imap(self, address: str = ADDRESS, password: str = PASSWORD) -> imaplib.IMAP4:
         """A connection that is logged in."""
@@ -96,9 +111,14 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    data: Path, *, store: str | None = None, name: str = "server", log_level: str = "info"
+    data: Path,
+    *,
+    store: str | None = None,
+    name: str = "server",
+    log_level: str = "info",
+    certificate: Path | None = None,
 ) -> Iterator[Server]:
-    server = Server(data, store=store, name=name, log_level=log_level)
+    server = Server(data, store=store, name=name, log_level=log_level, certificate=certificate)
     try:
         yield server
     finally:

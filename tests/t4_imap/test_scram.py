@@ -304,7 +304,8 @@ class Direct:
     def __init__(self, world: World, peer: Peer, binding: ChannelBinding | None) -> None:
         self.out = Said()
         self.session = Session(world.service, peer, self.out)
-        self.session._context.channel_binding = binding
+        if peer.encrypted:
+            self.session.secure(binding)
         self.session.greet()
 
     async def send_all(self, data: bytes) -> None:
