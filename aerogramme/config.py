@@ -10,7 +10,7 @@ import re
 import socket
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,24 +148,25 @@ class Config:
         return cls(**values)
 
     @classmethod
-    def for_data(
-        cls,
-        data: Path,
-        *,
-        store: str | None = None,
-        imap: Sequence[str] | None = None,
-        lmtp: Sequence[str] | None = None,
-    ) -> "Config":
-        """The settings for a data folder alone; `store` as `url`, `imap` and `lmtp` as `listen` in the file
-        (None: default)."""
+    def for_data(cls, data: Path, *, store: str | None = None) -> "Config":
+        """The settings for a data folder alone; `store` as `url` in the file (None: default)."""
         table: dict[str, Any] = {"data": str(data.absolute())}
         if store is not None:
             table["store"] = {"url": store}
-        if imap is not None:
-            table["imap"] = {"listen": list(imap)}
-        if lmtp is not None:
-            table["lmtp"] = {"listen": list(lmtp)}
         return cls.from_table(table, Path.cwd())
+
+    def listening(self, imap: Sequence[str], lmtp: Sequence[str]) -> "Config":
+        """The same, listening on these addresses (as in the file) and no others. Raises BadConfiguration."""
+        try:
+            here = Path.cwd()
+            return replace(
+                self,
+                imap_listen=_listen(list(imap), here),
+                imap_tls_listen=(),
+                lmtp_listen=_listen(list(lmtp), here),
+            )
+        except ValueError as error:
+            raise BadConfiguration(str(error)) from None
 
 
 def parse_address(text: str, base: Path) -> Address:

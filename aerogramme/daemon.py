@@ -8,6 +8,7 @@ from collections.abc import Callable
 import trio
 
 from aerogramme.config import Config
+from aerogramme.errors import BadConfiguration
 from aerogramme.housekeeping import end_deleted, purge_deleted
 from aerogramme.imap.context import Service
 from aerogramme.imap.server import Server as ImapServer
@@ -37,9 +38,13 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     Raises BadConfiguration when a listener cannot be opened. Commands and deliveries in progress at the end
     get a few seconds to finish.
     """
+    reading = bool(config.imap_listen or config.imap_tls_listen)
+    if not reading and not config.lmtp_listen:
+        raise BadConfiguration("there is nothing to listen on", hint="imap.listen and lmtp.listen are empty")
     allow_descriptors(config)
     directory = StaticDirectory(config.users_file, config.detail_separator)
-    salts = Salts(installation_secret(config.data / "scram.key"))
+    # Who only takes mail is asked for no salt, and keeps no secret at all.
+    salts = Salts(installation_secret(config.data / "scram.key") if reading else b"")
     tls = config.open_tls()
     stores = config.open_stores()
     accounts = Accounts(stores, linger=config.linger)

@@ -123,6 +123,7 @@ async def enter_by_password(context: Context, name: str, password: bytes) -> Non
 
 async def enter(context: Context, user: User | None, log_in: LogIn) -> None:
     """Logs in as `user`, None: a name that nobody has. Raises AuthenticationFailed, Refused, Unavailable."""
+    check_place(user)
     # From this machine many may come through one proxy (webmail): one who guesses must not slow down all.
     peer = None if context.peer.loopback else context.peer.host
     try:
@@ -137,6 +138,17 @@ def check_privacy(context: Context) -> None:
     if not context.may_login():
         error = Refused("A password needs TLS")
         error.imap_code = "PRIVACYREQUIRED"  # RFC 5530 §3
+        raise error
+
+
+def check_place(user: User | None) -> None:
+    """Raises Refused where the keys are on the user's own devices: the password is not even tried. That tells
+    a stranger that the name exists, and the user, whose mail program is set up wrong, where to go."""
+    if user is not None and user.end_to_end:
+        error = Refused(
+            "This mailbox is read on its user's own devices only, end to end: no password opens it here"
+        )
+        error.imap_code = "CONTACTADMIN"  # RFC 5530 §3
         raise error
 
 

@@ -66,8 +66,8 @@ class Box(Protocol):
     ) -> Letter: ...
 
 
-OpenBox = Callable[[str], Awaitable[Box]]
-"""The letter box of an account (32 hex digits). Raises NoSuchUser, Unavailable."""
+OpenBox = Callable[[str, tuple[str, ...]], Awaitable[Box]]
+"""(account, pins) -> its letter box, with a key that is pinned if any are (see LetterBoxes.open)."""
 
 
 class LmtpServer:
@@ -259,7 +259,7 @@ class _Delivery:
             return
 
         async def action() -> None:
-            box = await open_box(to.user.account)
+            box = await open_box(to.user.account, to.user.pins)
             self._letter = box.letter(sender, recipient, to.detail, now, limit=limit)
             await self._letter.write(head)
 

@@ -38,16 +38,14 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
 
     from aerogramme.lmtp.headers import trace_fields
     from aerogramme.lmtp.lineends import LineEnds
-    from aerogramme.mailbox.incoming import LetterBox
-    from aerogramme.mailbox.keys import public_key
+    from aerogramme.mailbox.letterboxes import LetterBoxes
 
     recipient = common.directory(settings).by_address(address)
     if recipient is None:
         raise NoSuchUser(f"no account takes mail for {address}", hint="`aerogramme account list` shows them")
-    account = recipient.user.account
-    async with common.open_store(settings, recipient.user) as store, trio.open_nursery() as nursery:
-        public, _ = await public_key(store, account)
-        box = LetterBox(store, account, public, nursery)
+    async with common.open_stores(settings) as stores, trio.open_nursery() as nursery:
+        boxes = LetterBoxes(stores, nursery)
+        box = await boxes.open(recipient.user.account, recipient.user.pins)
         letter = box.letter(sender, address, recipient.detail, limit=settings.max_message_size)
         await letter.write(trace_fields(sender=sender, recipient=address, hostname=settings.hostname))
         lines = LineEnds()
@@ -59,3 +57,4 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
         if (rest := lines.finish()) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end
             await letter.write(rest + b"\r\n")
         await letter.send()
+        await boxes.aclose()

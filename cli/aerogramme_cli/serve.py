@@ -23,12 +23,16 @@ def serve(
     store: StoreOption = None,
     imap: Annotated[
         list[str] | None,
-        typer.Option("--imap", help="HOST:PORT to serve IMAP on; may be repeated. With --data."),
+        typer.Option(
+            "--imap", help="HOST:PORT to serve IMAP on; may be repeated. Then no LMTP but by --lmtp."
+        ),
     ] = None,
     lmtp: Annotated[
         list[str] | None,
         typer.Option(
-            "--lmtp", help="HOST:PORT or the path of a socket to take mail on; may be repeated. With --data."
+            "--lmtp",
+            help="HOST:PORT or the path of a socket to take mail on; may be repeated. Then no IMAP but by "
+            "--imap.",
         ),
     ] = None,
 ) -> None:
@@ -38,19 +42,15 @@ def serve(
     Examples:
       aerogramme serve --config /etc/aerogramme/aerogramme.toml
       aerogramme serve --data ./mail --imap 127.0.0.1:1143 --lmtp 127.0.0.1:1024
-      aerogramme serve --data ./mail --lmtp /run/aerogramme/lmtp
+      aerogramme serve --data ./mail --lmtp /run/aerogramme/lmtp    takes mail, and has no password of anybody
       aerogramme serve --data ./mail --store 's3:https://s3.example.org/mail?region=eu'
 
-    Each listener is a line on standard output once it is open; the log goes to standard error.
+    --imap and --lmtp take the place of what the configuration says of both. Each listener is a line on
+    standard output once it is open; the log goes to standard error.
     """
-    if data is not None and config is None:
-        settings = Config.for_data(data, store=store, imap=imap, lmtp=lmtp)
-    elif imap or lmtp:
-        raise typer.BadParameter(
-            "--imap and --lmtp go with --data; a configuration file names its own listeners"
-        )
-    else:
-        settings = common.settings(config, data, store)
+    settings = common.settings(config, data, store)
+    if imap or lmtp:
+        settings = settings.listening(imap or (), lmtp or ())
     run(settings)
 
 

@@ -30,9 +30,12 @@ def test_a_data_folder_is_enough(tmp_path):
 
 
 def test_listeners_given_beside_a_data_folder(tmp_path):
-    config = Config.for_data(tmp_path, imap=["[::1]:143"], lmtp=["/run/a.sock", "127.0.0.1:24"])
+    config = Config.for_data(tmp_path).listening(["[::1]:143"], ["/run/a.sock", "127.0.0.1:24"])
     assert config.imap_listen == (TcpAddress("::1", 143),)
     assert config.lmtp_listen == (UnixAddress(Path("/run/a.sock")), TcpAddress("127.0.0.1", 24))
+    assert config.listening([], ["127.0.0.1:24"]).imap_listen == ()
+    with pytest.raises(BadConfiguration, match="not HOST:PORT"):
+        config.listening(["nowhere"], [])
 
 
 def test_every_setting():

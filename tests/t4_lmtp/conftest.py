@@ -58,7 +58,7 @@ class Boxes:
         if hook := self.hooks.get((account[0], step)):
             await hook()
 
-    async def open(self, account: str) -> "FakeBox":
+    async def open(self, account: str, pins: tuple[str, ...]) -> "FakeBox":
         await self.step(account, "open")
         if account[0] == "c":
             raise NoSuchUser
