@@ -167,7 +167,11 @@ class History:
         return inside.union(entry.holes).issuperset(missing)
 
     def skip(self, clock: int, replica: int, seq: int) -> None:
-        """An entry that cannot be read: its key is all that is known."""
+        """An entry that cannot be read: its key is all that is known. One too far ahead of its replica was
+        written by nobody who has the keys."""
+        trail = self.trails.get(replica)
+        if trail is not None and seq > trail.last + MAX_GAP:
+            return
         self.news[replica] = self._place(clock, replica, seq).last
         self.clock = max(self.clock, clock)
 

@@ -280,16 +280,22 @@ class Journal:
 
         One that cannot be read is left out: all else stays readable. A read that takes several requests may
         show an entry and not yet its cause, which sorts before it. A client that was told the clock of the
-        one would not hear of the other. A cause that is not there after MARGIN counts as lost.
+        one would not hear of the other. A cause that is not there after MARGIN counts as lost; at once where
+        a read shows all there is.
         """
+        gone = self._store.serialized
         lost = max(self._clock.now_ms() << COUNTER_BITS, self.state.clock) - MARGIN
         while True:
             waiting = sorted(self._shown.items())
             for key, (row, entry) in waiting:
                 if isinstance(entry, Damaged):
                     self._report(row.key, entry)
-                    self.state.skip(*parse_key(key))
-                elif self.state.history.has_causes(entry) or entry.clock < lost:
+                    clock, replica, seq = parse_key(key)
+                    if clock < lost + 2 * MARGIN:  # else none of us has written it
+                        self.state.skip(clock, replica, seq)
+                elif (whole := self.state.history.has_causes(entry)) or gone or entry.clock < lost:
+                    if not whole:
+                        self._report_gap(row.key)
                     self.state.apply(entry)
                     self._claimed(entry)
                 else:
@@ -302,6 +308,10 @@ class Journal:
         """An entry is in the state: who tells of it has to look first, if it claims something."""
         if not self._store.serialized and rules.claims(entry):
             self._unlooked = True
+
+    def _report_gap(self, key: str) -> None:
+        account = self._keyring.account.hex()
+        log.error("account %s: what came before entry %s is missing in the log", account, key)
 
     def _report(self, key: str, why: Damaged) -> None:
         self.state.damaged[key] = str(why)

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
-from aerogramme.errors import Damaged, NoSuchUser, Refused
+from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, Refused
+from aerogramme.log import verifying
 from aerogramme.log.journal import Journal
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mail.digest import render
-from aerogramme.mailbox import incoming, keys
+from aerogramme.mailbox import incoming, keys, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import (
     GROUPS,
@@ -44,8 +45,12 @@ async def audit(account: Account) -> list[str]:
     problems += await _contents(account)
     problems += await _letters(account)
     problems += await _keys(account)
+    problems += await _uses(account)
+    problems += await verifying.unreadable(account.store, account.keyring, account.holding.renew)
+    known = account.state.vector
+    problems += await verifying.broken_chains(account.store, account.keyring, known, account.holding.renew)
     problems += await _replayed(account)
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def _hierarchy(state: State) -> Iterator[str]:
@@ -105,6 +110,10 @@ async def _contents(account: Account) -> list[str]:
         table = account.state.tables[mailbox]
         for content, size in zip(table.contents, table.sizes, strict=True):
             sizes.setdefault(content, set()).add(size)
+    # Contents that no message has any more are read too, as far as they are there: they can be put back.
+    for segment in account.state.named_segments():
+        for content in account.state.segments[segment].contents:
+            sizes.setdefault(content, set())
     placed: list[tuple[int, int, int]] = []  # in the order of segments, so that each is loaded about once
     for content in sizes:
         place = account.state.contents.find(content)
@@ -125,8 +134,8 @@ async def _contents(account: Account) -> list[str]:
             found: list[str] = []
             if isinstance(record, BodyRecord):
                 check = partial(_content, account, content, sizes[content], digest, record)
-                if n in packed:
-                    found += [f"in its pack, {what}" for what in check(packed[n])]
+                if n in packed and record.place is not None:
+                    found += [f"in pack {record.place.pack}, {what}" for what in check(packed[n])]
                 if n not in packed or singles[n] is not None:
                     found += check(singles[n])
             elif "record" in digest:  # else it is said already that the group cannot be read
@@ -165,7 +174,7 @@ def _packs(
     }
     for segment, pack in sorted(needed):
         if pack not in (state.segments[segment].packs or ()):
-            yield f"segment {segment} does not name pack {pack}"
+            yield f"segment {state.segments[segment].name} does not name pack {pack}"
 
 
 async def _digests(
@@ -174,13 +183,14 @@ async def _digests(
     """All that can be read of the digests of contents, given with their places."""
     digests: list[dict[str, bytes]] = [{} for _ in some]
     for segment in dict.fromkeys(segment for segment, _, _ in some):
+        name = account.state.segments[segment].name
         for group, fields in GROUPS.items():
             try:
                 [columns] = await account.journal.segments.load([segment], group)
             except Damaged as why:
-                problems.append(f"segment {segment}, group {group}: {why}")
+                problems.append(f"segment {name}, group {group}: {why}")
                 continue
-            problems += [f"segment {segment} has no field {f}" for f in fields if f not in columns]
+            problems += [f"segment {name} has no field {f}" for f in fields if f not in columns]
             for digest, (its_segment, at, _) in zip(digests, some, strict=True):
                 if its_segment == segment:
                     digest.update((f, columns[f][at]) for f in fields if f in columns)
@@ -196,7 +206,8 @@ def _content(
     sealed: bytes | None,
 ) -> Iterator[str]:
     if sealed is None:
-        yield "the body is missing"
+        if sizes:
+            yield "the body is missing"
         return
     try:
         plain = open_body(record.key, body_binding(account.keyring.account, content), sealed)
@@ -205,7 +216,7 @@ def _content(
         return
     if len(sealed) != record.sealed_size:
         yield f"the sealed body has {len(sealed)} octets, its record says {record.sealed_size}"
-    if len(plain) != record.size or sizes != {record.size}:
+    if len(plain) != record.size or (sizes and sizes != {record.size}):
         yield f"the body has {len(plain)} octets, its record says {record.size}, its messages {sorted(sizes)}"
     rendered = Content(content, record, render(plain))
     for field, value in digest.items():
@@ -234,7 +245,7 @@ async def _keys(account: Account) -> list[str]:
     """The keyring is sealed to every slot it knows, each has its row, and letters are sealed to its key."""
     rows, _ = await account.store.read(keys.PARTITION)
     keyring = account.keyring
-    problems = [f"row {key}: {why}" for key, value in rows for why in _key_row(keyring, key, value)]
+    problems = [f"row {key}: {why}" for key, value in rows for why in _key_row(account, key, value)]
     try:
         stored = await keys.StoredKeys.read(account.store)
     except NoSuchUser:
@@ -259,11 +270,20 @@ async def _keys(account: Account) -> list[str]:
     return problems
 
 
-def _key_row(keyring: Keyring, key: str, value: bytes) -> Iterator[str]:
+def _key_row(account: Account, key: str, value: bytes) -> Iterator[str]:
+    keyring = account.keyring
+    if not keys.is_name(key):
+        yield "nobody knows what this is"
+        return
     try:
         if key.startswith(keys.SLOT):
-            if keys.SLOT + Slot.from_bytes(value).public.fingerprint.hex() != key:
+            slot = Slot.from_bytes(value)
+            if keys.SLOT + slot.public.fingerprint.hex() != key:
                 yield "the slot has the name of another"
+            for member in keyring.members:
+                told = member.kind, member.read_only, member.created
+                if member.public == slot.public.raw and told != (slot.kind, slot.read_only, slot.created):
+                    yield "the slot is not what the keyring knows of it"
         elif key.startswith(keys.PUBLIC):
             number = IncomingPublic.from_bytes(value).generation
             if key != f"{keys.PUBLIC}{number:08x}":
@@ -271,10 +291,38 @@ def _key_row(keyring: Keyring, key: str, value: bytes) -> Iterator[str]:
             known = any(each.number == number for each in keyring.generations)
             if known and value != keyring.incoming_public(number).to_bytes():
                 yield "the public key for letters is not that of the keyring"
-        elif not key.startswith((keys.KEYRING, keys.ROTATING)):
-            yield "nobody knows what this is"
+        elif key.startswith(keys.ROTATING):
+            if value:
+                yield "nobody knows what this is"
+        elif key.startswith(keys.KEYRING):
+            yield from _keyring_row(account, key, value)
     except Damaged as why:
         yield str(why)
+
+
+def _keyring_row(account: Account, key: str, value: bytes) -> Iterator[str]:
+    """Raises Damaged."""
+    for slot in account.holding.slots.values():
+        try:
+            found = Keyring.unlock(value, slot, account.keyring.account)
+        except AuthenticationFailed:
+            continue
+        if found.version != keys.version_of(key):
+            yield "the keyring has the name of another version"
+        return
+    if keys.version_of(key) >= account.keyring.version:
+        yield "the keyring is sealed to none of the slots that have opened the account"
+
+
+async def _uses(account: Account) -> list[str]:
+    """What is noted of the use of slots can be read."""
+    problems = []
+    for key, value in (await account.store.read(uses.PARTITION))[0]:
+        try:
+            account.keyring.open(uses.KIND, key, value)
+        except Damaged as why:
+            problems.append(f"row {key}: {why}")
+    return problems
 
 
 async def _replayed(account: Account) -> list[str]:

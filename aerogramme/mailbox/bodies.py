@@ -91,7 +91,8 @@ class Bodies:
                 except Damaged as damage:
                     if index not in self._reported:
                         self._reported.add(index)
-                        log.error("account %s: segment %d: %s", self._account.hex(), index, damage)
+                        name = self._journal.state.segments[index].name
+                        log.error("account %s: segment %s: %s", self._account.hex(), name, damage)
             return loaded
 
     def _gather(
@@ -101,7 +102,7 @@ class Bodies:
         for segment, start, count in spans:
             column = columns[segment].get(field) if segment in columns else None
             if column is None:
-                values += [_stand_in(field)] * count
+                values += [stand_in(field)] * count
             else:
                 joined, ends = column.joined, column.ends
                 first = ends[start - 1] if start else 0
@@ -276,7 +277,7 @@ _DAMAGED_MESSAGE = b"Subject: [This message is damaged]\r\n\r\n"
 
 
 @cache
-def _stand_in(field: str) -> bytes:
+def stand_in(field: str) -> bytes:
     """The field of the digest that is shown for a message whose own cannot be read."""
     if field == "record":
         return b""  # no key: the body is Damaged

@@ -6,6 +6,7 @@ those who bring letters. Rows are written once: how they change is in passwords.
 """
 
 import logging
+import re
 from dataclasses import dataclass, field
 
 import trio
@@ -22,6 +23,11 @@ log = logging.getLogger(__name__)
 
 PARTITION = "keys"
 SLOT, KEYRING, PUBLIC, ROTATING = "slot-", "keyring-", "public-", "rotating-"
+
+_NAME = re.compile(
+    "slot-[0-9a-f]{32}|keyring-[0-9a-f]{8}-[0-9a-f]{8}|public-[0-9a-f]{8}|rotating-[0-9a-f]{8}-[0-9a-f]{32}",
+    re.ASCII,
+)
 
 AT_ONCE = 2  # passwords stretched at a time, in threads: each takes a core and 19 MiB for 90 ms
 
@@ -68,6 +74,8 @@ class StoredKeys:
         rows, cursor = await store.read(PARTITION)
         slots, keyrings, public, rotating = {}, [], {}, []
         for key, value in rows:
+            if not is_name(key):
+                continue
             if key.startswith(SLOT):
                 try:
                     slots[key] = Slot.from_bytes(value)
@@ -103,6 +111,8 @@ class StoredKeys:
             version = version_of(key)
             try:
                 keyring = Keyring.unlock(sealed, slot, account)
+                if keyring.version != version:
+                    raise Damaged("a keyring has the name of another version")
             except Damaged as error:
                 damage = damage or error
                 continue
@@ -175,6 +185,11 @@ async def waste_time(secret: Secret) -> None:
     await trio.to_thread.run_sync(
         Slot.create, secret or Secret(b"-"), limiter=stretchers(), abandon_on_cancel=True
     )
+
+
+def is_name(key: str) -> bool:
+    """Whether a row can be called so. What has any other name is not ours, and is left out."""
+    return _NAME.fullmatch(key) is not None
 
 
 def version_of(key: str) -> int:

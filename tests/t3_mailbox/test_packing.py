@@ -292,7 +292,7 @@ async def test_a_pack_that_is_missing_is_made_up_for(world: World, caplog) -> No
         await account.body(contents[7])
     world.expected = await world.audit()
     assert len(world.expected) == LEAST and all(
-        "in its pack, the body is missing" in w for w in world.expected
+        f"in pack {pack.removeprefix('pack/')}, the body is missing" in w for w in world.expected
     )
 
 
@@ -308,8 +308,8 @@ async def test_a_pack_that_is_damaged_is_made_up_for(world: World, caplog) -> No
     assert caplog.text.count(f"pack {place.pack}") == 1
     world.expected = await world.audit()
     assert [line.split(": ", 1)[1] for line in world.expected] == [
-        "in its pack, the body does not open: a sealed stream is cut or changed",
-        "in its pack, the body is missing",
+        f"in pack {place.pack}, the body does not open: a sealed stream is cut or changed",
+        f"in pack {place.pack}, the body is missing",
     ]
     for n in 5, LEAST - 1:
         del objects[body_name(contents[n])]
@@ -340,7 +340,10 @@ async def test_a_segment_that_does_not_name_its_packs_is_found(world: World) -> 
     account, pack, _ = await packed(world)
     [index] = account.state.named_segments()
     object.__setattr__(account.state.segments[index], "packs", ())
-    assert f"segment {index} does not name pack {pack.removeprefix('pack/')}" in await audit(account)
+    assert (
+        f"segment {account.state.segments[index].name} does not name pack {pack.removeprefix('pack/')}"
+        in await audit(account)
+    )
 
 
 # --- on real stores
