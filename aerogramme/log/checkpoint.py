@@ -20,7 +20,7 @@ import zstandard
 
 from aerogramme.errors import Damaged
 from aerogramme.log import piece
-from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK
+from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK, wall_ms
 from aerogramme.log.columns import column_bytes, column_from
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.history import MARGIN, RETIREMENT, SILENCE, Trail
@@ -122,7 +122,9 @@ def take(state: State, keyring: Keyring) -> Snapshot:
         [_encode_segment(state.segments[index]) for index in sorted(state.named_segments())],
         sorted(item for item in state.damaged.items() if not item[0].startswith(PREFIX)),
     ]
-    name = f"{PREFIX}{MAX_CLOCK - clock:016x}-{secrets.token_hex(8)}"
+    # Of two with one clock, the later one lists first: it may name what was written anew (resealing.py).
+    later = (1 << 44) - 1 - wall_ms()
+    name = f"{PREFIX}{MAX_CLOCK - clock:016x}-{later:011x}{secrets.token_hex(3)[1:]}"
     objects.append((name, keyring.seal(KIND, name, _compress(msgpack.packb(manifest)))))
     bases = {mailbox: table.highestmodseq for mailbox, table in state.tables.items()}
     return Snapshot(objects, pieces, dirty, history.vector(), clock, bases)

@@ -6,29 +6,26 @@ one name or under both, with the same plain bytes; who asks for the old name loo
 bytes are the same whoever makes them, so it does no harm to do it twice, or at the same time elsewhere. What
 does not open is reported, and stays.
 
-An entry that is an object is sealed again as an object first, then its row is renamed, then the old object
-goes: a row is never there without its object.
-
 It takes half of the time at most, so that those who are served by the same store are served.
 """
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
 from aerogramme.errors import Damaged, UnknownGeneration
 from aerogramme.log import checkpoint, entry, segment
-from aerogramme.log.suffix import sealed_for, suffix_of
+from aerogramme.log.state import State
+from aerogramme.log.suffix import base_of, sealed_for, suffix_of
 from aerogramme.seal.keyring import RECORD_HEAD, Keyring, record_generation
 from aerogramme.store.port import Part, Row, Store
 from aerogramme.together import in_parallel
 
-SPILLED = "entry/"  # objects of entries that are too large for a row
 OBJECTS = {
-    SPILLED: entry.KIND,
+    "entry/": entry.KIND,
     "segment/": segment.KIND,
     "piece/": checkpoint.PIECE_KIND,
     checkpoint.PREFIX: checkpoint.KIND,
@@ -85,7 +82,7 @@ async def census(store: Store, partitions: Mapping[str, str]) -> Census:
                     note(kind, name, head)
     for partition, kind in partitions.items():
         for key, value in (await store.read(partition))[0]:
-            if value:  # else its object has been counted
+            if value:  # else it is an object, which has been counted
                 note(kind, f"{partition}/{key}", value)
     return found
 
@@ -138,38 +135,28 @@ class Resealing:
         again."""
         before = self.count
         self.left = {}
-        replaced = await self._objects(SPILLED)
         for partition in self._partitions:
             await self._rows(partition)
-        await self._delete(replaced)
         for prefix in OBJECTS:
-            if prefix != SPILLED:
-                await self._objects(prefix)
+            await self._objects(prefix)
         return self.count - before
 
     # --- objects
 
-    async def _objects(self, prefix: str) -> list[str]:
-        """Seals objects again. What is replaced is deleted, or returned if it is still needed."""
-        replaced: list[str] = []
+    async def _objects(self, prefix: str) -> None:
         async with aclosing(_heads(self._store, prefix, self._is_done)) as pages:
             async for page in pages:
                 old = [name for name, head in page if await self._is_older(name, head)]
                 for start in range(0, len(old), AT_ONCE):
-                    replaced += await self._some_objects(prefix, old[start : start + AT_ONCE])
-                    if prefix != SPILLED:
-                        await self._delete(replaced)
-                        replaced = []
-        return replaced
+                    await self._some_objects(OBJECTS[prefix], old[start : start + AT_ONCE])
 
-    async def _some_objects(self, prefix: str, names: Sequence[str]) -> list[str]:
-        began, kind, generation = trio.current_time(), OBJECTS[prefix], self._keyring.current
+    async def _some_objects(self, kind: str, names: Sequence[str]) -> None:
+        began, generation = trio.current_time(), self._keyring.current
         new: list[tuple[str, str, bytes]] = []
         for name, sealed in zip(names, await self._store.get_many(names), strict=True):
             if sealed is None:
                 continue  # another rotation was faster
-            bound = name.removeprefix(SPILLED)
-            again = self._again(kind, bound, sealed, generation, name)
+            again = self._again(kind, name, sealed, generation, name)
             if again is not None:
                 new.append((name, sealed_for(name, generation), again))
             await trio.lowlevel.checkpoint()
@@ -178,37 +165,26 @@ class Resealing:
             await self._store.put(*each[1:])
 
         await in_parallel(put, new, AT_ONCE)
+        if new:
+            await self._store.delete([name for name, *_ in new])
         for *_, again in new:
             self.done[kind].add(len(again))
         self._told()
         await self._rest(began)
-        return [name for name, *_ in new]
-
-    async def _delete(self, names: Sequence[str]) -> None:
-        if names:
-            await self._store.delete(names)
 
     # --- rows
 
     async def _rows(self, partition: str) -> None:
         kind, generation = self._partitions[partition], self._keyring.current
         rows, _ = await self._store.read(partition)
-        objects: set[str] = set()
-        if partition == entry.PARTITION and any(not row.value for row in rows):
-            objects = {name async for name in _names(self._store, SPILLED)}
         batch: list[tuple[str, Row]] = []
         octets = 0
         for key, value in rows:
-            if suffix_of(key) == generation:
-                continue
-            new, named = sealed_for(key, generation), f"{partition}/{key}"
-            if not value:
-                if SPILLED + new in objects:
-                    batch.append((key, Row(new, b"")))
-            elif await self._is_older(named, value):
+            named = f"{partition}/{key}"
+            if value and await self._is_older(named, value):  # else it is an object
                 again = self._again(kind, key, value, generation, named)
                 if again is not None:
-                    batch.append((key, Row(new, again)))
+                    batch.append((key, Row(sealed_for(key, generation), again)))
                     octets += len(again)
             if len(batch) == BATCH_ROWS or octets >= BATCH_OCTETS:
                 await self._some_rows(partition, batch)
@@ -221,8 +197,7 @@ class Resealing:
         old = [(partition, key) for key, _ in batch]
         await self._store.append(partition, [row for _, row in batch], delete=old)
         for _, row in batch:
-            if row.value:  # else its object has been counted
-                self.done[self._partitions[partition]].add(len(row.value))
+            self.done[self._partitions[partition]].add(len(row.value))
         self._told()
         await self._rest(began)
 
@@ -259,9 +234,20 @@ class Resealing:
         await trio.sleep(PAUSE * (trio.current_time() - began))
 
 
-async def _names(store: Store, prefix: str) -> AsyncGenerator[str, None]:
-    after = ""
-    while page := await store.list(prefix, after, PAGE):
-        after = page[-1]
-        for name in page:
-            yield name
+async def name_anew(store: Store, state: State) -> None:
+    """The state, and so the next checkpoint, has the names that pieces and segments have now. Raises
+    Unavailable."""
+    there: dict[str, str] = {}
+    for prefix in ("piece/", "segment/"):
+        after = ""
+        while page := await store.list(prefix, after, PAGE):
+            there.update((base_of(name), name) for name in page)
+            after = page[-1]
+    for table in state.tables.values():
+        table.pieces = {n: there.get(base_of(name), name) for n, name in table.pieces.items()}
+    for index in state.named_segments():
+        ref = state.segments[index]
+        names = [there.get(segment.object_name(ref.name, group), "") for group in ref.groups]
+        generations = {suffix_of(name) for name in names}
+        if ref.inline is None and len(generations) == 1:  # else some of it is damaged, and as it was
+            state.segments[index] = replace(ref, sealed=generations.pop() or 0)

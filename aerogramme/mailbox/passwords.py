@@ -16,6 +16,7 @@ No message is read or written by anything here.
 """
 
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ from aerogramme.seal.slots import Kind, Slot, SlotPrivate
 from aerogramme.store.port import Row, Store
 
 TRIES = 20  # of a change while others make theirs: each takes some round trips, and people change keys rarely
+APART = 0.2  # seconds, growing, by which those who change them at once get out of step
 
 New = tuple[Slot, SlotPrivate]
 
@@ -87,7 +89,7 @@ async def change_keys(
     """
     account = bytes.fromhex(account_id)
     written = 0
-    for _ in range(TRIES):
+    for tries in range(TRIES):
         base = stored.open_keyring(private, account)
         keyring = build(base)
         version = stored.version + 1
@@ -111,6 +113,8 @@ async def change_keys(
             gone = [key for key, slot in stored.slots.items() if slot.public.fingerprint not in members]
             await store.delete_rows(PARTITION, [*gone, *(key for key, _ in proved.keyrings[1:])])
             return made
+        if not written:  # others are at it: by chance, one is let through
+            await trio.sleep(secrets.SystemRandom().uniform(0, APART * (tries + 1)))
         stored = proved
     raise Unavailable("Somebody else is changing the keys of the account")
 

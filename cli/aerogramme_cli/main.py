@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from aerogramme.errors import AerogrammeError
-from aerogramme_cli import account, deliver, demo, log, serve, store
+from aerogramme_cli import account, deliver, demo, key, log, serve, store
 
 # Plain help: rich's costs more to import than all the rest, and a script reads the same text everywhere.
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(account.app, name="account")
+app.add_typer(key.app, name="key")
 app.add_typer(log.app, name="log")
 app.add_typer(store.app, name="store")
 app.command("serve")(serve.serve)

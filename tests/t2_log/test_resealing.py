@@ -49,7 +49,7 @@ async def _no_renewal() -> None: ...
 async def fill(stores: MemoryStores, keyring: Keyring) -> MemoryStore:
     store = await stores.open(ID, create=True)
     for name, kind in THINGS.items():
-        await store.put(name, keyring.seal(kind, name.removeprefix("entry/"), name.encode()))
+        await store.put(name, keyring.seal(kind, name, name.encode()))
     await store.put("body/1", b"AGB")
     await store.append("log", [Row("k1", keyring.seal("entry", "k1", b"k1")), Row("k2", b"")])
     await store.append("uses", [Row("k3", keyring.seal("use", "k3", b"k3"))])
@@ -62,11 +62,10 @@ async def opened(store: MemoryStore, keyring: Keyring) -> dict[str, bytes]:
     for name in await store.list(""):
         if not name.startswith("body/"):
             kind = THINGS[base_of(name)]
-            plain[base_of(name)] = keyring.open(kind, name.removeprefix("entry/"), await store.get(name))
+            plain[base_of(name)] = keyring.open(kind, name, await store.get(name))
     for partition, kind in PARTITIONS.items():
         for key, value in (await store.read(partition))[0]:
-            sealed = value or await store.get(f"entry/{key}")
-            plain[f"{partition}/{base_of(key)}"] = keyring.open(kind, key, sealed)
+            plain[f"{partition}/{base_of(key)}"] = keyring.open(kind, key, value) if value else b""
     return plain
 
 

@@ -1,0 +1,333 @@
+"""`aerogramme key`: the generations of an account's keys."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aerogramme.config import Config
+from aerogramme.errors import Damaged, Refused
+from aerogramme_cli import common
+from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
+from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+
+if TYPE_CHECKING:
+    from aerogramme.log.resealing import Census
+    from aerogramme.mailbox.keys import StoredKeys, Unlocked
+    from aerogramme.mailbox.rotation import Report
+    from aerogramme.seal import Keyring, Secret
+    from aerogramme.store import Store
+    from aerogramme.users.directory import User
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look at the keys of an account, and rotate them."
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+LEFT = 1  # exit code: something is under an older generation
+PLURALS = {"entry": "entries", "piece": "pieces"}
+NAMES_SHOWN = 20
+
+
+@app.callback()
+def key() -> None:
+    """Look at the keys of an account, and rotate them."""
+
+
+@app.command("list")
+def list_generations(
+    address: AddressArgument,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
+    as_json: Json = False,
+) -> None:
+    """Show the generations of keys, and the fingerprints of their public keys. Asks for the password.
+
+    \b
+    Example:
+      aerogramme key list alice@example.org --data ./mail
+    """
+    settings = common.settings(config, data, store)
+    user = common.user_of(settings, address)
+    shown = common.run(_list, settings, user, asking(password_stdin, password_from).password())
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    _print_generations(shown)
+
+
+@app.command("status")
+def status(
+    address: AddressArgument,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
+    as_json: Json = False,
+) -> None:
+    """Look what is sealed with which generation, through all of the store. Asks for the password.
+
+    It changes nothing. Bodies are under keys of their own and are not counted. Exit code 0: all is under the
+    newest generation; 1: something is under an older one, or a rotation is not finished; 65: something is
+    damaged.
+
+    \b
+    Example:
+      aerogramme key status alice@example.org --data ./mail
+    """
+    settings = common.settings(config, data, store)
+    user = common.user_of(settings, address)
+    found = common.run(_status, settings, user, asking(password_stdin, password_from).password())
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _print_status(found)
+    if found["left"] or found["unfinished"]:
+        raise typer.Exit(LEFT)
+    if found["damaged"]:
+        raise typer.Exit(Damaged.exit_code)
+
+
+@app.command("rotate")
+def rotate(
+    address: AddressArgument,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
+) -> None:
+    """Make a new generation of keys, and seal with it what older ones have sealed. Asks for the password.
+
+    Mail is delivered and read meanwhile, and messages stay as they are. A run that was cut off is run again
+    and goes on. It waits for servers to use the new keys: some seconds where the account is a file, two
+    minutes in a distant store. Exit code 0: no older generation opens anything; 65: what is damaged could
+    not be sealed again.
+
+    \b
+    Example:
+      aerogramme key rotate alice@example.org --data ./mail
+    """
+    settings = common.settings(config, data, store)
+    user = common.user_of(settings, address)
+    rotate_now(settings, user, asking(password_stdin, password_from).password())
+
+
+def rotate_now(settings: Config, user: "User", secret: "Secret") -> None:
+    """Rotates, shows how far it is and what came out; raises typer.Exit if something is left."""
+    again = "the same command again goes on where it stopped"
+    try:
+        report = common.run(_rotate, settings, user, secret)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; nothing is lost: {again}", err=True)
+        raise typer.Exit(LEFT) from None
+    _print_report(report)
+    if report.left:
+        raise typer.Exit(Damaged.exit_code)
+
+
+# --- work
+
+
+async def _list(settings: Config, user: "User", secret: "Secret") -> list[dict[str, Any]]:
+    async with _unlocked(settings, user, secret) as (_, stored, unlocked):
+        return _generations(user, stored, unlocked.keyring)
+
+
+async def _status(settings: Config, user: "User", secret: "Secret") -> dict[str, Any]:
+    from aerogramme.mailbox.rotation import scan
+
+    async with _unlocked(settings, user, secret) as (store, stored, unlocked):
+        found = await scan(store)
+        generations = _generations(user, stored, unlocked.keyring)
+    return {
+        "generations": generations,
+        "sealed": _sealed(found, unlocked.keyring),
+        "left": found.older(unlocked.keyring.current),
+        "unfinished": bool(stored.rotating),
+        "damaged": found.unreadable,
+        "pin_out_of_date": bool(user.pins) and not generations[-1]["pinned"],
+    }
+
+
+async def _rotate(settings: Config, user: "User", secret: "Secret") -> "Report":
+    from aerogramme.mailbox import rotation
+    from aerogramme.mailbox.account import Account
+
+    async with common.open_stores(settings) as stores:
+        store = await stores.open(user.account)
+        try:
+            unlocked = await _unlock(store, user, secret)
+        except BaseException:
+            await store.aclose()
+            raise
+        account = await Account.open(store, user.account, unlocked)
+        try:
+            with _progress() as told:
+                return await rotation.rotate(account, unlocked.slot, told=told)
+        finally:
+            await account.aclose()
+
+
+@asynccontextmanager
+async def _unlocked(
+    settings: Config, user: "User", secret: "Secret"
+) -> "AsyncIterator[tuple[Store, StoredKeys, Unlocked]]":
+    async with common.open_store(settings, user) as store:
+        from aerogramme.mailbox.keys import StoredKeys
+
+        stored = await StoredKeys.read(store)
+        yield store, stored, await stored.unlock(user.account, secret)
+
+
+async def _unlock(store: "Store", user: "User", secret: "Secret") -> "Unlocked":
+    from aerogramme.mailbox import keys
+
+    unlocked = await keys.unlock(store, user.account, secret)
+    if unlocked.slot.kind not in ("password", "recovery"):
+        raise Refused(
+            "This opens the mailbox, and changes no keys", hint="the password does, or the recovery code"
+        )
+    return unlocked
+
+
+def _generations(user: "User", stored: "StoredKeys", keyring: "Keyring") -> list[dict[str, Any]]:
+    from aerogramme.mailbox.keys import PUBLIC
+
+    found = []
+    for each in keyring.generations:
+        fingerprint = keyring.incoming_public(each.number).key.fingerprint.hex()
+        found.append(
+            {
+                "generation": keyring.ordinal(each.number),
+                "number": f"{each.number:08x}",
+                "created": datetime.fromtimestamp(each.created, UTC).isoformat().replace("+00:00", "Z"),
+                "current": each.number == keyring.current,
+                "fingerprint": fingerprint,
+                "published": f"{PUBLIC}{each.number:08x}" in stored.public,
+                "pinned": fingerprint in user.pins,
+            }
+        )
+    return found
+
+
+def _sealed(found: "Census", keyring: "Keyring") -> list[dict[str, Any]]:
+    """How many of each kind are sealed with each generation; generation 0 is one that the keyring has not."""
+    known = {each.number for each in keyring.generations}
+    return [
+        {
+            "generation": keyring.ordinal(number) if number in known else 0,
+            "number": f"{number:08x}",
+            "kind": kind,
+            "count": count,
+        }
+        for (kind, number), count in sorted(found.found.items(), key=lambda item: (item[0][1], item[0][0]))
+    ]
+
+
+# --- output
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Report], None]]":
+    """A bar on the terminal. What it gives is to be called with the report whenever that has changed."""
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[octets]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("sealing again", total=None, octets="")
+
+        def told(report: "Report") -> None:
+            progress.update(
+                bar,
+                description="waiting until no server uses the old keys"
+                if report.waiting
+                else "sealing again",
+                total=max(report.total, report.count),
+                completed=report.count,
+                octets=decimal(report.octets),
+            )
+
+        yield told
+
+
+def _print_generations(shown: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("generation", "since (UTC)", "fingerprint of the public key", "", box=None)
+    for each in shown:
+        notes = {"current": "current", "pinned": "pinned"}
+        words = [word for name, word in notes.items() if each[name]]
+        words += [] if each["published"] else ["not published"]
+        table.add_row(str(each["generation"]), each["created"], each["fingerprint"], ", ".join(words))
+    Console().print(table)
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    _print_generations(found["generations"])
+    for each in found["sealed"]:
+        generation = f"generation {each['generation']}" if each["generation"] else "an unknown generation"
+        typer.echo(f"{each['count']:,} {_plural(each['kind'], each['count'])} under {generation}")
+    if found["left"]:
+        typer.echo(f"{found['left']:,} under an older generation: `aerogramme key rotate`", err=True)
+    if found["unfinished"]:
+        typer.echo("a rotation is not finished: `aerogramme key rotate` goes on with it", err=True)
+    if found["pin_out_of_date"]:
+        typer.echo(
+            "the server's pin is that of an older generation: letters are still sealed to that one, until "
+            "`aerogramme account pin` is told the new fingerprint",
+            err=True,
+        )
+    _print_names("damaged", found["damaged"])
+
+
+def _print_report(report: "Report") -> None:
+    from rich.filesize import decimal
+
+    for kind, tally in report.again.items():
+        if tally.count:
+            typer.echo(f"{tally.count:,} {_plural(kind, tally.count)} sealed again, {decimal(tally.octets)}")
+    typer.echo(
+        f"{report.letters:,} {_plural('letter', report.letters)} drained; 0 bodies rewritten: they are under "
+        "keys of their own"
+    )
+    if report.left:
+        typer.echo(f"{len(report.left)} could not be sealed again, and stay as they are", err=True)
+        _print_names("left", report.left)
+    else:
+        older = f"; nothing is left under {'generation 1' if report.ordinal == 2 else 'older ones'}"
+        typer.echo(f"generation {report.ordinal} seals everything{older}")
+    if report.overtaken:
+        typer.echo(
+            "a password was revoked during this rotation, and may have opened its keys: rotate once more",
+            err=True,
+        )
+
+
+def _print_names(what: str, names: dict[str, str]) -> None:
+    for name, why in sorted(names.items())[:NAMES_SHOWN]:
+        typer.echo(f"{what}: {name}: {why}", err=True)
+    if len(names) > NAMES_SHOWN:
+        typer.echo(f"{what}: and {len(names) - NAMES_SHOWN} more", err=True)
+
+
+def _plural(kind: str, count: int) -> str:
+    return kind if count == 1 else PLURALS.get(kind, kind + "s")
