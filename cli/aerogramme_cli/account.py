@@ -9,7 +9,7 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Refused
-from aerogramme_cli import account_end, account_export, common, passwords
+from aerogramme_cli import account_end, account_export, common, enroll, passwords, trust
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
@@ -230,6 +230,10 @@ def list_(config: ConfigOption = None, data: DataOption = None, as_json: Json = 
 
 def _fields(settings: Config, user: "User") -> dict[str, object]:
     fields: dict[str, object] = {"address": user.address, "account": user.account}
+    if user.pins:
+        fields["pins"] = list(user.pins)
+    if user.end_to_end:
+        fields["end_to_end"] = True
     if user.deleted is not None:
         fields["deleted"] = common.instant(user.deleted)
         fields["kept_until"] = common.instant(user.deleted + settings.deleted_retention)
@@ -311,3 +315,7 @@ app.command("delete")(account_end.delete)
 app.command("undelete")(account_end.undelete)
 app.command("purge")(account_end.purge)
 app.command("export")(account_export.export)
+app.command("trust")(trust.trust)
+app.command("enroll")(enroll.enroll)
+app.command("pin")(enroll.pin)
+app.command("unpin")(enroll.unpin)

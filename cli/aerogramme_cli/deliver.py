@@ -38,23 +38,28 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
 
     from aerogramme.lmtp.headers import trace_fields
     from aerogramme.lmtp.lineends import LineEnds
-    from aerogramme.mailbox.letterboxes import LetterBoxes
+    from aerogramme.mailbox.incoming import LetterBox
+    from aerogramme.mailbox.keys import StoredKeys
+    from aerogramme.mailbox.letterboxes import key_to_seal_to
 
     recipient = common.directory(settings).by_address(address)
     if recipient is None:
         raise NoSuchUser(f"no account takes mail for {address}", hint="`aerogramme account list` shows them")
-    async with common.open_stores(settings) as stores, trio.open_nursery() as nursery:
-        boxes = LetterBoxes(stores, nursery)
-        box = await boxes.open(recipient.user.account, recipient.user.pins)
-        letter = box.letter(sender, address, recipient.detail, limit=settings.max_message_size)
-        await letter.write(trace_fields(sender=sender, recipient=address, hostname=settings.hostname))
-        lines = LineEnds()
-        ended = False
-        while chunk := sys.stdin.buffer.read(CHUNK):
-            if piece := lines.feed(chunk):
-                await letter.write(piece)
-                ended = piece.endswith(b"\n")
-        if (rest := lines.finish()) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end
-            await letter.write(rest + b"\r\n")
-        await letter.send()
-        await boxes.aclose()
+    user = recipient.user
+    async with common.open_store(settings, user) as store:
+        public = key_to_seal_to(await StoredKeys.read(store), user.account, user.pins)
+        async with trio.open_nursery() as nursery:
+            box = LetterBox(store, user.account, public, nursery)
+            letter = box.letter(sender, address, recipient.detail, limit=settings.max_message_size)
+            await letter.write(trace_fields(sender=sender, recipient=address, hostname=settings.hostname))
+            lines = LineEnds()
+            ended = False
+            while chunk := sys.stdin.buffer.read(CHUNK):
+                if piece := lines.feed(chunk):
+                    await letter.write(piece)
+                    ended = piece.endswith(b"\n")
+            if (
+                rest := lines.finish()
+            ) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end
+                await letter.write(rest + b"\r\n")
+            await letter.send()
