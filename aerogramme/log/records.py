@@ -42,9 +42,12 @@ class Records:
         """The plain bytes of objects, in the order asked; Damaged in place of one that cannot be read,
         Missing of one that is not there. One trip, and more only for what was sealed again. Raises
         Unavailable."""
+        known = self._keyring.generations
         found = await self._read(kind, names)
         lost = [n for n, each in enumerate(found) if isinstance(each, Missing | UnknownGeneration)]
-        if lost and await self._renew(0):
+        if lost:
+            await self._renew(0)
+        if lost and self._keyring.generations != known:  # perhaps another task has renewed them meanwhile
             again = await self._read(kind, [names[n] for n in lost])
             for n, each in zip(lost, again, strict=True):
                 found[n] = each
@@ -55,8 +58,7 @@ class Records:
         try:
             return self._keyring.open(kind, name, sealed)
         except UnknownGeneration:
-            if not await self._renew(0):
-                raise
+            await self._renew(0)
         return self._keyring.open(kind, name, sealed)
 
     async def fresh(self) -> None:

@@ -35,6 +35,7 @@ class Holding:
         self._now_ms = now_ms
         self._cursor = unlocked.cursor
         self._read_at = now_ms()
+        self._reads_begun = self._reads_done = 0
         self._lock = trio.Lock()
 
     def add(self, slot: SlotPrivate) -> None:
@@ -45,19 +46,21 @@ class Holding:
         """Takes over what others have changed, if the keys were last read more than `age` seconds ago.
         Whether anything was changed. Raises Unavailable; AuthenticationFailed once no slot is left.
         """
-        asked = self._now_ms()
-        if age and asked - self._read_at <= age * 1000:
+        # A clock that was set back tells nothing of when that was.
+        if age and 0 <= self._now_ms() - self._read_at <= age * 1000:
             return False
+        wanted = self._reads_begun + 1
         async with self._lock:
-            if self._read_at > asked:  # somebody has, since
+            if self._reads_done >= wanted:  # somebody has, since
                 return True
             began = self._now_ms()
+            self._reads_begun += 1
             changed, cursor = await self._store.read(PARTITION, self._cursor)
             if changed:
                 await self._take_over(await StoredKeys.read(self._store))
             else:
                 self._cursor = cursor
-            self._read_at = began
+            self._read_at, self._reads_done = began, self._reads_begun
             if not self.slots:
                 raise AuthenticationFailed("this password has been revoked")
             return bool(changed)

@@ -1,8 +1,11 @@
-"""What goes wrong with servers, their clocks and their way to the store, and folds at the same time."""
+"""What goes wrong with servers, their clocks and their way to the store; folds and rotations at the same
+time."""
 
+from random import Random
 from typing import TYPE_CHECKING
 
-from aerogramme.errors import Unavailable
+from aerogramme.errors import AerogrammeError, Unavailable
+from aerogramme.mailbox import rotation
 from aerogramme.store.faults import Crash
 from tests.sim.chance import HERE
 from tests.sim.servers import Server
@@ -14,10 +17,14 @@ SKEW = 240.0  # seconds that clocks may be off: from five minutes on the stores 
 AGES = (1.0, 61.0, 11 * 60.0, 2 * 3600.0, 26 * 3600.0)  # seconds that pass while nobody does anything
 
 
+ROTATES = 16  # in one of so many schedules the keys are rotated: it takes as long as all the rest of it
+
+
 class Nemesis:
     def __init__(self, world: "World") -> None:
         self.world = world
         self._ages = world.random.random() < 0.4
+        self.rotates = world.seed % ROTATES == 3
 
     async def live(self) -> None:
         world, random = self.world, self.world.random
@@ -80,6 +87,34 @@ class Nemesis:
             self.world.tell(f"{server.name}: the fold failed: {type(error).__name__}")
         finally:
             HERE.reset(here)
+
+    async def rotate(self) -> None:
+        """At some moment one of the servers begins to rotate the keys; where it dies of that, another goes on
+        later, at the end if not before."""
+        if not self.rotates:
+            return
+        world, random = self.world, Random(f"rotation {self.world.seed}")  # the others stay as they are
+        for _ in range(random.choice([1, 2])):
+            await world.pause(random.uniform(0, 10 * world.pace))
+            server = random.choice(world.servers)
+            account = None if server.process is None else server.process.account
+            if account is None:
+                continue
+            world.tell(f"{server.name}: rotates the keys")
+            here = HERE.set(server)
+            try:
+                slot = next(iter(account.holding.slots.values()))
+                report = await rotation.rotate(account, slot)
+                world.tell(f"{server.name}: rotated, {report.count} sealed again")
+            except (AerogrammeError, Crash) as error:
+                world.tell(f"{server.name}: the rotation failed: {type(error).__name__}")
+            except BaseExceptionGroup as group:
+                _, rest = group.split((AerogrammeError, Crash))
+                if rest is not None:
+                    raise rest from None
+                world.tell(f"{server.name}: died in a rotation")
+            finally:
+                HERE.reset(here)
 
     async def stop(self) -> None:
         """All ways are open, all servers run, and what was on its way arrives."""

@@ -7,7 +7,8 @@ All above the store is the real thing: accounts with their tasks, IMAP and LMTP 
     2. nobody ever knows one UID of a mailbox as two mails;
     3. UIDNEXT and HIGHESTMODSEQ never mislead: who asks for what is above them has the mailbox then;
     4. when the faults stop, all servers agree, every program has exactly the mailbox after one more
-       synchronization, letters are drained once, and the audit finds nothing.
+       synchronization, letters are drained once, and the audit finds nothing;
+    5. where keys were rotated meanwhile, all of this holds, and nothing is left under older ones.
 """
 
 import gc
@@ -22,7 +23,7 @@ import trio.testing
 
 from aerogramme.log.entry import PARTITION
 from aerogramme.log.state import State
-from aerogramme.mailbox import incoming, keys
+from aerogramme.mailbox import incoming, keys, rotation
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
 from aerogramme.seal import Argon2Params, Keyring, Secret
@@ -89,6 +90,7 @@ class World:
     """All there is."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.random = random = Random(seed)
         self.story: list[str] = []
         self.ledger = Ledger(trio.current_time)
@@ -165,6 +167,7 @@ class World:
                     for program in self.programs:
                         others.start_soon(program.live)
                     others.start_soon(self.nemesis.live)
+                    others.start_soon(self.nemesis.rotate)
                 await self.nemesis.stop()
             await self.finale()
             self.nursery.cancel_scope.cancel()
@@ -176,6 +179,8 @@ class World:
             assert server.process is not None
             login = await server.process.accounts.login(ACCOUNT, Secret(PASSWORD), None)
             accounts.append((login.account, server.name))
+        if self.nemesis.rotates:
+            await self.last_rotation()
         fresh = await self.open_anew()  # it may find what comes too late for those who only follow
         await self.quiet([fresh, *(account for account, _ in accounts)])
         truth = self.contents(fresh)
@@ -196,6 +201,17 @@ class World:
         account = await Account.open(store, ACCOUNT, await keys.unlock(store, ACCOUNT, Secret(PASSWORD)))
         await account.refresh()
         return account
+
+    async def last_rotation(self) -> None:
+        """What a rotation has left is done, and what was sealed with an older generation is not there."""
+        account = await self.open_anew()
+        report = await rotation.rotate(account, next(iter(account.holding.slots.values())))
+        assert not report.left, f"left by the rotation: {report.left}"
+        found = await rotation.scan(account.store)
+        assert found.older(account.keyring.current) == 0 and not found.unreadable, (
+            f"after it there is {found}"
+        )
+        await account.aclose()
 
     async def quiet(self, accounts: list[Account]) -> None:
         """Until nobody has anything to say."""
