@@ -16,6 +16,7 @@ from aerogramme.listeners import open_listeners
 from aerogramme.lmtp.server import AT_ONCE, LmtpServer
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.seen import Seen
 from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.store.bucket import THREADS
 from aerogramme.store.place import Place
@@ -47,7 +48,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     salts = Salts(installation_secret(config.data / "scram.key") if reading else b"")
     tls = config.open_tls()
     stores = config.open_stores()
-    accounts = Accounts(stores, linger=config.linger)
+    accounts = Accounts(stores, linger=config.linger, seen=Seen(config.data / "seen"))
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
@@ -69,7 +70,11 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                     salts,
                     tls,
                 )
-                imap = ImapServer(service, max_connections=config.max_imap_connections)
+                imap = ImapServer(
+                    service,
+                    max_connections=config.max_imap_connections,
+                    max_before_login=config.max_imap_connections_before_login,
+                )
                 lmtp = LmtpServer(directory, boxes.open, config)
                 async with trio.open_nursery() as listeners:
                     await listeners.start(imap.serve, imap_listeners, imap_tls_listeners)

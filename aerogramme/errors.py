@@ -45,6 +45,13 @@ class UnknownGeneration(Damaged):
     """It is sealed with keys of a generation that is not in this keyring: a newer one may have it."""
 
 
+class RolledBack(AerogrammeError):
+    """The store has gone back in time: something is gone that was seen on this machine."""
+
+    exit_code = 79
+    imap_code = "CONTACTADMIN"
+
+
 class AuthenticationFailed(AerogrammeError):
     """The password opens no slot of this account."""
 

@@ -20,6 +20,7 @@ from aerogramme.mailbox import uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.invitations import Acceptance, accept
 from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, waste_time
+from aerogramme.mailbox.seen import Seen
 from aerogramme.mailbox.throttle import Throttle
 from aerogramme.seal.secrets import Secret
 from aerogramme.seal.slots import SlotPrivate
@@ -82,8 +83,10 @@ class Accounts:
     comes from and by account.
     """
 
-    def __init__(self, stores: Stores, *, linger: float = LINGER) -> None:
+    def __init__(self, stores: Stores, *, linger: float = LINGER, seen: Seen | None = None) -> None:
+        """`seen`: what this machine remembers of accounts; by default it remembers nothing."""
         self._stores = stores
+        self._seen = seen or Seen(None)
         self._linger_time = linger
         self._open: dict[str, _Open] = {}
         self._opening: dict[str, trio.Lock] = {}
@@ -185,12 +188,13 @@ class Accounts:
         kept = False
         try:
             keys = await StoredKeys.read(store)
+            await self._seen.check_keys(account_id, keys)
             unlocked = await unlock(keys)
             async with self._opening.setdefault(account_id, trio.Lock()):
                 opened = self._open.get(account_id)
                 if opened is None:
                     kept = True  # the account owns the store from here on
-                    opened = await self._start(await Account.open(store, account_id, unlocked))
+                    opened = await self._start(await self._seen.open(store, account_id, unlocked))
                 if secret is not None:
                     if len(opened.known) >= MAX_REMEMBERED:
                         opened.known.clear()
@@ -221,7 +225,9 @@ class Accounts:
         account = opened.account
         try:
             with opened.scope:
-                await account.run(task_status=task_status)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._seen.keep, account)
+                    await account.run(task_status=task_status)
         except* AuthenticationFailed:  # the last secret that opened it was revoked
             log.info("account %s is closed: all that has opened it is revoked", account.id)
         except* Exception as error:  # the top of an account: a fault in one must not end the others
@@ -233,6 +239,7 @@ class Accounts:
                 if login.when_lost is not None:
                     login.when_lost()
             with trio.CancelScope(shield=True):
+                await self._seen.note(account)
                 await account.aclose()
 
     def _join(self, opened: _Open, slot: SlotPrivate) -> Login:

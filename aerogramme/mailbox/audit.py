@@ -310,7 +310,7 @@ def _keyring_row(account: Account, key: str, value: bytes) -> Iterator[str]:
         if found.version != keys.version_of(key):
             yield "the keyring has the name of another version"
         return
-    if keys.version_of(key) >= account.keyring.version:
+    if keys.version_of(key) == account.keyring.version:  # a higher one may have revoked them meanwhile
         yield "the keyring is sealed to none of the slots that have opened the account"
 
 

@@ -98,11 +98,12 @@ class StoredKeys:
         return version_of(self.keyrings[0][0])
 
     def open_keyring(self, slot: SlotPrivate, account: bytes) -> Keyring:
-        """What all keyrings that are there say together. Raises AuthenticationFailed when none of the highest
-        version that can be read is sealed to this slot.
+        """What all keyrings that are there say together. Raises AuthenticationFailed when one of the highest
+        version that can be read is not sealed to this slot: it was revoked.
 
         There are several when a change was cut short, or when two were made at once: then something may have
-        been sealed with a generation that only the lower one has.
+        been sealed with a generation that only one of them has. Of two of the highest version, who opens but
+        one must not go on from that as if the other had never been.
         """
         found: Keyring | None = None
         highest: int | None = None
@@ -117,18 +118,16 @@ class StoredKeys:
                 damage = damage or error
                 continue
             except AuthenticationFailed:
-                highest = version if highest is None else highest
+                if highest in (None, version):
+                    raise
                 continue
             highest = version if highest is None else highest
-            if found is not None:
-                found = found.united(keyring)
-            elif version == highest:
-                found = keyring
-        if found is not None and slot.public.fingerprint not in found.dismissed:
-            return found
-        if highest is not None:
+            found = keyring if found is None else found.united(keyring)
+        if found is None:
+            raise damage or Damaged("the account has no keyring")
+        if slot.public.fingerprint in found.dismissed:
             raise AuthenticationFailed("this password has been revoked")
-        raise damage or Damaged("the account has no keyring")
+        return found
 
     async def unlock(self, account_id: str, secret: Secret) -> Unlocked:
         """Tries the secret on every slot it may belong to. Raises AuthenticationFailed."""
@@ -147,7 +146,17 @@ class StoredKeys:
 
     async def unlock_slot(self, account_id: str, slot: SlotPrivate) -> Unlocked:
         """What an opened slot opens. Raises AuthenticationFailed when it was revoked."""
-        keyring = self.open_keyring(slot, bytes.fromhex(account_id))
+        try:
+            keyring = self.open_keyring(slot, bytes.fromhex(account_id))
+        except AuthenticationFailed:
+            # Or somebody who can write the store has put a keyring there that is none.
+            log.warning(
+                "account %s: slot %s was revoked, says row %s",
+                account_id,
+                slot.public.fingerprint.hex(),
+                self.keyrings[0][0],
+            )
+            raise
         if f"{PUBLIC}{keyring.current:08x}" not in self.public:
             # A generation is published once its keyring was proved to be there. Of one that is not, the row
             # may be that of an append that failed, and be gone at the next read, with what it has sealed.

@@ -127,15 +127,18 @@ async def open_store(config: Config, user: "User") -> AsyncIterator["Store"]:
 
 @asynccontextmanager
 async def open_account(config: Config, user: "User", secret: "Secret") -> AsyncIterator["Account"]:
-    """The opened account of one user. Raises AuthenticationFailed."""
-    from aerogramme.mailbox import keys
-    from aerogramme.mailbox.account import Account
+    """The opened account of one user. Raises AuthenticationFailed, RolledBack."""
+    from aerogramme.mailbox.keys import StoredKeys
+    from aerogramme.mailbox.seen import Seen
 
+    seen = Seen(config.data / "seen")
     async with open_stores(config) as stores:
         store = await stores.open(user.account)
-        unlocked = await keys.unlock(store, user.account, secret)
-        account = await Account.open(store, user.account, unlocked)
+        stored = await StoredKeys.read(store)
+        await seen.check_keys(user.account, stored)
+        account = await seen.open(store, user.account, await stored.unlock(user.account, secret))
         try:
             yield account
+            await seen.note(account)
         finally:
             await account.aclose()
