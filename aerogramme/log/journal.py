@@ -226,8 +226,8 @@ class Journal:
         bodies = dict(zip(large, await self.records.read(KIND, list(map(spilled, large))), strict=True))
         for row in new:
             key, entry = base_of(row.key), await self._opened(row, bodies)
-            # An entry that is just being sealed again is there twice.
-            if key not in self._shown or isinstance(self._shown[key][1], Damaged):
+            # An entry that is just being sealed again is there twice. The row that goes must not be confirmed.
+            if key not in self._shown or isinstance(entry, Entry):
                 self._shown[key] = row, entry
         self._cursor = cursor
         self._unlooked = not self._store.serialized and any(
@@ -238,7 +238,8 @@ class Journal:
         self._read_at = self._clock.now_ms()
 
     def _is_new(self, key: str) -> bool:
-        if base_of(key) in self._shown or key in self.state.damaged:
+        shown = self._shown.get(base_of(key))
+        if key in self.state.damaged or (shown is not None and key <= shown[0].key):
             return False
         try:
             return parse_key(key) not in self.state.history

@@ -4,10 +4,12 @@ import pytest
 import trio
 
 from aerogramme.errors import Unavailable
-from aerogramme.log.entry import Add, Flags, MailboxOp, Remove, Subscribe
+from aerogramme.log.entry import PARTITION, Add, Flags, MailboxOp, Remove, Subscribe
 from aerogramme.log.journal import Draft, Journal
+from aerogramme.log.suffix import sealed_for
 from aerogramme.seal import Keyring
 from aerogramme.store.memory import MemoryStores
+from aerogramme.store.port import Row
 from aerogramme.store.sqlite import SqliteStores
 from tests.helpers.log_facts import facts_of
 
@@ -175,3 +177,24 @@ async def test_what_cannot_be_confirmed_is_not_applied(keyring):
     store.away = False
     await one.refresh()
     assert one.state.subscribed == {"a"}
+
+
+async def test_of_two_rows_of_an_entry_the_one_that_stays_is_confirmed(keyring):
+    stores = MemoryStores()
+    newer = keyring.rotate()
+    one = await Journal.open(await new_store(stores), keyring, ACCOUNT)
+    store = Confirming(await new_store(stores))
+    two = await Journal.open(store, newer, ACCOUNT)
+    entry = await one.commit(lambda s: Draft([Subscribe("a", True)]))
+    store.away = True
+    with pytest.raises(Unavailable):
+        await two.refresh()  # the row is shown, and waits to be confirmed
+    [(key, value)] = (await store.read(PARTITION))[0]
+    again = sealed_for(key, newer.current)
+    await store.append(PARTITION, [Row(again, newer.seal("entry", again, newer.open("entry", key, value)))])
+    await store.delete_rows(PARTITION, [key])
+    store.away = False
+    await two.refresh()
+    assert two.state.subscribed == {"a"} and entry.key == key
+    assert store.confirmed == [again]
+    assert [row.key for row in (await store.read(PARTITION))[0]] == [again]
