@@ -82,6 +82,7 @@ class Config:
     max_recipients: int = 100
     max_imap_connections: int = 1000
     max_imap_connections_per_user: int = 50
+    max_imap_connections_before_login: int = 50
     max_lmtp_connections: int = 100
 
     def open_tls(self) -> "Tls | None":
@@ -326,6 +327,7 @@ _KEYS: dict[str, _Key] = {
     "limits.recipients": _Key("max_recipients", _whole(100, 100_000)),
     "limits.imap_connections": _Key("max_imap_connections", _whole(1, 1_000_000)),
     "limits.imap_connections_per_user": _Key("max_imap_connections_per_user", _whole(1, 1_000_000)),
+    "limits.imap_connections_before_login": _Key("max_imap_connections_before_login", _whole(1, 1_000_000)),
     "limits.lmtp_connections": _Key("max_lmtp_connections", _whole(1, 1_000_000)),
 }
 _TABLES = {name.partition(".")[0] for name in _KEYS if "." in name}

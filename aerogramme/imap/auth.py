@@ -124,10 +124,8 @@ async def enter_by_password(context: Context, name: str, password: bytes) -> Non
 async def enter(context: Context, user: User | None, log_in: LogIn) -> None:
     """Logs in as `user`, None: a name that nobody has. Raises AuthenticationFailed, Refused, Unavailable."""
     check_place(user)
-    # From this machine many may come through one proxy (webmail): one who guesses must not slow down all.
-    peer = None if context.peer.loopback else context.peer.host
     try:
-        context.login(await log_in(user.account if user else None, peer))
+        context.login(await log_in(user.account if user else None, context.peer.network))
     except AuthenticationFailed:
         log.info("login failed from %s", context.peer)
         raise

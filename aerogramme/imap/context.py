@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -56,6 +56,19 @@ class Peer:
         address = ip_address(host.partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None)
         return cls(host, loopback=(mapped or address).is_loopback)
+
+    @property
+    def network(self) -> str | None:
+        """What counts as one place when many come from it: an IPv4 address, or the /64 that a customer has of
+        IPv6. None for this machine: many come through one proxy (webmail), and one must not harm all."""
+        if self.loopback:
+            return None
+        try:
+            address = ip_address(self.host.partition("%")[0])
+        except ValueError:
+            return self.host
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return str(mapped) if mapped.version == 4 else str(ip_network((mapped, 64), strict=False))
 
     def __str__(self) -> str:
         return self.host

@@ -8,6 +8,7 @@ watcher cancels those that are past it, so that a command costs no cancel scope 
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,8 @@ WATCH_INTERVAL = 2.0  # how exact deadlines are
 GOODBYE_TIME = 1.0  # how long a BYE may take to be sent
 FINISH_TIME = 5.0  # at shutdown: commands in progress may end within this
 
+# RFC 5530 §3; K-9 takes other codes for a wrong password.
+LIMIT = b"* BYE [LIMIT] Too many connections\r\n"
 END_POINT = "tls-server-end-point"  # RFC 5929 §4
 
 
@@ -46,12 +49,17 @@ class Statistics:
 
 
 class Server:
-    """Serves IMAP on streams. `service` is what sessions share: accounts, limits, names."""
+    """Serves IMAP on streams. `service` is what sessions share: accounts, limits, names.
 
-    def __init__(self, service: Service, *, max_connections: int = 1000) -> None:
+    `max_before_login`: how many of one network (see Peer) may be there that have not logged in.
+    """
+
+    def __init__(self, service: Service, *, max_connections: int = 1000, max_before_login: int = 50) -> None:
         self._service = service
         self._max_connections = max_connections
-        self._connections: set[_Connection] = set()
+        self._max_before_login = max_before_login
+        self._connections: dict[_Connection, None] = {}  # the oldest first
+        self._networks: defaultdict[str, set[_Connection]] = defaultdict(set)
         self._all_gone: trio.Event | None = None  # there once the server stops
 
     def statistics(self) -> Statistics:
@@ -121,14 +129,11 @@ class Server:
         """Serves one connection to its end and closes it. Never raises for what the peer does."""
         connection = _Connection(self._service, stream, peer_of(stream))
         try:
-            if tls and len(self._connections) >= self._max_connections:
-                return  # a handshake to say so would cost more than it is worth
-            if len(self._connections) >= self._max_connections:
-                # RFC 5530 §3 LIMIT; K-9 takes other codes for a wrong password.
-                connection.write(b"* BYE [LIMIT] Too many connections\r\n")
-                await connection.say_goodbye()
+            if not self._admit(connection):
+                if not tls:  # a handshake to say so would cost more than it is worth
+                    connection.write(LIMIT)
+                    await connection.say_goodbye()
                 return
-            self._connections.add(connection)
             with connection.scope:
                 if tls:
                     await connection.secure()
@@ -144,10 +149,36 @@ class Server:
             connection.write(b"* BYE [SERVERBUG] Internal error\r\n")
             await connection.say_goodbye()
         finally:
-            self._connections.discard(connection)
+            self._forget(connection)
             self._check_gone()
             connection.session.close()
-            await trio.aclose_forcefully(stream)
+            await connection.close()
+
+    def _admit(self, connection: "_Connection") -> bool:
+        """Lets a connection in, if there is room. When all places are taken the oldest one that waits for a
+        stranger's next word gives way: strangers who only sit there must not keep others out."""
+        network = connection.peer.network
+        if network is not None:
+            strangers = sum(not each.session.authenticated for each in self._networks.get(network, ()))
+            if strangers >= self._max_before_login:
+                return False
+        if len(self._connections) >= self._max_connections:
+            oldest = next((each for each in self._connections if each.may_give_way), None)
+            if oldest is None:
+                return False
+            oldest.stop(LIMIT)
+        self._connections[connection] = None
+        if network is not None:
+            self._networks[network].add(connection)
+        return True
+
+    def _forget(self, connection: "_Connection") -> None:
+        self._connections.pop(connection, None)
+        network = connection.peer.network
+        if network is not None and network in self._networks:
+            self._networks[network].discard(connection)
+            if not self._networks[network]:
+                del self._networks[network]
 
 
 def peer_of(stream: trio.abc.Stream) -> Peer:
@@ -183,6 +214,11 @@ class _Connection(Out):
         self.farewell = farewell
         if self._waiting or self.sending:
             self.scope.cancel()
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether it waits for somebody who has not logged in, and ends at once when it is stopped."""
+        return not self.session.authenticated and not self.farewell and (self._waiting or self.sending)
 
     # --- Out
 
@@ -225,8 +261,7 @@ class _Connection(Out):
         tls = self._service.tls
         assert tls is not None, "without a certificate there is no TLS to begin"
         context, endpoint = tls.context(), tls.endpoint  # of one certificate: no await in between
-        # https_compatible: who is done just closes, and need not be told that we are, too.
-        stream = trio.SSLStream(self._stream, context, server_side=True, https_compatible=True)
+        stream = trio.SSLStream(self._stream, context, server_side=True)
         self.deadline = trio.current_time() + HANDSHAKE_TIME
         self.sending = True  # no BYE in the clear, in the middle of it
         try:
@@ -301,6 +336,14 @@ class _Connection(Out):
                 await self.session.wait_news()
             nursery.cancel_scope.cancel()
         return octets, waiting.cancelled_caught
+
+    async def close(self) -> None:
+        """Closes the stream. TLS says so to the client (RFC 8446 §6.1), unless half a record may be out."""
+        with trio.move_on_after(GOODBYE_TIME, shield=True):
+            if self.sending:
+                await trio.aclose_forcefully(self._stream)
+            else:
+                await self._stream.aclose()
 
     async def say_goodbye(self) -> None:
         with trio.move_on_after(GOODBYE_TIME, shield=True):

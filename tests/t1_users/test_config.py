@@ -65,6 +65,7 @@ def test_every_setting():
         recipients = 100
         imap_connections = 2
         imap_connections_per_user = 3
+        imap_connections_before_login = 5
         lmtp_connections = 4
         """
     )
@@ -87,6 +88,7 @@ def test_every_setting():
         max_recipients=100,
         max_imap_connections=2,
         max_imap_connections_per_user=3,
+        max_imap_connections_before_login=5,
         max_lmtp_connections=4,
     )
 

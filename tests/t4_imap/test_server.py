@@ -9,7 +9,15 @@ import pytest
 import trio
 import trio.testing
 
-from aerogramme.imap.server import IDLE_SIGN, INACTIVITY_TIME, LOGIN_TIME, SEND_TIME, WATCH_INTERVAL
+from aerogramme.imap.context import Peer
+from aerogramme.imap.server import (
+    IDLE_SIGN,
+    INACTIVITY_TIME,
+    LOGIN_TIME,
+    SEND_TIME,
+    WATCH_INTERVAL,
+    Server,
+)
 from aerogramme.mailbox.account import Account
 from aerogramme.seal import Argon2Params, Secret
 from tests.helpers.imap_world import ACCOUNT, PASSWORD, World, imap_world
@@ -152,6 +160,51 @@ async def test_too_many_connections(world: World) -> None:
     client = Client(await world.connect())
     assert (await client.line()).startswith(b"* BYE [LIMIT] ")
     await expect_end(client)
+
+
+async def test_strangers_who_only_sit_there_keep_nobody_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From one address so many may; from many addresses as many as there are places."""
+    world.server = Server(world.service, max_connections=1000, max_before_login=50)
+    world.service.plaintext_login = True
+    stranger = Peer("192.0.2.1")
+    monkeypatch.setattr("aerogramme.imap.server.peer_of", lambda _: stranger)
+    sitting = [await world.client(login=False) for _ in range(50)]
+    refused = Client(await world.connect())
+    assert (await refused.line()).startswith(b"* BYE [LIMIT] ")
+    await expect_end(refused)
+    # Who leaves, or logs in, makes room.
+    await sitting[1].command(b"LOGOUT")
+    await expect_end(sitting[1])
+    assert (await sitting[2].command(b"LOGIN alice secret"))[-1].startswith(b"x OK ")
+    sitting += [await world.client(login=False) for _ in range(2)]
+    for n in range(949):
+        stranger = Peer(f"2001:db8:0:{n:x}::1")
+        sitting.append(await world.client(login=False))
+    assert world.server.statistics().connections == 1000
+    stranger = Peer("198.51.100.1")
+    user = await world.client()
+    assert (await sitting[0].line()).startswith(b"* BYE [LIMIT] ")
+    await expect_end(sitting[0])
+    assert (await sitting[2].command(b"NOOP"))[-1].startswith(b"x OK "), "who is logged in stays"
+    assert (await user.command(b"NOOP"))[-1].startswith(b"x OK ")
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("127.0.0.1", None),
+        ("::1", None),
+        ("::ffff:127.0.0.1", None),
+    ],
+)
+def test_what_counts_as_one_place(host: str, network: str | None) -> None:
+    assert Peer.of_host(host).network == network
 
 
 async def test_over_tcp_until_shutdown(world: World) -> None:

@@ -154,6 +154,18 @@ async def test_who_stops_in_the_middle_is_left(
     assert world.server.statistics().connections == 0
 
 
+async def test_the_end_is_said_under_tls(world: World, tmp_path: Path) -> None:
+    """close_notify (RFC 8446 §6.1): nobody on the way can have cut the answers off."""
+    async with trio.open_nursery() as nursery:
+        stream = trio.SSLStream(
+            await connect(nursery, world), trusting(tmp_path), server_hostname="localhost"
+        )  # without close_notify it raises BrokenResourceError
+        client = Client(stream)
+        assert (await client.command(b"LOGOUT"))[-1].startswith(b"x OK ")
+        assert await stream.receive_some(100) == b""
+        await stream.aclose()
+
+
 async def test_who_closes_without_saying_so_under_tls(world: World, tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         stream = await connect(nursery, world)
