@@ -34,6 +34,7 @@ _random = random.Random("aerogramme")
 ACCOUNT = _random.randbytes(16)
 SECRETS = {1: _random.randbytes(32), 3: _random.randbytes(32)}
 PASSWORD = "Grüße 🔑"
+APP_PASSWORD = "0m2m4-6m8ma-cmemg-jmkmn-pmrmt-vmxmz"
 PARAMS = Argon2Params(memory=64, passes=1, lanes=1)
 LETTER = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: hello\r\n\r\nHello, hello, hello.\r\n"
 
@@ -220,6 +221,7 @@ def slots_and_keyrings() -> None:
         "other-key", "payload failure", payload(msgpack.packb([bytes(32), "my own"])), "another private key"
     )
 
+    app_slots()
     _, other_private = Slot.create(Secret("other"), "password", "", PARAMS, created=1_700_000_001)
     ring = keyring().admit(other_private).admit(private)
     sealed = ring.to_bytes(5)
@@ -251,6 +253,28 @@ def slots_and_keyrings() -> None:
     a_keyring("cut", "header failure", sealed[:2000], "cut in a stanza")
     a_keyring("no-slots", "header failure", sealed[:8] + bytes(2) + sealed[10:], "sealed to no slot")
     a_keyring("forged", "payload failure", forged(private), "sealed by someone who knows the public key only")
+
+
+def app_slots() -> None:
+    slot, private = Slot.create_app(
+        Secret(APP_PASSWORD), ACCOUNT, "my phone", read_only=True, created=1_700_000_000
+    )
+    stored = slot.to_bytes()
+
+    def app(name: str, expect: str, stored: bytes, why: str = "", password: str = APP_PASSWORD) -> None:
+        fields: Fields = {"password": password, "kind": "app", "label": "my phone", "read_only": "yes"}
+        fields |= {"created": 1_700_000_000, "account": ACCOUNT, "seed": private.key.seed}
+        fields |= {"server_key": private.server_key or b""}
+        write(f"app-slot-{name}", expect, stored, what="slot", why=why, **fields)
+
+    app("plain", "success", stored)
+    app("wrong-password", "wrong password", stored, password=APP_PASSWORD.replace("m", "n"))
+    app("other-stored-key", "wrong password", flip(stored, 14 + 4 + 16), "a bit of StoredKey")
+    app("read-only-flipped", "wrong password", flip(stored, 5), "the head is bound; it may not write")
+    app("flipped", "wrong password", flip(stored, len(stored) - 3), "a bit of the ciphertext")
+    app("few-iterations", "header failure", stored[:14] + bytes(4) + stored[18:], "no iteration at all")
+    app("password-kind", "header failure", stored[:4] + b"\0" + stored[5:], "a password has Argon2id")
+    app("cut", "header failure", stored[:60], "cut in StoredKey")
 
 
 def forged(private: SlotPrivate) -> bytes:

@@ -119,6 +119,21 @@ def read_slot(password: bytes, stored: bytes) -> tuple[bytes, str]:
     return seed, label
 
 
+def read_app_slot(password: bytes, account: bytes, stored: bytes) -> tuple[bytes, str, bytes]:
+    """The seed of the private key, the label, and ServerKey."""
+    assert stored[:4] == b"AGS\2"
+    iterations, salt, stored_key = int.from_bytes(stored[14:18], "big"), stored[18:34], stored[34:66]
+    assert salt == hashlib.sha256(b"aerogramme 1 scram salt" + account).digest()[:16]
+    salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    assert hashlib.sha256(client_key).digest() == stored_key
+    key = hkdf(client_key, salt, b"aerogramme 1 scram slot")
+    seed, label, server_key = msgpack.unpackb(read_record(key, stored[:1282], stored, b""))
+    assert HybridKey(seed).public == stored[66:1282]
+    assert server_key == hmac.digest(salted, b"Server Key", "sha256")
+    return seed, label, server_key
+
+
 def read_keyring(seed: bytes, account: bytes, sealed: bytes) -> dict[int, bytes]:
     """The secrets of the generations."""
     assert sealed[:4] == b"AGK\1"

@@ -42,7 +42,12 @@ def slot(vector: Vector) -> None:
     opened = Slot.from_bytes(vector.stored).unlock(Secret(vector.fields["password"]))
     assert opened.key.seed == vector.raw("seed")
     assert (opened.kind, opened.label) == (vector.fields["kind"], vector.fields["label"])
-    assert (opened.read_only, opened.created) == (False, int(vector.fields["created"]))
+    if "server key" in vector.fields:
+        assert opened.server_key == vector.raw("server key")
+    assert (opened.read_only, opened.created) == (
+        "server key" in vector.fields,
+        int(vector.fields["created"]),
+    )
 
 
 def keyring(vector: Vector) -> None:
@@ -112,6 +117,11 @@ def test_another_reader_agrees(vector: Vector) -> None:
                 vector,
                 seal_reader.read_body(vector.raw("key"), seal_reader.binding(*binding(vector)), stored),
             )
+        case "slot" if "server key" in vector.fields:
+            password, account = vector.fields["password"].encode(), vector.raw("account")
+            seed, label, server_key = seal_reader.read_app_slot(password, account, stored)
+            assert (seed, label) == (vector.raw("seed"), vector.fields["label"])
+            assert server_key == vector.raw("server key")
         case "slot":
             seed, label = seal_reader.read_slot(vector.fields["password"].encode(), stored)
             assert (seed, label) == (vector.raw("seed"), vector.fields["label"])
