@@ -10,7 +10,8 @@ goes last: after a crash anywhere the next run goes on with the same generation,
 meanwhile, whose secret may have opened that one too. Two rotations at once have the newer generation of the
 two in the end, and do the work together.
 
-Bodies are under keys of their own, which are inside what is sealed again; they are not touched.
+Bodies are under keys of their own, which are inside what is sealed again. They are written anew only when
+that is asked for (reencrypting.py), once nothing is sealed with an older generation any more.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from aerogramme.log.records import KEYS_STALE
 from aerogramme.log.resealing import Census, Resealing, Tally, census, name_anew
 from aerogramme.mailbox import incoming, keys, passwords, uses
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.reencrypting import Reencrypting
 from aerogramme.seal.incoming import sealed_generation
 from aerogramme.seal.slots import SlotPrivate
 from aerogramme.store.port import Store
@@ -47,6 +50,7 @@ class Report:
     resumed   it had been begun before
     again     kind -> what was sealed again
     letters   how many were drained
+    bodies    what was written anew, and how many that were no longer needed were deleted
     left      name -> why it is as it was: damaged things, which are never deleted
     total     what there is to do, as it was found in the beginning
     waiting   until no server uses an older generation
@@ -57,6 +61,9 @@ class Report:
     resumed: bool = False
     again: dict[str, Tally] = field(default_factory=dict)
     letters: int = 0
+    bodies: Tally = field(default_factory=Tally)
+    bodies_removed: int = 0
+    writing_bodies: bool = False
     left: dict[str, str] = field(default_factory=dict)
     total: int = 0
     waiting: bool = False
@@ -86,15 +93,17 @@ async def rotate(
     account: Account,
     slot: SlotPrivate,
     *,
+    bodies: bool = False,
     told: Callable[[Report], None] = lambda _: None,
     lag: float | None = None,
 ) -> Report:
     """Rotates the keys of an account, or finishes a rotation that was cut off. `slot` has opened the account
-    and can change it; `told` is called as it goes on; `lag`: seconds, for tests.
+    and can change it; with `bodies`, those are written anew too; `told` is called as it goes on; `lag`:
+    seconds, for tests.
 
     Raises Unavailable, AuthenticationFailed when the slot is revoked meanwhile; run it again then.
     """
-    return await _Rotation(account, slot, told).run(lag)
+    return await _Rotation(account, slot, told).run(lag, bodies)
 
 
 class _Rotation:
@@ -104,15 +113,18 @@ class _Rotation:
         self._resealing = Resealing(
             self._store, self._keyring, PARTITIONS, renew=self._renew, told=self._tell
         )
-        self._report = Report(again=self._resealing.done)
+        self._reencrypting = Reencrypting(account, self._tell)
+        self._report = Report(again=self._resealing.done, bodies=self._reencrypting.done)
 
-    async def run(self, lag: float | None) -> Report:
+    async def run(self, lag: float | None, bodies: bool) -> Report:
         if lag is None:
             lag = LAG_SERIALIZED if self._store.serialized else LAG
         await self._begin()
         report, before = self._report, await scan(self._store)
         report.total = before.older(self._keyring.current)
         generation = await self._passes(lag)
+        if bodies:
+            await self._bodies(lag)
         await name_anew(self._store, self._account.state)
         await self._account.fold(force=True)
         await self._finish(generation)
@@ -120,6 +132,8 @@ class _Rotation:
         report.left = {**self._resealing.left}
         for key, why in self._account.drain.unreadable.items():
             report.left[f"{incoming.PARTITION}/{key}"] = why
+        for content, why in self._reencrypting.left.items():
+            report.left[body_name(content)] = why
         self._tell()
         return report
 
@@ -154,6 +168,13 @@ class _Rotation:
             self._tell()
             await trio.sleep_until(due)
             self._report.waiting = False
+
+    async def _bodies(self, lag: float) -> None:
+        """Every body under a key that no older generation has sealed. They are not what the total is of."""
+        self._report.writing_bodies = True
+        await self._reencrypting.run(lag)
+        self._report.bodies_removed = self._reencrypting.removed
+        self._report.writing_bodies = False
 
     async def _finish(self, generation: int) -> None:
         """Keyrings that this one has replaced go, if a change that was cut short has left some; then the row

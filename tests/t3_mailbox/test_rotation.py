@@ -35,7 +35,7 @@ async def opened(stores: MemoryStores) -> Account:
     return await Account.open(store, ID, unlocked)
 
 
-async def rotate(stores: MemoryStores, **options: float) -> rotation.Report:
+async def rotate(stores: MemoryStores, **options) -> rotation.Report:
     store, unlocked = await unlock(stores)
     account = await Account.open(store, ID, unlocked)
     return await rotation.rotate(account, unlocked.slot, **{"lag": 0.0} | options)
@@ -241,6 +241,90 @@ async def test_a_password_revoked_during_a_rotation_asks_for_another(monkeypatch
     now = (await unlock(stores))[1].keyring
     assert now.current > known and not (await StoredKeys.read(store)).rotating
     assert (await rotation.scan(store)).older(now.current) == 0
+
+
+async def body_keys(account: Account) -> set[bytes]:
+    """The keys that open the bodies of messages, and those of bodies that are in the store."""
+    return {
+        (await account.bodies.record(content)).key.to_bytes()
+        for name in account.state.names
+        for content in account.find(name).contents
+    }
+
+
+async def test_bodies_are_written_anew(make_stores, monkeypatch) -> None:
+    monkeypatch.setattr("aerogramme.mailbox.reencrypting.LARGE", 1000)
+    monkeypatch.setattr("aerogramme.mailbox.packs.LEAST", 2)
+    stores = make_stores()
+    before = await fill(stores, monkeypatch)
+    account = await opened(stores)
+    await account.drain.all_waiting()
+    await account.copy(account.find("INBOX"), [1, 2], "Archive")
+    await account.store_flags(account.find("INBOX"), [3], "+", ["\\Deleted"])
+    await account.expunge(account.find("INBOX"))
+    await account.fold(force=True)
+    before = await contents(account)
+    tables = {name: account.find(name) for name in account.state.names}
+    uids = {name: (list(t.uids), [account.flags_of(f) for f in t.flags]) for name, t in tables.items()}
+    keys_before, stored = await body_keys(account), set(await account.store.list("body/"))
+    packs = set(await account.store.list("pack/"))
+    assert bool(packs) == account.store.object_costs_request
+    report = await rotate(stores, bodies=True)
+    assert not report.left and report.bodies.count == len(keys_before) == len(stored) - 1
+    assert report.bodies_removed == len(stored)
+    now = await opened(stores)
+    await now.refresh()
+    assert await contents(now) == before
+    tables = {name: now.find(name) for name in now.state.names}
+    assert uids == {name: (list(t.uids), [now.flags_of(f) for f in t.flags]) for name, t in tables.items()}
+    assert not keys_before & await body_keys(now)
+    assert not (stored | packs) & set(await now.store.list(""))
+    assert len(await now.store.list("body/")) == len(keys_before)
+    assert await audit(now) == []
+    await account.refresh()  # who had it open goes on
+    assert await contents(account) == before
+
+
+async def test_a_crash_while_bodies_are_written(make_stores, monkeypatch) -> None:
+    monkeypatch.setattr("aerogramme.mailbox.reencrypting.LARGE", 1000)
+    monkeypatch.setattr("aerogramme.mailbox.reencrypting.BATCH", 3)
+    stores = make_stores()
+    before = await fill(stores, monkeypatch)
+    await rotate(stores)
+    before["INBOX"] += before["letters"]
+    before["letters"] = []
+    stored = stores._accounts[ID]
+    old = (await unlock(stores))[1].keyring
+    n = crashed = 0
+    while crashed == n:
+        n += 1
+        stores._accounts[ID] = _copy(stored)
+        try:
+            await rotate(stores.another(CrashAt(n, steps=n % 3)), bodies=True)
+        except* Crash:
+            crashed = n
+        await check(stores, before)
+        keys_then = await body_keys(await opened(stores))
+        report = await rotate(stores, bodies=True)
+        assert not report.left
+        await check(stores, before, old)
+        assert not keys_then & await body_keys(await opened(stores))
+    assert n > 40
+
+
+async def test_a_body_that_does_not_open_stays_and_is_named(monkeypatch) -> None:
+    stores = MemoryStores(serial=True)
+    before = await fill(stores, monkeypatch)
+    account = await opened(stores)
+    lost = account.find("INBOX").contents[1]
+    objects, name = stores._accounts[ID].objects, f"body/{lost:016x}"
+    objects[name] = objects[name][:-1] + bytes([objects[name][-1] ^ 1])
+    report = await rotate(stores, bodies=True)
+    assert set(report.left) == {name} and name in objects
+    now = await opened(stores)
+    rest = [content for content in now.find("INBOX").contents if content != lost]
+    expected = [letter for n, letter in enumerate(before["INBOX"]) if n != 1]
+    assert [await now.body(content) for content in rest] == [*expected, *before["letters"]]
 
 
 @pytest.fixture
