@@ -226,7 +226,7 @@ class Journal:
         bodies = dict(zip(large, await self.records.read(KIND, list(map(spilled, large))), strict=True))
         for row in new:
             key, entry = base_of(row.key), await self._opened(row, bodies)
-            # An entry that is just being sealed again is there twice. The row that goes must not be confirmed.
+            # One that is just being sealed again is there twice; the row that goes must not be confirmed.
             if key not in self._shown or isinstance(entry, Entry):
                 self._shown[key] = row, entry
         self._cursor = cursor

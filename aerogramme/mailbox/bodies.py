@@ -71,10 +71,11 @@ class Bodies:
         """Where these contents are, and groups of all segments that can be read of these."""
         spans = list(self._journal.state.contents.spans(contents))
         columns = {group: await self._load(spans, group) for group in groups}
-        lost = any(s >= 0 and s not in loaded for loaded in columns.values() for s, _, _ in spans)
-        if lost and await self._journal.reload_segments():  # another server has put them elsewhere
-            spans = list(self._journal.state.contents.spans(contents))
-            columns = {group: await self._load(spans, group) for group in columns}
+        if any(s >= 0 and s not in loaded for loaded in columns.values() for s, _, _ in spans):
+            await self._journal.reload_segments()
+            newer = list(self._journal.state.contents.spans(contents))
+            if newer != spans:  # another server has put them elsewhere
+                return newer, {group: await self._load(newer, group) for group in columns}
         return spans, columns
 
     async def _load(self, spans: Sequence[Span], group: str) -> Columns:
@@ -155,31 +156,36 @@ class Bodies:
                     octets += 0 if isinstance(record, Damaged) else record.sealed_size
                     stop += 1
                 bodies = list(zip(some[at:stop], records[at:stop], strict=True))
-                trip = Trip(bodies)
-                got = await self._store.get_many(trip.wanted) if trip.wanted else []
-                singles = await self._not_in_packs(bodies, trip, got)
-                for n, (content, record) in enumerate(bodies):
-                    if isinstance(record, Damaged):
-                        yield record
-                        continue
-                    if n in singles:
-                        letter = self._try_open(content, record, singles[n])
-                    else:
-                        letter = await self._open_anywhere(content, record, trip.sealed(n, got))
-                    yield letter if isinstance(letter, bytes) else await self._elsewhere(content, letter)
-                at = stop
+                async with aclosing(self._in_one_trip(bodies)) as letters:
+                    async for letter in letters:
+                        if isinstance(letter, Damaged) and await self._is_elsewhere(some[at], records[at]):
+                            records[at:] = await self._records(some[at:])
+                            break  # from this letter on they are asked for anew
+                        yield letter
+                        at += 1
 
-    async def _elsewhere(self, content: int, damage: Damaged) -> bytes | Damaged:
-        """A letter that is not where its record says, or does not open: another server may have sealed it
-        anew, and then the newest checkpoint has another record."""
-        if not await self._journal.reload_segments():
-            return damage
+    async def _in_one_trip(
+        self, bodies: Sequence[tuple[int, BodyRecord | Damaged]]
+    ) -> AsyncGenerator[bytes | Damaged, None]:
+        trip = Trip(bodies)
+        got = await self._store.get_many(trip.wanted) if trip.wanted else []
+        singles = await self._not_in_packs(bodies, trip, got)
+        for n, (content, record) in enumerate(bodies):
+            if isinstance(record, Damaged):
+                yield record
+            elif n in singles:
+                yield self._try_open(content, record, singles[n])
+            else:
+                yield await self._open_anywhere(content, record, trip.sealed(n, got))
+
+    async def _is_elsewhere(self, content: int, tried: BodyRecord | Damaged) -> bool:
+        """Whether there is another record of a body that is not where this one says, or does not open:
+        another server may have sealed it anew. The newest checkpoint knows."""
+        if isinstance(tried, Damaged):
+            return False
+        await self._journal.reload_segments()  # or somebody has meanwhile
         [record] = await self._records([content])
-        if isinstance(record, Damaged):
-            return record
-        trip = Trip([(content, record)])
-        [sealed] = await self._store.get_many(trip.wanted)
-        return await self._open_anywhere(content, record, trip.sealed(0, [sealed]))
+        return isinstance(record, BodyRecord) and record.to_bytes() != tried.to_bytes()
 
     async def _not_in_packs(
         self, bodies: Sequence[tuple[int, BodyRecord | Damaged]], trip: Trip, got: Sequence[bytes | None]
@@ -228,11 +234,11 @@ class Bodies:
                     given = True
                     yield piece
         except Damaged:
-            if given or not await self._journal.reload_segments():
+            if given or not await self._is_elsewhere(content, record):
                 raise
         else:
             return
-        record = await self.record(content)  # as for `_elsewhere`
+        record = await self.record(content)
         async with aclosing(self._pieces(content, record, start, stop)) as reading:
             async for piece in reading:
                 yield piece

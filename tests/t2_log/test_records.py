@@ -1,4 +1,4 @@
-"""Records of the log are found under whatever name they were sealed again, with no call more than that takes."""
+"""Records of the log are found under whatever name they were sealed again, with no more calls than needed."""
 
 import pytest
 
@@ -47,7 +47,7 @@ async def stores(keys):
 async def seal_again(stores, keys, *names):
     store = await stores.open(ACCOUNT.hex())
     for name in names:
-        there = next(each for each in reversed(await store.list(name)))
+        [there] = await store.list(name)
         again = sealed_for(name, keys.newest.current)
         plain = keys.newest.open("piece", there, await store.get(there))
         await store.put(again, keys.newest.seal("piece", again, plain))
