@@ -1,4 +1,4 @@
-"""What is stored of log and letters is read alike by this program and by a reader that knows the page alone."""
+"""What is stored of log and letters is read alike by this program and by a reader that knows only the page."""
 
 import json
 
