@@ -1,4 +1,4 @@
-"""What is stored of log and letters is read alike by this program and by a reader that knows only the page."""
+"""What is stored of log and letters is read alike by us and by a reader that knows the page only."""
 
 import json
 

@@ -1,6 +1,9 @@
-"""A backup that was restored is refused, until `account trust` says that it was meant."""
+"""A store that was tampered with is found by `account check`; a backup that was restored is refused until
+`account trust`."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
@@ -30,3 +33,19 @@ def test_a_restored_backup(tmp_path: Path) -> None:
     assert trusted.returncode == 0 and b"as it is" in trusted.stderr
     shown = aerogramme("account", "show", *where, "--password-stdin", stdin=secret)
     assert shown.returncode == 0, shown.stderr
+
+
+def test_what_was_changed_in_the_store_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    create_account(data)
+    where = (ADDRESS, "--data", str(data))
+    for n in range(2):
+        aerogramme("deliver", *where, stdin=f"Subject: {n}\n\nhello\n")
+    sound = aerogramme("account", "check", *where, "--password-stdin", stdin=f"{PASSWORD}\n")
+    assert sound.stdout == b"" and b"everything is there" in sound.stderr
+    [file] = (data / "accounts").glob("*.sqlite")
+    with closing(sqlite3.connect(file)) as database, database:
+        [(key,), *_] = database.execute("SELECT key FROM rows WHERE part = 'log' ORDER BY key").fetchall()
+        database.execute("UPDATE rows SET value = substr(value, 2) WHERE key = ?", (key,))
+    found = aerogramme("account", "check", *where, "--password-stdin", stdin=f"{PASSWORD}\n", check=False)
+    assert found.returncode == 65 and f"entry {key} cannot be read" in found.stdout.decode(), found
