@@ -160,11 +160,18 @@ class Drain:
                 else:
                     digest = await render_kindly(open_body(key, body_binding(account, letter.id), body))
             except Damaged as damage:
-                self._report(letter.key, damage)
+                if not await self._is_drained(letter.id):
+                    self._report(letter.key, damage)
                 continue
             contents[letter.id] = Content(letter.id, record, digest)
             await trio.lowlevel.checkpoint()
         return contents
+
+    async def _is_drained(self, content: int) -> bool:
+        """Whether another server has drained a letter; its body may have been written anew since, and be gone
+        (reencrypting.py). The next batch finds it known."""
+        await self._account.refresh()
+        return content in self._account.state.contents
 
     def _draft(self, state: State, letters: Sequence[tuple[Waiting, Content]]) -> Draft:
         """One add for each mailbox that gets letters; the rows go with the entry."""

@@ -104,32 +104,39 @@ def rotate(
     store: StoreOption = None,
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
+    bodies: Annotated[
+        bool,
+        typer.Option(
+            "--bodies", help="Write bodies anew, too, and delete those that no message has any more."
+        ),
+    ] = False,
 ) -> None:
     """Make a new generation of keys, and seal with it what older ones have sealed. Asks for the password.
 
     Mail is delivered and read meanwhile, and messages stay as they are. A run that was cut off is run again
     and goes on. It waits for servers to use the new keys: some seconds where the account is a file, two
-    minutes in a distant store. Exit code 0: no older generation opens anything; 65: what is damaged could
-    not be sealed again.
+    minutes in a distant store, and as long once more with --bodies. Exit code 0: no older generation opens
+    anything; 65: what is damaged could not be sealed again.
 
     \b
-    Example:
+    Examples:
       aerogramme key rotate alice@example.org --data ./mail
+      aerogramme key rotate alice@example.org --data ./mail --bodies
     """
     settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
-    rotate_now(settings, user, asking(password_stdin, password_from).password())
+    rotate_now(settings, user, asking(password_stdin, password_from).password(), bodies=bodies)
 
 
-def rotate_now(settings: Config, user: "User", secret: "Secret") -> None:
+def rotate_now(settings: Config, user: "User", secret: "Secret", *, bodies: bool = False) -> None:
     """Rotates, shows how far it is and what came out; raises typer.Exit if something is left."""
     again = "the same command again goes on where it stopped"
     try:
-        report = common.run(_rotate, settings, user, secret)
+        report = common.run(_rotate, settings, user, secret, bodies)
     except KeyboardInterrupt:
         typer.echo(f"interrupted; nothing is lost: {again}", err=True)
         raise typer.Exit(LEFT) from None
-    _print_report(report)
+    _print_report(report, bodies)
     if report.left:
         raise typer.Exit(Damaged.exit_code)
 
@@ -158,7 +165,7 @@ async def _status(settings: Config, user: "User", secret: "Secret") -> dict[str,
     }
 
 
-async def _rotate(settings: Config, user: "User", secret: "Secret") -> "Report":
+async def _rotate(settings: Config, user: "User", secret: "Secret", bodies: bool) -> "Report":
     from aerogramme.mailbox import rotation
     from aerogramme.mailbox.account import Account
 
@@ -172,7 +179,7 @@ async def _rotate(settings: Config, user: "User", secret: "Secret") -> "Report":
         account = await Account.open(store, user.account, unlocked)
         try:
             with _progress() as told:
-                return await rotation.rotate(account, unlocked.slot, told=told)
+                return await rotation.rotate(account, unlocked.slot, bodies=bodies, told=told)
         finally:
             await account.aclose()
 
@@ -255,15 +262,14 @@ def _progress() -> "Iterator[Callable[[Report], None]]":
         bar = progress.add_task("sealing again", total=None, octets="")
 
         def told(report: "Report") -> None:
-            progress.update(
-                bar,
-                description="waiting until no server uses the old keys"
-                if report.waiting
-                else "sealing again",
-                total=max(report.total, report.count),
-                completed=report.count,
-                octets=decimal(report.octets),
-            )
+            if report.writing_bodies:
+                description, done, total = "writing bodies anew", report.bodies.count, None
+            else:
+                description, done, total = "sealing again", report.count, max(report.total, report.count)
+            if report.waiting:
+                description = "waiting until no server uses the old keys"
+            octets = decimal(report.octets + report.bodies.octets)
+            progress.update(bar, description=description, total=total, completed=done, octets=octets)
 
         yield told
 
@@ -299,16 +305,20 @@ def _print_status(found: dict[str, Any]) -> None:
     _print_names("damaged", found["damaged"])
 
 
-def _print_report(report: "Report") -> None:
+def _print_report(report: "Report", bodies: bool) -> None:
     from rich.filesize import decimal
 
     for kind, tally in report.again.items():
         if tally.count:
             typer.echo(f"{tally.count:,} {_plural(kind, tally.count)} sealed again, {decimal(tally.octets)}")
-    typer.echo(
-        f"{report.letters:,} {_plural('letter', report.letters)} drained; 0 bodies rewritten: they are under "
-        "keys of their own"
-    )
+    typer.echo(f"{report.letters:,} {_plural('letter', report.letters)} drained")
+    if bodies:
+        typer.echo(
+            f"{report.bodies.count:,} bodies written anew, {decimal(report.bodies.octets)}; "
+            f"{report.bodies_removed:,} old ones deleted"
+        )
+    else:
+        typer.echo("0 bodies rewritten: they are under keys of their own (--bodies)")
     if report.left:
         typer.echo(f"{len(report.left)} could not be sealed again, and stay as they are", err=True)
         _print_names("left", report.left)

@@ -16,7 +16,7 @@ import trio
 
 from aerogramme.lmtp import server as lmtp_server
 from aerogramme.log import checkpoint, clock, folding, journal
-from aerogramme.mailbox import account, incoming, keys, packs, passwords
+from aerogramme.mailbox import account, incoming, keys, packs, passwords, reencrypting
 
 START = 1_700_000_000.0  # unix seconds at which every schedule begins
 
@@ -90,7 +90,7 @@ def seeded(seed: int, **constants: int) -> Iterator[Complaints]:
     before = run._r.getstate(), logger.level, logger.propagate, gc.isenabled()
     secrets, time = _Secrets(Random(seed)), _Time()
     with ExitStack() as stack:
-        for module in (journal, checkpoint, incoming, passwords):
+        for module in (journal, checkpoint, incoming, passwords, reencrypting):
             stack.enter_context(patch.object(module, "secrets", secrets))
         for module in (clock, account, incoming, lmtp_server):
             stack.enter_context(patch.object(module, "time", time))

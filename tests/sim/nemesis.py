@@ -104,7 +104,7 @@ class Nemesis:
             here = HERE.set(server)
             try:
                 slot = next(iter(account.holding.slots.values()))
-                report = await rotation.rotate(account, slot)
+                report = await rotation.rotate(account, slot, bodies=random.random() < 0.5)
                 world.tell(f"{server.name}: rotated, {report.count} sealed again")
             except (AerogrammeError, Crash) as error:
                 world.tell(f"{server.name}: the rotation failed: {type(error).__name__}")
