@@ -77,8 +77,10 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                 )
                 lmtp = LmtpServer(directory, boxes.open, config)
                 async with trio.open_nursery() as listeners:
-                    await listeners.start(imap.serve, imap_listeners, imap_tls_listeners)
-                    await listeners.start(lmtp.serve, lmtp_listeners)
+                    if reading:
+                        await listeners.start(imap.serve, imap_listeners, imap_tls_listeners)
+                    if lmtp_listeners:
+                        await listeners.start(lmtp.serve, lmtp_listeners)
                     for name, opened in (
                         ("IMAP", imap_listeners),
                         ("IMAPS", imap_tls_listeners),
