@@ -1,12 +1,9 @@
 """Where secrets come from: a terminal, standard input, a descriptor, a socket; and how that can go wrong."""
 
-import fcntl
 import os
-import pty
 import socket
 import subprocess
 import sys
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +14,7 @@ import typer
 
 from aerogramme_cli.asking import LONGEST, asking
 from tests.helpers.server import PROGRAM
+from tests.helpers.terminal import on_a_terminal
 
 
 @contextmanager
@@ -97,33 +95,6 @@ def test_one_source_only() -> None:
 def test_what_cannot_be_a_new_password(octets: bytes, said: str) -> None:
     with source(octets) as lines, pytest.raises(typer.BadParameter, match=said):
         asking(False, lines).new_password()
-
-
-def on_a_terminal(command: list[str], typed: list[tuple[bytes, bytes]]) -> tuple[int, bytes]:
-    """Runs a command on a terminal of its own and types each answer after its question: exit code, screen."""
-    ours, theirs = pty.openpty()
-
-    def take_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=take_terminal)
-    os.close(theirs)
-    screen = b""
-    try:
-        for question, answer in typed:
-            while question not in screen:
-                screen += os.read(ours, 1024)
-            os.write(ours, answer + b"\n")
-            screen = screen.partition(question)[2]
-        while True:
-            try:
-                screen += os.read(ours, 1024)
-            except OSError:  # nobody has the other end any more
-                break
-        return process.wait(60), screen
-    finally:
-        os.close(ours)
 
 
 @pytest.mark.parametrize(("again", "code"), [(b"geheim", 0), (b"gehiem", 2)])
