@@ -10,6 +10,7 @@ import pytest
 from aerogramme.config import Config
 from aerogramme.daemon import allow_descriptors
 from aerogramme_cli.serve import OTHERS, set_up_log
+from tests.helpers.server import aerogramme
 
 NO_LIMIT = resource.RLIM_INFINITY
 
@@ -76,3 +77,10 @@ def test_at_debug_the_log_is_ours_alone(log_as_it_is: None, monkeypatch: pytest.
     for name in ("botocore.auth", "urllib3.connectionpool", "httpx", "httpcore.http11"):
         assert not logging.getLogger(name).isEnabledFor(logging.INFO), name
         assert logging.getLogger(name).isEnabledFor(logging.WARNING)
+
+
+def test_a_server_with_nothing_to_listen_on_says_so(tmp_path: Path) -> None:
+    config = tmp_path / "aerogramme.toml"
+    config.write_text('data = "data"\n[imap]\nlisten = []\n[lmtp]\nlisten = []\n')
+    done = aerogramme("serve", "--config", str(config), check=False)
+    assert done.returncode == 78 and b"nothing to listen on" in done.stderr
