@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
+import pytest
 import trio
 
 from aerogramme.errors import Damaged
@@ -49,7 +50,8 @@ def delivers(server: Server, begun: Callable[[], None], over: Event) -> int:
     return sent
 
 
-def test_a_rotation_under_way_refuses_and_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--bodies"]], ids=["metadata", "bodies"])
+def test_a_rotation_under_way_refuses_and_loses_nothing(tmp_path: Path, options: list[str]) -> None:
     data = tmp_path / "data"
     old = make_large_account(data, MESSAGES).keyring
     assert len(openable(data, old)) > 50
@@ -63,7 +65,7 @@ def test_a_rotation_under_way_refuses_and_loses_nothing(tmp_path: Path) -> None:
         try:
             for begun in under_way:
                 assert begun.wait(60)
-            done = aerogramme("key", "rotate", *where, stdin=PASSWORD)
+            done = aerogramme("key", "rotate", *where, *options, stdin=PASSWORD)
         finally:
             over.set()
         *fetched, sent = [each.result() for each in running]
