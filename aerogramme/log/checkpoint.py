@@ -216,29 +216,13 @@ async def load(records: Records, names: Sequence[str]) -> State:
     return state
 
 
-async def load_segments(records: Records, name: str) -> list[SegmentRef]:
-    """Where a checkpoint says that digests are. Raises Damaged, Unavailable."""
-    try:
-        return [_decode_segment(*encoded) for encoded in (await _manifest(records, name))[8]]
-    except (ValueError, TypeError, IndexError, AttributeError) as e:
-        raise Damaged("a checkpoint does not decode") from e
-
-
-async def _manifest(records: Records, name: str) -> list[Any]:
+async def _load(records: Records, name: str) -> State:
+    state = State()
     [plain] = await records.read(KIND, [name])
     if isinstance(plain, Damaged):
         raise plain
     try:
-        manifest: list[Any] = msgpack.unpackb(_decompress(plain), strict_map_key=True)
-    except (ValueError, msgpack.UnpackException) as e:
-        raise Damaged("a checkpoint does not decode") from e
-    return manifest
-
-
-async def _load(records: Records, name: str) -> State:
-    state = State()
-    manifest = await _manifest(records, name)
-    try:
+        manifest = msgpack.unpackb(_decompress(plain), strict_map_key=True)
         version, clock, floor, trails, mailboxes, subscriptions, flags, last, segments, damaged = manifest
         if version != VERSION:
             raise Damaged("a checkpoint of an unknown version")

@@ -107,7 +107,6 @@ class Journal:
         self._cursor: Cursor | None = None
         self._horizon = checkpoint.horizon(state)
         self._shown: dict[str, tuple[Row, Entry | Damaged]] = {}  # read and not applied, by its first key
-        self._reloaded = ""  # the checkpoint that segments were last taken from
         self._unlooked = False  # numbers were claimed, and no read since has shown that nobody disputes them
         self._reads_begun = self._reads_done = 0
         self._read_at = 0  # milliseconds since 1970
@@ -372,23 +371,6 @@ class Journal:
         Reading and appending go on meanwhile. Raises Unavailable: then the checkpoint may be there.
         """
         return await self._folding.fold(packer, force=force)
-
-    async def reload_segments(self) -> bool:
-        """Takes over where the newest checkpoint says that digests are: another server may have written them
-        anew, and what they say of bodies, and removed what was there before. Whether anything was new.
-        Raises Unavailable.
-        """
-        names = await checkpoint.newest(self._store)
-        if not names or names[0] == self._reloaded:
-            return False
-        try:
-            refs = await checkpoint.load_segments(self.records, names[0])
-        except Damaged as damage:
-            log.error("checkpoint %s of account %s: %s", names[0], self._keyring.account.hex(), damage)
-            return False
-        async with self._lock:
-            self._reloaded = names[0]
-            return self.state.prefer_segments(refs)
 
     @asynccontextmanager
     async def _newest(self) -> AsyncGenerator[None, None]:

@@ -9,7 +9,7 @@ import os
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import overload
@@ -301,11 +301,6 @@ class Segments:
             for index in refs:
                 del self._loading[index, group]
             event.set()
-
-    def forget(self, indices: Collection[int]) -> None:
-        """Load these segments anew when they are wanted next: what they say of their bodies has changed."""
-        for place in [place for place in self._kept if place[0] in indices]:
-            self._kept_size -= _size(self._kept.pop(place))
 
     def _keep(self, index: int, group: str, columns: Columns) -> Columns:
         """Remember columns, and let go of those used longest ago when the budget is spent."""

@@ -174,20 +174,6 @@ class State:
         self.contents.rebuild(refs)
         self.inline_size = sum(len(p) for ref in refs.values() for p in (ref.inline or {}).values())
 
-    def prefer_segments(self, refs: Sequence[SegmentRef]) -> bool:
-        """Contents are where these say, and only those that they do not have are where they were. Whether
-        that is new."""
-        named = self.named_segments()
-        known = {(self.segments[index].name, self.segments[index].sealed) for index in named}
-        new = [ref for ref in refs if (ref.name, ref.sealed) not in known]
-        if not new:
-            return False
-        first = len(self.segments)
-        self.segments += new
-        order = [*range(first, first + len(new)), *sorted(named)]
-        self.contents.rebuild({index: self.segments[index] for index in order})
-        return True
-
     def add_segment(self, segment: SegmentRef) -> None:
         """Digests have come."""
         self.contents.put(len(self.segments), segment.contents)

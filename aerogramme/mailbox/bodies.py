@@ -2,7 +2,7 @@
 
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
 from itertools import pairwise
@@ -31,7 +31,6 @@ BATCH_OCTETS = 4 * 1024 * 1024  # sealed octets of small bodies read in one trip
 BATCH_COUNT = 500  # and how many of them
 
 Span = tuple[int, int, int]
-Columns = dict[int, Mapping[str, Column]]  # of one group, by segment
 
 
 class Bodies:
@@ -52,33 +51,22 @@ class Bodies:
         Raises Unavailable. Callers with very many contents ask for some at a time: what is loaded for one
         call is in memory at once.
         """
-        spans, columns = await self._columns(contents, dict.fromkeys(GROUP_OF[field] for field in fields))
+        spans = list(self._journal.state.contents.spans(contents))
+        groups = dict.fromkeys(GROUP_OF[field] for field in fields)
+        columns = {group: await self._load(spans, group) for group in groups}
         return [self._gather(spans, columns[GROUP_OF[field]], field) for field in fields]
 
     async def matching(self, contents: Sequence[int], field: str, needle: bytes) -> list[bool]:
         """For each of these contents whether a field of its digest has the needle in it."""
-        spans, groups = await self._columns(contents, [GROUP_OF[field]])
-        columns = groups[GROUP_OF[field]]
+        spans = list(self._journal.state.contents.spans(contents))
+        columns = await self._load(spans, GROUP_OF[field])
         found: list[bool] = []
         for segment, start, count in spans:
             column = columns[segment].get(field) if segment in columns else None
             found += [False] * count if column is None else _matches(column, start, count, needle)
         return found
 
-    async def _columns(
-        self, contents: Sequence[int], groups: Iterable[str]
-    ) -> tuple[list[Span], dict[str, Columns]]:
-        """Where these contents are, and groups of all segments that can be read of these."""
-        spans = list(self._journal.state.contents.spans(contents))
-        columns = {group: await self._load(spans, group) for group in groups}
-        if any(s >= 0 and s not in loaded for loaded in columns.values() for s, _, _ in spans):
-            await self._journal.reload_segments()
-            newer = list(self._journal.state.contents.spans(contents))
-            if newer != spans:  # another server has put them elsewhere
-                return newer, {group: await self._load(newer, group) for group in columns}
-        return spans, columns
-
-    async def _load(self, spans: Sequence[Span], group: str) -> Columns:
+    async def _load(self, spans: Sequence[Span], group: str) -> dict[int, Mapping[str, Column]]:
         """A group of all segments of the spans, but for those that cannot be read, which are reported."""
         indices = list(dict.fromkeys(segment for segment, _, _ in spans if segment >= 0))
         segments = self._journal.segments
@@ -156,36 +144,17 @@ class Bodies:
                     octets += 0 if isinstance(record, Damaged) else record.sealed_size
                     stop += 1
                 bodies = list(zip(some[at:stop], records[at:stop], strict=True))
-                async with aclosing(self._in_one_trip(bodies)) as letters:
-                    async for letter in letters:
-                        if isinstance(letter, Damaged) and await self._is_elsewhere(some[at], records[at]):
-                            records[at:] = await self._records(some[at:])
-                            break  # from this letter on they are asked for anew
-                        yield letter
-                        at += 1
-
-    async def _in_one_trip(
-        self, bodies: Sequence[tuple[int, BodyRecord | Damaged]]
-    ) -> AsyncGenerator[bytes | Damaged, None]:
-        trip = Trip(bodies)
-        got = await self._store.get_many(trip.wanted) if trip.wanted else []
-        singles = await self._not_in_packs(bodies, trip, got)
-        for n, (content, record) in enumerate(bodies):
-            if isinstance(record, Damaged):
-                yield record
-            elif n in singles:
-                yield self._try_open(content, record, singles[n])
-            else:
-                yield await self._open_anywhere(content, record, trip.sealed(n, got))
-
-    async def _is_elsewhere(self, content: int, tried: BodyRecord | Damaged) -> bool:
-        """Whether there is another record of a body that is not where this one says, or does not open:
-        another server may have sealed it anew. The newest checkpoint knows."""
-        if isinstance(tried, Damaged):
-            return False
-        await self._journal.reload_segments()  # or somebody has meanwhile
-        [record] = await self._records([content])
-        return isinstance(record, BodyRecord) and record.to_bytes() != tried.to_bytes()
+                trip = Trip(bodies)
+                got = await self._store.get_many(trip.wanted) if trip.wanted else []
+                singles = await self._not_in_packs(bodies, trip, got)
+                for n, (content, record) in enumerate(bodies):
+                    if isinstance(record, Damaged):
+                        yield record
+                    elif n in singles:
+                        yield self._try_open(content, record, singles[n])
+                    else:
+                        yield await self._open_anywhere(content, record, trip.sealed(n, got))
+                at = stop
 
     async def _not_in_packs(
         self, bodies: Sequence[tuple[int, BodyRecord | Damaged]], trip: Trip, got: Sequence[bytes | None]
@@ -227,24 +196,10 @@ class Bodies:
         if record.size <= LARGE:
             yield (await self.body(content))[start:stop]
             return
-        given = False
-        try:
-            async with aclosing(self._pieces(content, record, start, stop)) as reading:
-                async for piece in reading:
-                    given = True
-                    yield piece
-        except Damaged:
-            if given or not await self._is_elsewhere(content, record):
-                raise
-        else:
-            return
-        record = await self.record(content)
-        async with aclosing(self._pieces(content, record, start, stop)) as reading:
+        pieces = read_pieces(self._store, self._account, content, record, start, stop)
+        async with aclosing(pieces) as reading:
             async for piece in reading:
                 yield piece
-
-    def _pieces(self, content: int, record: BodyRecord, start: int, stop: int) -> AsyncGenerator[bytes, None]:
-        return read_pieces(self._store, self._account, content, record, start, stop)
 
     def _try_open(self, content: int, record: BodyRecord, sealed: bytes | None) -> bytes | Damaged:
         try:

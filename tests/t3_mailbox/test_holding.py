@@ -2,24 +2,21 @@
 
 import gc
 import weakref
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from aerogramme.errors import AuthenticationFailed, Damaged
-from aerogramme.log.segment import Column, Columns
+from aerogramme.errors import AuthenticationFailed
 from aerogramme.log.suffix import sealed_for
 from aerogramme.mailbox import keys, passwords
 from aerogramme.mailbox.account import KEYS_SECONDS, Account
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.contents import LARGE, BodyRecord, Place, body_binding, body_name, pack_name
 from aerogramme.mailbox.incoming import LetterBox
-from aerogramme.seal import ContentKey, Keyring, open_body, seal_body
+from aerogramme.seal import Keyring
 from aerogramme.store.port import Row
-from tests.helpers.counting import CountingStores
 from tests.t3_mailbox.conftest import PASSWORD, World, put
 
 ID = "00" * 16
@@ -151,78 +148,6 @@ async def test_old_keys_open_an_account_that_new_ones_have_folded(
     assert account.keyring.current == one.keyring.current and not account.journal.damaged
     assert len(account.find("INBOX").uids) == 300 and await audit(account) == []
     await account.aclose()
-
-
-async def move_bodies(account: Account) -> None:
-    """Every body under a new key in one pack, and digests that say so, as a server does that rotates bodies
-    too; what was there before is gone."""
-    state, store = account.state, account.store
-    before = await store.list("")
-
-    async def moved(
-        contents: Sequence[int], groups: Mapping[str, Columns]
-    ) -> tuple[Mapping[str, Columns], Sequence[str]]:
-        pack, sealed, values = "ab" * 16, b"", []
-        for content, value in zip(contents, groups["digest"]["record"], strict=True):
-            record, key = BodyRecord.from_bytes(value), ContentKey.generate()
-            binding = body_binding(bytes.fromhex(ID), content)
-            body = seal_body(
-                key, binding, open_body(record.key, binding, await store.get(body_name(content)))
-            )
-            values.append(BodyRecord(key, len(body), record.size, Place(pack, len(sealed))).to_bytes())
-            sealed += body
-        await store.put(pack_name(pack), sealed)
-        return {**groups, "digest": {**groups["digest"], "record": Column.of(values)}}, [pack]
-
-    old = sorted(state.named_segments())
-    packed = await account.journal.segments.merge(old, moved)
-    for name, sealed in packed.objects:
-        await store.put(name, sealed)
-    state.replace_segments(old, [packed.ref])
-    await account.fold(force=True)
-    await store.delete([name for name in before if name.startswith(("body/", "segment/", "checkpoint/"))])
-
-
-@pytest.mark.parametrize("loaded", [True, False])
-async def test_bodies_that_another_server_has_moved_are_found(
-    two: tuple[Account, Account], loaded: bool
-) -> None:
-    one, other = two
-    letters = [b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(40)]
-    letters.append(b"Subject: large\r\n\r\n" + b"x" * (LARGE + 1))
-    for n in range(0, len(letters), 10):
-        await put(one, "INBOX", *letters[n : n + 10])
-    await one.fold(force=True)
-    await other.refresh()
-    contents = list(other.find("INBOX").contents)
-    if loaded:
-        await other.digests(contents, ["record"])  # it knows where the bodies were
-    await move_bodies(one)
-    found = [body async for body in other.read_bodies(contents[:-1])]
-    assert found == letters[:-1]
-    assert b"".join([piece async for piece in other.stream_body(contents[-1])]) == letters[-1]
-    assert await audit(other) == []
-
-
-async def test_of_a_body_that_is_nowhere_the_newest_checkpoint_is_asked_once(
-    two: tuple[Account, Account], world: World
-) -> None:
-    one, other = two
-    await put(one, "INBOX", MAIL, MAIL)
-    await one.fold(force=True)
-    await other.refresh()
-    contents = list(other.find("INBOX").contents)
-    sealed = await other.store.get(body_name(contents[0]))
-    await other.store.delete([body_name(contents[0])])
-    counting = CountingStores(world.stores)
-    other.journal._store = await counting.open(ID)
-    other.journal.records._store = await counting.open(ID)
-    for _ in range(3):
-        with pytest.raises(Damaged):
-            await other.body(contents[0])
-        assert await other.body(contents[1]) == MAIL
-    assert counting.calls == ["list", "get_many", "get_many", "list", "list"]  # then: is there a newer one?
-    await other.store.put(body_name(contents[0]), sealed)
 
 
 # --- sessions ---------------------------------------------------------------------------------------------

@@ -3,11 +3,12 @@ TLS."""
 
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 import pytest
 
-from aerogramme.errors import Unavailable
+from aerogramme.errors import Damaged, Unavailable
 from aerogramme.imap import commands
 from aerogramme.imap.commands import Search
 from aerogramme.imap.context import Context, Done, Peer
@@ -15,6 +16,7 @@ from aerogramme.imap.server import SEND_SIZE
 from aerogramme.imap.session import HANDLERS, Session
 from aerogramme.log.journal import Journal
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.reencrypting import Reencrypting
 from tests.helpers.imap_grammar import responses
 from tests.helpers.imap_world import World, imap_world, letter
 
@@ -201,6 +203,32 @@ async def test_a_message_that_cannot_be_read_stops_nobody(
         assert found[3].kind == "NO" and found[3].code == b"CORRUPTION"
         assert "is damaged" in caplog.text
         await account.store.put(name, body)  # for the audit
+
+
+async def test_bodies_that_are_written_anew_during_a_fetch_are_fetched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.mail("INBOX", 3)
+    async with world.account() as account:
+        before = list(account.find("INBOX").contents)
+
+        async def overtaken(contents: Sequence[int]) -> AsyncIterator[bytes | Damaged]:
+            monkeypatch.undo()
+            assert list(contents) == before
+            await Reencrypting(account, lambda: None).run(0)
+            assert not set(before).intersection(account.find("INBOX").contents)
+            async with aclosing(account.read_bodies(contents)) as letters:
+                async for each in letters:
+                    assert isinstance(each, Damaged), "what is asked for is gone"
+                    yield each
+
+        client = await world.client()
+        await client.command(b"SELECT INBOX")
+        monkeypatch.setattr(account, "read_bodies", overtaken)
+        *lines, done = await client.command(b"UID FETCH 1:* BODY.PEEK[]")
+        assert done.startswith(b"x OK ")
+        found = responses(b"".join(line + b"\r\n" for line in lines))
+        assert [one.data[b"BODY[]"] for one in found[:3]] == [letter(n) for n in (1, 2, 3)]
 
 
 async def test_what_is_too_large_is_not_asked_for(world: World) -> None:
