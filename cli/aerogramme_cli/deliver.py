@@ -1,14 +1,17 @@
 """`aerogramme deliver`: one mail from standard input, without a server."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import NoSuchUser
+from aerogramme.errors import AerogrammeError, NoSuchUser
 from aerogramme_cli import common
 from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
+
+if TYPE_CHECKING:
+    from aerogramme.mailbox.incoming import Letter
 
 # What is read from standard input at a time.
 CHUNK = 256 * 1024
@@ -37,7 +40,6 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
     import trio
 
     from aerogramme.lmtp.headers import trace_fields
-    from aerogramme.lmtp.lineends import LineEnds
     from aerogramme.mailbox.incoming import LetterBox
     from aerogramme.mailbox.keys import StoredKeys
     from aerogramme.mailbox.letterboxes import key_to_seal_to
@@ -48,18 +50,31 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
     user = recipient.user
     async with common.open_store(settings, user) as store:
         public = key_to_seal_to(await StoredKeys.read(store), user.account, user.pins)
+        failure: AerogrammeError | None = None
         async with trio.open_nursery() as nursery:
             box = LetterBox(store, user.account, public, nursery)
             letter = box.letter(sender, address, recipient.detail, limit=settings.max_message_size)
-            await letter.write(trace_fields(sender=sender, recipient=address, hostname=settings.hostname))
-            lines = LineEnds()
-            ended = False
-            while chunk := sys.stdin.buffer.read(CHUNK):
-                if piece := lines.feed(chunk):
-                    await letter.write(piece)
-                    ended = piece.endswith(b"\n")
-            if (
-                rest := lines.finish()
-            ) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end
-                await letter.write(rest + b"\r\n")
-            await letter.send()
+            head = trace_fields(sender=sender, recipient=address, hostname=settings.hostname)
+            try:
+                await _send(letter, head)
+            except AerogrammeError as error:  # out of the nursery it would come as a group
+                failure = error
+                nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+async def _send(letter: "Letter", head: bytes) -> None:
+    """All of standard input. Raises TooLarge, Unavailable."""
+    from aerogramme.lmtp.lineends import LineEnds
+
+    await letter.write(head)
+    lines = LineEnds()
+    ended = False
+    while chunk := sys.stdin.buffer.read(CHUNK):
+        if piece := lines.feed(chunk):
+            await letter.write(piece)
+            ended = piece.endswith(b"\n")
+    if (rest := lines.finish()) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end
+        await letter.write(rest + b"\r\n")
+    await letter.send()

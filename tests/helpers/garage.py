@@ -154,6 +154,16 @@ class Garage:
         rights = {"read": True, "write": True, "owner": True}
         first.ask("AllowBucketKey", {"bucketId": bucket, "accessKeyId": key, "permissions": rights})
 
+    def key(self, *, read: bool, write: bool) -> dict[str, str]:
+        """The environment with another key, which may do so much in the bucket and is not its owner."""
+        key, secret = f"GK{secrets.token_hex(12)}", secrets.token_hex(32)
+        first = self.nodes[0]
+        first.ask("ImportKey", {"accessKeyId": key, "secretAccessKey": secret, "name": key})
+        bucket = first.ask("GetBucketInfo", query=f"?globalAlias={BUCKET}")["id"]
+        rights = {"read": read, "write": write, "owner": False}
+        first.ask("AllowBucketKey", {"bucketId": bucket, "accessKeyId": key, "permissions": rights})
+        return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+
     def revive(self, *dead: Node) -> None:
         """Start these, which are all that are down. Returns once each node is connected to each."""
         for node in dead:

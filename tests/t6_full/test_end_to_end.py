@@ -9,7 +9,8 @@ import re
 import shutil
 import smtplib
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from aerogramme_cli import common
 from tests.helpers.garage import garage
 from tests.helpers.memory import found_in
 from tests.helpers.seaweed import free_ports, seaweed
-from tests.helpers.server import ADDRESS, PROGRAM
+from tests.helpers.server import ADDRESS, PROGRAM, aerogramme, create_account
 from tests.helpers.terminal import on_a_terminal
 from tests.t6_full.conftest import Environment
 
@@ -139,10 +140,8 @@ class Machine:
 class Walk:
     """The guide on three machines."""
 
-    def __init__(self, folder: Path, store: str, credentials: Mapping[str, str]) -> None:
-        self.machines = {
-            name: Machine(name, folder, store, credentials) for name in ("mail", "desk", "laptop")
-        }
+    def __init__(self, folder: Path, store: str, key: Callable[[], Mapping[str, str]]) -> None:
+        self.machines = {name: Machine(name, folder, store, key()) for name in ("mail", "desk", "laptop")}
         self.mail, self.desk, self.laptop = self.machines.values()
         self.recovery_code = self.app_password = self.fingerprint = ""
         self.commands = 0
@@ -203,9 +202,9 @@ class Walk:
         return found
 
 
-def walk_through(folder: Path, store: str, credentials: Mapping[str, str], last: int) -> None:
-    """The guide up to this section, and what it says of the server."""
-    walk = Walk(folder, store, credentials)
+def walk_through(folder: Path, store: str, key: Callable[[], Mapping[str, str]], last: int) -> None:
+    """The guide up to this section, and what it says of the server. `key` makes one for the store."""
+    walk = Walk(folder, store, key)
     try:
         for section in range(3, last + 1):
             walk.section(section)
@@ -250,7 +249,7 @@ def test_the_guide_on_an_s3(tmp_path: Path, environment: Environment) -> None:
     """Up to the second device: new keys take minutes in a distant store."""
     with seaweed() as server:
         environment(server.environment)
-        walk_through(tmp_path, server.store(), server.environment, 6)
+        walk_through(tmp_path, server.store(), lambda: server.environment, 6)
 
 
 @pytest.mark.clients
@@ -259,4 +258,16 @@ def test_the_guide_on_an_s3(tmp_path: Path, environment: Environment) -> None:
 def test_the_whole_guide_on_garage(tmp_path: Path, environment: Environment) -> None:
     with garage() as cluster:
         environment(cluster.environment)
-        walk_through(tmp_path, cluster.store(), cluster.environment, 7)
+        walk_through(tmp_path, cluster.store(), partial(cluster.key, read=True, write=True), 7)
+
+
+@pytest.mark.garage
+def test_what_the_key_of_the_server_must_be_allowed(tmp_path: Path, environment: Environment) -> None:
+    with garage() as cluster:
+        environment(cluster.key(read=True, write=True))
+        create_account(tmp_path, store=cluster.store())
+        for read, write in ((True, False), (False, True), (True, True)):
+            environment(cluster.key(read=read, write=write))
+            where = ("--data", str(tmp_path), "--store", cluster.store())
+            done = aerogramme("deliver", ADDRESS, *where, stdin="Subject: x\n\nhi\n", check=False)
+            assert done.returncode == (0 if read and write else 75), done.stderr
