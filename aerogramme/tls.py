@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from aerogramme.errors import BadConfiguration
 
@@ -54,31 +54,45 @@ class Tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8314 §4.1, RFC 8996
         try:
-            pem, _ = self._certificate.read_bytes(), self._key.read_bytes()  # says which of them is missing
-            # A key that is locked with a password would be asked for on the terminal: it is refused.
-            context.load_cert_chain(self._certificate, self._key, password=_no_password)
-            endpoint = _endpoint(pem)
+            certificate = _certificate(self._certificate)
+            _check_key(self._key, certificate)
+            # Without a password OpenSSL would ask for one on the terminal, were the key replaced just now.
+            context.load_cert_chain(self._certificate, self._key, password="")
         except OSError as error:  # ssl.SSLError is one
-            reason = error.strerror or getattr(error, "reason", None) or str(error)
             where = error.filename or f"{self._certificate} and {self._key}"
-            raise BadConfiguration(f"cannot use {where}: {reason}", hint=_HINT) from None
-        except ValueError as error:
-            raise BadConfiguration(f"cannot use {self._certificate}: {error}", hint=_HINT) from None
-        return context, endpoint
+            raise BadConfiguration(f"cannot use {where}: {error.strerror or error}", hint=_HINT) from None
+        return context, _endpoint(certificate)
 
 
 _HINT = "tls.certificate takes the certificate with its chain, tls.key its key without a password, both PEM"
 
 
-def _no_password() -> str:
-    raise ValueError("the key is locked with a password")
+def _certificate(path: Path) -> x509.Certificate:
+    """The first of a file: the server's own. Raises BadConfiguration, OSError."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError:
+        raise BadConfiguration(f"cannot use {path}: there is no certificate in it", hint=_HINT) from None
 
 
-def _endpoint(pem: bytes) -> bytes | None:
+def _check_key(path: Path, certificate: x509.Certificate) -> None:
+    """OpenSSL would say no more than "PEM lib". Raises BadConfiguration, OSError."""
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+        if key.public_key() == certificate.public_key():
+            return
+        reason = "it is not the key of the certificate"
+    except TypeError:
+        reason = "the key is locked with a password"
+    except (ValueError, UnsupportedAlgorithm):
+        reason = "there is no key in it"
+    raise BadConfiguration(f"cannot use {path}: {reason}", hint=_HINT)
+
+
+def _endpoint(certificate: x509.Certificate) -> bytes | None:
     """tls-server-end-point, RFC 5929 §4.1: the hash of the certificate by the hash function of its signature,
     and SHA-256 in place of MD5 and SHA-1. Not defined for signatures that use no single hash function, as
     Ed25519."""
-    certificate = x509.load_pem_x509_certificate(pem)
     try:
         algorithm = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm:

@@ -239,14 +239,26 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
     for certificate_file, key_file, said in (
         (tmp_path / "none.pem", key, "none.pem: No such file"),
         (pem, tmp_path / "none.key", "none.key: No such file"),
-        (pem, tmp_path / "other.key", "cannot use"),
+        (pem, tmp_path / "other.key", "other.key: it is not the key of the certificate"),
         (pem, tmp_path / "locked.key", "locked with a password"),
-        (tmp_path / "garbage.pem", key, "cannot use"),
-        (pem, pem, "cannot use"),
+        (tmp_path / "garbage.pem", key, "garbage.pem: there is no certificate in it"),
+        (pem, pem, "cert.pem: there is no key in it"),
+        (pem, tmp_path / "garbage.pem", "garbage.pem: there is no key in it"),
+        (tmp_path, key, "Is a directory"),
     ):
         with pytest.raises(BadConfiguration, match=said) as error:
             Tls(certificate_file, key_file)
         assert "PEM" in error.value.hint
+
+
+@pytest.mark.parametrize("algorithm", ["rsa", "ecdsa", "ed25519"])
+@pytest.mark.parametrize("key_first", [True, False])
+def test_one_file_for_both(tmp_path: Path, algorithm: Algorithm, key_first: bool) -> None:
+    certificate(tmp_path, algorithm)
+    parts = [(tmp_path / name).read_bytes() for name in ("cert.key", "cert.pem")]
+    both = tmp_path / "both.pem"
+    both.write_bytes(b"".join(parts if key_first else reversed(parts)))
+    assert Tls(both, both).context()
 
 
 def test_settings(tmp_path: Path) -> None:
