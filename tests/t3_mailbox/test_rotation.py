@@ -166,6 +166,7 @@ async def test_a_rotated_account_opens_with_as_many_calls(make_stores, monkeypat
     assert await calls() == before
 
 
+@pytest.mark.parametrize("make_stores", ["serial", "bucket"], indirect=True)
 async def test_a_crash_at_any_call_and_the_next_run_finishes(make_stores, monkeypatch) -> None:
     monkeypatch.setattr(resealing, "BATCH_ROWS", 4)
     stores = make_stores()
@@ -283,6 +284,7 @@ async def test_bodies_are_written_anew(make_stores, monkeypatch) -> None:
     assert await contents(account) == before
 
 
+@pytest.mark.parametrize("make_stores", ["serial", "bucket"], indirect=True)
 async def test_a_crash_while_bodies_are_written(make_stores, monkeypatch) -> None:
     monkeypatch.setattr("aerogramme.mailbox.reencrypting.LARGE", 1000)
     monkeypatch.setattr("aerogramme.mailbox.reencrypting.BATCH", 3)
