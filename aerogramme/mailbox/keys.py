@@ -6,6 +6,7 @@ those who bring letters. Rows are written once: how they change is in passwords.
 """
 
 import logging
+import os
 import re
 from dataclasses import dataclass, field
 
@@ -134,15 +135,19 @@ class StoredKeys:
         secret, kind = recognized(secret)
         candidates = [slot for slot in self.slots.values() if slot.kind == kind]
         candidates.sort(key=lambda slot: -slot.created)
+        failed = AuthenticationFailed()
         for slot in candidates:
             try:
                 private = await stretch(slot, secret)
             except AuthenticationFailed:
                 continue
-            return await self.unlock_slot(account_id, private)
+            try:
+                return await self.unlock_slot(account_id, private)
+            except AuthenticationFailed as error:  # another may have the same secret: a change was cut short
+                failed = error
         if not candidates:
             await waste_time(secret)
-        raise AuthenticationFailed
+        raise failed
 
     async def unlock_slot(self, account_id: str, slot: SlotPrivate) -> Unlocked:
         """What an opened slot opens. Raises AuthenticationFailed when it was revoked."""
@@ -159,8 +164,9 @@ class StoredKeys:
             raise
         if f"{PUBLIC}{keyring.current:08x}" not in self.public:
             # A generation is published once its keyring was proved to be there. Of one that is not, the row
-            # may be that of an append that failed, and be gone at the next read, with what it has sealed.
-            await self.store.confirm(PARTITION, [Row(key, sealed) for key, sealed in self.keyrings])
+            # may be that of an append that failed, and be gone at the next read, with what it has sealed; or
+            # it came late, and secrets that were added meanwhile do not open it. So it is written for all.
+            await self.store.append(PARTITION, [keyring_row(keyring, self.version + 1)])
             await publish(self.store, keyring)
         for key, value in self.public.items():
             number = int(key.removeprefix(PUBLIC), 16)
@@ -204,6 +210,12 @@ def is_name(key: str) -> bool:
 def version_of(key: str) -> int:
     """The version of the keyring in a row."""
     return int(key.removeprefix(KEYRING).partition("-")[0], 16)
+
+
+def keyring_row(keyring: Keyring, version: int) -> Row:
+    """A keyring as it is stored."""
+    # Random at the end: of two that are written at once under one version both stay.
+    return Row(f"{KEYRING}{version:08x}-{os.urandom(4).hex()}", keyring.to_bytes(version))
 
 
 def public_row(keyring: Keyring) -> Row:

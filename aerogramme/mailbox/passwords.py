@@ -5,18 +5,22 @@ write it. Stores that do not serialize let two change the keys at the same momen
 that failed may come later. So keyrings are sets of facts that unite in any order (seal/keyring.py): slots
 that are there, slots that are gone, generations. What is new is written beside what is old, and read back.
 Only when the newest keyring is ours, all others that are there went into it, and every new slot opens it,
-that which it replaces is deleted. If somebody else was faster, the change is made again with his.
+that which it replaces is deleted. If somebody else was faster, the change is made again with his; if he has
+revoked the slot that we came with, it fails.
 
 It is written twice, the second time once the first was proved: who began before that, and whose row comes
 late, has a version that is lower than the second, so a slot that is revoked is not let in by it.
+
+Who replaces a password takes out those that are older, by the date in the slots; two who do so at the same
+time must not take out each other's. So the one whose own is the older of the two gives up.
 
 A crash at any step leaves the old secret or the new one opening everything, and the next change cleans up.
 
 No message is read or written by anything here.
 """
 
-import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +36,7 @@ from aerogramme.mailbox.keys import (
     SLOT,
     StoredKeys,
     Unlocked,
+    keyring_row,
     public_row,
     publish,
     stretch,
@@ -45,6 +50,7 @@ from aerogramme.seal.secrets import Secret
 from aerogramme.seal.slots import Kind, Slot, SlotPrivate
 from aerogramme.store.port import Row, Store
 
+ORPHAN_SECONDS = 24 * 60 * 60  # by then a change is over, or was cut short: its slots are in no keyring
 TRIES = 20  # of a change while others make theirs: each takes some round trips, and people change keys rarely
 APART = 0.2  # seconds, growing, by which those who change them at once get out of step
 
@@ -93,7 +99,7 @@ async def change_keys(
         base = stored.open_keyring(private, account)
         keyring = build(base)
         version = stored.version + 1
-        ours = _keyring_row(keyring, version)
+        ours = keyring_row(keyring, version)
         try:
             await store.append(
                 PARTITION, [*(_slot_row(slot) for slot, _ in new), *rows(keyring), ours], read=stored.cursor
@@ -106,12 +112,9 @@ async def change_keys(
         if written == (1 if store.serialized else 2):
             for slot in (private, *(opened for _, opened in new)):
                 made = Keyring.unlock(proved.keyrings[0][1], slot, account)
-            members = {member.fingerprint for member in made.members}
             if f"{PUBLIC}{made.current:08x}" not in proved.public:
                 await publish(store, made)
-            # Slots that the keyring is not sealed to: taken out now, or left by a change that was cut short.
-            gone = [key for key, slot in stored.slots.items() if slot.public.fingerprint not in members]
-            await store.delete_rows(PARTITION, [*gone, *(key for key, _ in proved.keyrings[1:])])
+            await store.delete_rows(PARTITION, [*_gone(stored, made), *_replaced(proved, made)])
             return made
         if not written:  # others are at it: by chance, one is let through
             await trio.sleep(secrets.SystemRandom().uniform(0, APART * (tries + 1)))
@@ -129,17 +132,32 @@ def _is_proved(proved: StoredKeys, before: StoredKeys, ours: Row, new: Sequence[
     )
 
 
+def _gone(stored: StoredKeys, keyring: Keyring) -> list[str]:
+    """Slots that open nothing: taken out, or left by a change that was cut short. One that is in no keyring
+    may be that of a change that is being made now, and is left for a day."""
+    members = {member.fingerprint for member in keyring.members}
+    old = time.time() - ORPHAN_SECONDS
+
+    def is_gone(slot: Slot) -> bool:
+        fingerprint = slot.public.fingerprint
+        return fingerprint not in members and (fingerprint in keyring.dismissed or slot.created < old)
+
+    return [key for key, slot in stored.slots.items() if is_gone(slot)]
+
+
+def _replaced(proved: StoredKeys, keyring: Keyring) -> list[str]:
+    """Keyrings that have gone into the newest one. Where letters are sealed to a generation that it has not,
+    one of a lower version, which the slot does not open, may have that: then none goes."""
+    known = {f"{PUBLIC}{each.number:08x}" for each in keyring.generations}
+    return [key for key, _ in proved.keyrings[1:]] if known >= proved.public.keys() else []
+
+
 def _slot_key(slot: Slot) -> str:
     return SLOT + slot.public.fingerprint.hex()
 
 
 def _slot_row(slot: Slot) -> Row:
     return Row(_slot_key(slot), slot.to_bytes())
-
-
-def _keyring_row(keyring: Keyring, version: int) -> Row:
-    # Random at the end: of two that are written at once under one version both stay.
-    return Row(f"{KEYRING}{version:08x}-{os.urandom(4).hex()}", keyring.to_bytes(version))
 
 
 # --- the changes ------------------------------------------------------------------------------------------
@@ -171,7 +189,7 @@ async def create_keys(
     for _, private in slots:
         keyring = keyring.admit(private)
     # The keyring is the last: once it is there, all is. Nobody brings letters to an account without a name.
-    new = [*(_slot_row(slot) for slot, _ in slots), public_row(keyring), _keyring_row(keyring, 1)]
+    new = [*(_slot_row(slot) for slot, _ in slots), public_row(keyring), keyring_row(keyring, 1)]
     try:
         await store.append(PARTITION, new, read=cursor)
     except Behind:
@@ -189,7 +207,7 @@ async def change_password(
     password.
     """
     stored, unlocked = await _opened(store, account_id, opener)
-    slot = await _new_slot(new, "password", params)
+    slot = await _new_slot(new, "password", params, unlocked.keyring)
     await _replace(store, account_id, stored, unlocked, [slot], ("password",), proof=new)
 
 
@@ -199,7 +217,7 @@ async def new_recovery_code(
     """Another recovery code; the old one opens nothing any more. `opener` and errors: as for the password."""
     stored, unlocked = await _opened(store, account_id, opener)
     code = Code.generate("recovery")
-    slot = await _new_slot(code.secret, "recovery", params)
+    slot = await _new_slot(code.secret, "recovery", params, unlocked.keyring)
     await _replace(store, account_id, stored, unlocked, [slot], ("recovery",), proof=code.secret)
     return code
 
@@ -217,7 +235,8 @@ async def accept_invitation(
     if unlocked.slot.kind != "invitation":
         raise Refused("This is no invitation")
     code = Code.generate("recovery")
-    slots = [await _new_slot(new, "password", params), await _new_slot(code.secret, "recovery", params)]
+    wanted: tuple[tuple[Secret, Kind], ...] = ((new, "password"), (code.secret, "recovery"))
+    slots = [await _new_slot(secret, kind, params, unlocked.keyring) for secret, kind in wanted]
     # Passwords and recovery codes that are there are those of an acceptance that was cut short.
     kinds: tuple[Kind, ...] = ("invitation", "password", "recovery")
     await _replace(store, account_id, stored, unlocked, slots, kinds, proof=new, generation=True)
@@ -320,8 +339,10 @@ async def _replace(
     proof: Secret,
     generation: bool = False,
 ) -> Keyring:
-    """New slots in place of all others of some kinds; those go once `proof` has opened the first new one."""
+    """New slots in place of all others of some kinds; those go once `proof` has opened the first new one.
+    Raises Unavailable when somebody else does the same at the moment, and is to win."""
     kept = {private.public.raw for _, private in new}
+    first = new[0][1]
     added: list[Generation] = []
 
     def admit(keyring: Keyring) -> Keyring:
@@ -330,27 +351,38 @@ async def _replace(
         return keyring
 
     def dismiss(keyring: Keyring) -> Keyring:
+        if any(
+            member.kind == first.kind and (member.created, member.public) > (first.created, first.public.raw)
+            for member in keyring.members
+        ):
+            raise Unavailable("Somebody else is changing the keys of the account")
         for member in keyring.members:
             if member.kind in kinds and member.public not in kept:
                 keyring = keyring.dismiss(member.fingerprint)
         if generation:
-            if not added:
+            # After any that somebody else has added: who had the invitation may have seen that one.
+            if not added or keyring.current > added[-1].number:
                 added.append(Generation.after(keyring.current))
-            keyring = keyring.with_generation(added[0])
+            keyring = keyring.with_generation(added[-1])
         return keyring
 
     await change_keys(store, account_id, stored, unlocked.slot, admit, new=new)
     proved = await StoredKeys.read(store)
-    first = proved.slots.get(_slot_key(new[0][0]))
-    if first is None:
+    slot = proved.slots.get(_slot_key(new[0][0]))
+    if slot is None:
         raise Unavailable("Somebody else is changing the keys of the account")
-    opened = await stretch(first, proof)
+    opened = await stretch(slot, proof)
     return await change_keys(store, account_id, proved, opened, dismiss, new=new)
 
 
-async def _new_slot(secret: Secret, kind: Kind, params: Argon2Params | None) -> New:
+async def _new_slot(
+    secret: Secret, kind: Kind, params: Argon2Params | None, keyring: Keyring | None = None
+) -> New:
+    """A slot that is later than all in the keyring, whatever the clock says."""
+    created = max(int(time.time()), *(member.created + 1 for member in keyring.members)) if keyring else None
+
     def create() -> New:
-        return Slot.create(secret, kind, "", params)
+        return Slot.create(secret, kind, "", params, created=created)
 
     return await trio.to_thread.run_sync(create, limiter=stretchers())
 

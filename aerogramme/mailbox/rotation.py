@@ -138,14 +138,12 @@ class _Rotation:
         return report
 
     async def _begin(self) -> None:
-        """A generation that is proved, published and held here."""
+        """A generation that is proved, published (by reading the keys, if need be) and held here."""
         stored = await self._renew()
         self._report.resumed = passwords.is_rotating(stored, self._keyring)
         if not self._report.resumed:
             made = await passwords.add_generation(self._store, self._account.id, stored, self._slot)
             self._keyring.adopt(made)
-        elif f"{keys.PUBLIC}{self._keyring.current:08x}" not in stored.public:
-            await stored.unlock_slot(self._account.id, self._slot)  # proves and publishes it
         self._report.ordinal = self._keyring.ordinal(self._keyring.current)
 
     async def _passes(self, lag: float) -> int:
@@ -196,7 +194,7 @@ class _Rotation:
 
     async def _renew(self) -> keys.StoredKeys:
         stored = await keys.StoredKeys.read(self._store)
-        self._keyring.adopt(stored.open_keyring(self._slot, bytes.fromhex(self._account.id)))
+        self._keyring.adopt((await stored.unlock_slot(self._account.id, self._slot)).keyring)
         return stored
 
     def _tell(self) -> None:
