@@ -192,7 +192,7 @@ async def _accept(settings: Config, user: "User", code: "Secret", password: "Sec
     from aerogramme.mailbox.keys import StoredKeys
     from aerogramme.mailbox.passwords import accept_invitation
 
-    async with common.open_store(settings, user) as store:
+    async with common.open_keys(settings, user) as store:
         try:
             return (await accept_invitation(store, user.account, code, password)).reveal()
         except AuthenticationFailed as error:

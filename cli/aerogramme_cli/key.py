@@ -188,7 +188,7 @@ async def _rotate(settings: Config, user: "User", secret: "Secret", bodies: bool
 async def _unlocked(
     settings: Config, user: "User", secret: "Secret"
 ) -> "AsyncIterator[tuple[Store, StoredKeys, Unlocked]]":
-    async with common.open_store(settings, user) as store:
+    async with common.open_keys(settings, user) as store:
         from aerogramme.mailbox.keys import StoredKeys
 
         stored = await StoredKeys.read(store)

@@ -98,7 +98,7 @@ def _set_password(settings: Config, user: "User", secrets: Asking, prompt: str, 
 async def _change(settings: Config, user: "User", old: "Secret", new: "Secret") -> None:
     from aerogramme.mailbox.passwords import change_password
 
-    async with common.open_store(settings, user) as store:
+    async with common.open_keys(settings, user) as store:
         try:
             await change_password(store, user.account, old, new)
         except AuthenticationFailed as error:
@@ -135,7 +135,7 @@ def recovery_code(
 async def _recovery_code(settings: Config, user: "User", password: "Secret") -> "Code":
     from aerogramme.mailbox.passwords import new_recovery_code
 
-    async with common.open_store(settings, user) as store:
+    async with common.open_keys(settings, user) as store:
         return await new_recovery_code(store, user.account, password)
 
 
@@ -181,7 +181,7 @@ def create(
 async def _create(settings: Config, user: "User", password: "Secret", label: str, read_only: bool) -> "Code":
     from aerogramme.mailbox.passwords import create_app_password
 
-    async with common.open_store(settings, user) as store:
+    async with common.open_keys(settings, user) as store:
         return await create_app_password(store, user.account, password, label, read_only=read_only)
 
 
@@ -224,7 +224,7 @@ def list_(
 async def _slots(settings: Config, user: "User", password: "Secret") -> "list[SlotInfo]":
     from aerogramme.mailbox.passwords import list_slots
 
-    async with common.open_store(settings, user) as store:
+    async with common.open_keys(settings, user) as store:
         return list(await list_slots(store, user.account, password))
 
 
@@ -275,7 +275,7 @@ def revoke(
 async def _revoke(settings: Config, user: "User", password: "Secret", label: str) -> None:
     from aerogramme.mailbox.passwords import revoke
 
-    async with common.open_store(settings, user) as store:
+    async with common.open_keys(settings, user) as store:
         await revoke(store, user.account, password, label)
 
 

@@ -29,6 +29,9 @@ def test_a_restored_backup(tmp_path: Path) -> None:
             "account", "show", *where, "--password-stdin", stdin=f"{password}\n", check=False
         )
         assert refused.returncode == 79 and b"account trust" in refused.stderr, refused.stderr
+    for command in (("account", "recovery-code"), ("key", "list"), ("account", "app-password", "list")):
+        refused = aerogramme(*command, *where, "--password-stdin", stdin=secret, check=False)
+        assert refused.returncode == 79, "a password that was changed opens no keys"
     trusted = aerogramme("account", "trust", *where)
     assert trusted.returncode == 0 and b"as it is" in trusted.stderr
     shown = aerogramme("account", "show", *where, "--password-stdin", stdin=secret)
