@@ -317,14 +317,19 @@ def _rotating(keyring: Keyring) -> str:
     return f"{ROTATING}{keyring.current:08x}-{last.hex()}"
 
 
+def check_may_change(slot: SlotPrivate) -> None:
+    """Raises Refused for a slot that opens the mailbox only."""
+    if slot.kind not in ("password", "recovery"):
+        raise Refused(
+            "This opens the mailbox, and changes no keys and no passwords",
+            hint="the password does, or the recovery code; an invitation is accepted first",
+        )
+
+
 async def _opened(store: Store, account_id: str, opener: Secret) -> tuple[StoredKeys, Unlocked]:
     stored = await StoredKeys.read(store)
     unlocked = await stored.unlock(account_id, opener)
-    if unlocked.slot.kind not in ("password", "recovery"):
-        raise Refused(
-            "This opens the mailbox, and changes no passwords",
-            hint="the password does, or the recovery code; an invitation is accepted first",
-        )
+    check_may_change(unlocked.slot)
     return stored, unlocked
 
 

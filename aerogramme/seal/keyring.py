@@ -152,12 +152,6 @@ class Keyring:
         """With this generation, too."""
         return self._with(generations=(*self.generations, generation))
 
-    def forget(self, number: int) -> Self:
-        """Without an old generation: what is still sealed with it is lost. Not the current one."""
-        if number == self.current or number not in self._generations:
-            raise Refused("only an old generation can be forgotten")
-        return self._with(generations=[each for each in self.generations if each.number != number])
-
     def united(self, other: "Keyring") -> Self:
         """What this one and another of the account say together, in whatever order: all generations, and all
         slots but those that either has dismissed. A slot that is gone never comes again."""

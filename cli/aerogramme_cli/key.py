@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import Damaged, Refused
+from aerogramme.errors import Damaged
 from aerogramme_cli import common
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
@@ -166,22 +166,13 @@ async def _status(settings: Config, user: "User", secret: "Secret") -> dict[str,
 
 
 async def _rotate(settings: Config, user: "User", secret: "Secret", bodies: bool) -> "Report":
-    from aerogramme.mailbox import rotation
-    from aerogramme.mailbox.account import Account
+    from aerogramme.mailbox import passwords, rotation
 
-    async with common.open_stores(settings) as stores:
-        store = await stores.open(user.account)
-        try:
-            unlocked = await _unlock(store, user, secret)
-        except BaseException:
-            await store.aclose()
-            raise
-        account = await Account.open(store, user.account, unlocked)
-        try:
-            with _progress() as told:
-                return await rotation.rotate(account, unlocked.slot, bodies=bodies, told=told)
-        finally:
-            await account.aclose()
+    async with common.open_account(settings, user, secret) as account:
+        [slot] = account.holding.slots.values()
+        passwords.check_may_change(slot)
+        with _progress() as told:
+            return await rotation.rotate(account, slot, bodies=bodies, told=told)
 
 
 @asynccontextmanager
@@ -193,17 +184,6 @@ async def _unlocked(
 
         stored = await StoredKeys.read(store)
         yield store, stored, await stored.unlock(user.account, secret)
-
-
-async def _unlock(store: "Store", user: "User", secret: "Secret") -> "Unlocked":
-    from aerogramme.mailbox import keys
-
-    unlocked = await keys.unlock(store, user.account, secret)
-    if unlocked.slot.kind not in ("password", "recovery"):
-        raise Refused(
-            "This opens the mailbox, and changes no keys", hint="the password does, or the recovery code"
-        )
-    return unlocked
 
 
 def _generations(user: "User", stored: "StoredKeys", keyring: "Keyring") -> list[dict[str, Any]]:

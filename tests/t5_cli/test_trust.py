@@ -29,7 +29,7 @@ def test_a_restored_backup(tmp_path: Path) -> None:
             "account", "show", *where, "--password-stdin", stdin=f"{password}\n", check=False
         )
         assert refused.returncode == 79 and b"account trust" in refused.stderr, refused.stderr
-    for command in (("account", "recovery-code"), ("key", "list"), ("account", "app-password", "list")):
+    for command in (("account", "recovery-code"), ("key", "list"), ("key", "rotate")):
         refused = aerogramme(*command, *where, "--password-stdin", stdin=secret, check=False)
         assert refused.returncode == 79, "a password that was changed opens no keys"
     trusted = aerogramme("account", "trust", *where)
