@@ -34,6 +34,7 @@ from aerogramme.mailbox.holding import Holding
 from aerogramme.mailbox.keys import Unlocked
 from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
 from aerogramme.mailbox.packs import Packing
+from aerogramme.mailbox.policy import Policy
 from aerogramme.mailbox.view import RecentMarks, View
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.port import Store, Stores
@@ -63,6 +64,7 @@ class Account:
         self.store = store
         self.holding = holding
         self.keyring = holding.keyring
+        self.policy = Policy()  # who opens the account says what it is
         self.journal = journal
         self.bodies = Bodies(store, bytes.fromhex(account_id), journal)
         self.drain = Drain(self)
