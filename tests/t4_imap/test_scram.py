@@ -218,7 +218,9 @@ async def test_a_stranger_cannot_tell_who_exists(
     assert await dialogue(world, ScramClient(USER, "x")) == nobody
     assert await dialogue(world, ScramClient(USER, PASSWORD)) == nobody
     secret = await app_password(stores)
-    assert await dialogue(world, ScramClient(USER, secret[:-1] + ("x" if secret[-1] != "x" else "y"))) == nobody
+    assert (
+        await dialogue(world, ScramClient(USER, secret[:-1] + ("x" if secret[-1] != "x" else "y"))) == nobody
+    )
     store = await stores.open(ACCOUNT)
     await passwords.revoke(store, ACCOUNT, Secret(PASSWORD), "phone")
     await store.aclose()

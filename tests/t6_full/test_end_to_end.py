@@ -23,7 +23,8 @@ from aerogramme.users.static import StaticDirectory
 from aerogramme_cli import common
 from tests.helpers.garage import garage
 from tests.helpers.memory import found_in
-from tests.helpers.seaweed import free_ports, seaweed
+from tests.helpers.ports import free_ports
+from tests.helpers.seaweed import seaweed
 from tests.helpers.server import ADDRESS, PROGRAM, aerogramme, create_account
 from tests.helpers.terminal import on_a_terminal
 from tests.t6_full.conftest import Environment
