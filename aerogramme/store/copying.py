@@ -21,11 +21,10 @@ import trio
 
 from aerogramme.errors import Damaged, NoSuchUser, NotStored
 from aerogramme.store.port import Row, Store, Stores
+from aerogramme.store.ranges import PAGE, RANGE, Counted, pages, ranges
 
 COPIED = "copied"
-PAGE = 1000  # names listed at a time: what S3 gives in one answer
 WORKERS = 16  # objects on their way at once: enough for one fsync, or one round trip, to serve many
-RANGE = 1 << 20  # bytes of an object read at a time: with the workers, the memory that a copy takes
 LONG_AT_ONCE = 4  # objects of more than a range on their way at once: a store may hold 10 MiB of each
 BATCH_ROWS, BATCH_OCTETS = 128, 1 << 20  # rows in one append
 
@@ -154,9 +153,9 @@ class _Copy:
 
     async def _names(self) -> AsyncGenerator[tuple[str, bool], None]:
         """The objects of the source, and whether the target has one of that name; a page in memory."""
-        async with aclosing(_pages(self._source)) as pages:
+        async with aclosing(pages(self._source, size=PAGE)) as listing:
             after = ""
-            async for page in pages:
+            async for page in listing:
                 there: set[str] = set()
                 while found := await self._target.list("", after, PAGE):
                     there.update(found)
@@ -169,18 +168,18 @@ class _Copy:
 
     async def _copy_object(self, name: str) -> None:
         first = await self._source.get(name, 0, RANGE)
-        stored, back = _Hash(), _Hash()
+        stored, back = Counted(), Counted()
         if len(first) < RANGE:
             stored.update(first)
             await self._target.put(name, first)
         else:
-            async with self._long, aclosing(_ranges(self._source, name, stored, first)) as pieces:
+            async with self._long, aclosing(ranges(self._source, name, stored, first)) as pieces:
                 await self._target.put(name, pieces)
         self._report.objects_copied += 1
         self._report.octets_copied += stored.octets
         self._told()
         try:
-            async with aclosing(_ranges(self._target, name, back)) as pieces:
+            async with aclosing(ranges(self._target, name, back)) as pieces:
                 async for _ in pieces:
                     pass
             self._found(name, back.digest() == stored.digest())
@@ -277,47 +276,11 @@ class _Census(NamedTuple):
 
 async def _census(store: Store) -> _Census:
     objects, names = 0, hashlib.blake2b()
-    async with aclosing(_pages(store)) as pages:
-        async for page in pages:
+    async with aclosing(pages(store, size=PAGE)) as listing:
+        async for page in listing:
             objects += len(page)
             names.update("\0".join([*page, ""]).encode())
     return _Census(objects, names.digest())
-
-
-async def _pages(store: Store) -> AsyncGenerator[Sequence[str], None]:
-    after = ""
-    while page := await store.list("", after, PAGE):
-        yield page
-        after = page[-1]
-
-
-async def _ranges(
-    store: Store, name: str, counted: "_Hash", first: bytes | None = None
-) -> AsyncGenerator[bytes, None]:
-    """The bytes of an object, hashed on their way. The first range may be read already."""
-    piece = await store.get(name, 0, RANGE) if first is None else first
-    start = 0
-    while True:
-        counted.update(piece)
-        yield piece
-        if len(piece) < RANGE:
-            return
-        start += RANGE
-        piece = await store.get(name, start, start + RANGE)
-
-
-class _Hash:
-    """A hash of bytes as they come, and how many they were."""
-
-    def __init__(self) -> None:
-        self._hash, self.octets = hashlib.blake2b(), 0
-
-    def update(self, octets: bytes) -> None:
-        self._hash.update(octets)
-        self.octets += len(octets)
-
-    def digest(self) -> bytes:
-        return self._hash.digest()
 
 
 async def _notes(store: Store) -> frozenset[str]:

@@ -38,16 +38,11 @@ async def copy(
     verify_only: bool = False,
 ) -> "Report":
     """Copies an account, or compares it. Raises NoSuchUser when there is none here; Unavailable."""
-    from aerogramme.log.entry import PARTITION as LOG
-    from aerogramme.mailbox.incoming import PARTITION as INCOMING
-    from aerogramme.mailbox.keys import PARTITION as KEYS
-    from aerogramme.mailbox.uses import PARTITION as USES
-    from aerogramme.store.copying import Partition, Report, copy_account
+    from aerogramme.mailbox.partitions import PARTITIONS
+    from aerogramme.store.copying import Report, copy_account
 
-    # A letter becomes an entry, and what an entry is sealed with is among the keys: this order loses nothing.
-    partitions = [Partition(name, name != LOG) for name in (INCOMING, LOG, USES, KEYS)]
     report = Report(account)
-    await copy_account(here, there, report, partitions, verify_only=verify_only, told=partial(told, report))
+    await copy_account(here, there, report, PARTITIONS, verify_only=verify_only, told=partial(told, report))
     return report
 
 

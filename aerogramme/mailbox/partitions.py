@@ -1,0 +1,11 @@
+"""All partitions of an account, for what passes an account on without opening it: copies and backups."""
+
+from aerogramme.log.entry import PARTITION as LOG
+from aerogramme.mailbox.incoming import PARTITION as INCOMING
+from aerogramme.mailbox.keys import PARTITION as KEYS
+from aerogramme.mailbox.uses import PARTITION as USES
+from aerogramme.store.copying import Partition
+
+# The order in which they are read and written. A letter becomes an entry, and what an entry is sealed with is
+# among the keys, without which nobody opens the account: so whatever is cut short, nothing is lost by it.
+PARTITIONS = [Partition(name, noted=name != LOG) for name in (INCOMING, LOG, USES, KEYS)]
