@@ -107,6 +107,10 @@ class BucketStore(ABC, Generic[A]):
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def sizes(self, prefix: str, after: str = "", limit: int | None = None) -> list[tuple[str, int]]:
+        self._account.check()
+        return await self._account.objects.sizes(prefix, after, limit)
+
     # Last in its class, because from here on `list` is not the builtin.
     async def list(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
         self._account.check()
@@ -152,7 +156,7 @@ class BucketStores(ABC, Generic[A, S]):
         objects = Objects(self.bucket, f"{self.bucket.place.prefix}{account}/")
         async with aclosing(objects.pages("")) as pages:
             async for page in pages:
-                await objects.delete(page)
+                await objects.delete(name for name, _ in page)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

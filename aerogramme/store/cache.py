@@ -167,7 +167,7 @@ class CachedStore:
         # What has to do with rows only is the store's alone.
         self.read, self.confirm, self.watch = store.read, store.confirm, store.watch
         self.delete_rows, self.delete_range = store.delete_rows, store.delete_range
-        self.list, self.aclose = store.list, store.aclose
+        self.list, self.sizes, self.aclose = store.list, store.sizes, store.aclose
 
     async def put(self, name: str, body: Body) -> None:
         # The store first: what the cache has must be durable.

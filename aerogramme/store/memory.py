@@ -175,6 +175,10 @@ class MemoryStore:
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def sizes(self, prefix: str, after: str = "", limit: int | None = None) -> list[tuple[str, int]]:
+        names = await self.list(prefix, after, limit)
+        return [(name, len(self._data.objects[name])) for name in names]
+
     async def list(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
         await self._look()
         names = sorted(name for name in self._data.objects if name.startswith(prefix) and name > after)

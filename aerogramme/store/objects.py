@@ -108,8 +108,9 @@ class Objects:
             return False
         return True
 
-    async def pages(self, prefix: str, after: str = "") -> AsyncGenerator[list[str]]:
-        """Names that begin with `prefix` and are greater than `after`, one answer of the store at a time.
+    async def pages(self, prefix: str, after: str = "") -> AsyncGenerator[list[tuple[str, int]]]:
+        """Names that begin with `prefix` and are greater than `after`, with the octets of each object, one
+        answer of the store at a time.
 
         In the order of the store, which with SeaweedFS is not that of bytes where a name goes on with one of
         the characters below the slash. Pages may be empty.
@@ -123,22 +124,25 @@ class Objects:
         begin = self._prefix + max(prefix, after)
         last = ""
 
-        def ask(client: "S3Store", begin: str) -> list[str]:
+        def ask(client: "S3Store", begin: str) -> list[tuple[str, int]]:
             offset = before(begin) if begin > folder else None
             found = next(obstore.list(client, folder, offset=offset, chunk_size=PAGE), ())
-            return [each["path"][len(self._prefix) :] for each in found]
+            return [(each["path"][len(self._prefix) :], each["size"]) for each in found]
 
         while True:
-            names = await self._bucket.read(partial(ask, begin=begin))
-            yield [name for name in names if name.startswith(prefix) and name > after and name != last]
-            if len(names) < PAGE or names[-1] > prefix + "\x7f":
+            listed = await self._bucket.read(partial(ask, begin=begin))
+            yield [
+                (name, octets)
+                for name, octets in listed
+                if name.startswith(prefix) and name > after and name != last
+            ]
+            if len(listed) < PAGE or listed[-1][0] > prefix + "\x7f":
                 return
-            last = names[-1]
+            last = listed[-1][0]
             begin = self._prefix + last
 
-    # Last in its class, because from here on `list` is not the builtin.
-    async def list(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
-        found: list[str] = []
+    async def sizes(self, prefix: str, after: str = "", limit: int | None = None) -> list[tuple[str, int]]:
+        found: list[tuple[str, int]] = []
         if limit == 0:
             await trio.lowlevel.checkpoint()
             return found
@@ -148,6 +152,10 @@ class Objects:
                 if limit is not None and len(found) >= limit:
                     break
         return sorted(found)[:limit]
+
+    # Last in its class, because from here on `list` is not the builtin.
+    async def list(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
+        return [name for name, _ in await self.sizes(prefix, after, limit)]
 
     async def _delete(self, key: str) -> None:
         import obstore

@@ -138,6 +138,10 @@ class Store(Protocol):
         """Let go of the store; calls after this are errors of the program. What is stored stays."""
         ...
 
+    async def sizes(self, prefix: str, after: str = "", limit: int | None = None) -> list[tuple[str, int]]:
+        """The names that `list` gives, each with how many octets the object has. Reads none of these."""
+        ...
+
     # Last in its class, because from here on `list` is not the builtin.
     async def list(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
         """Names that begin with `prefix` and are greater than `after`, sorted, at most `limit` of them."""

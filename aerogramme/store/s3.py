@@ -73,8 +73,8 @@ class S3Store(BucketStore[_Account]):
         low, high = f"{partition}/{first}", f"{partition}/{last}"
         async with aclosing(self._account.rows.pages(f"{partition}/", before(low))) as pages:
             async for page in pages:
-                await self._account.rows.delete(name for name in page if low <= name <= high)
-                if page and page[-1] > high:
+                await self._account.rows.delete(name for name, _ in page if low <= name <= high)
+                if page and page[-1][0] > high:
                     break
 
     async def watch(self, partition: str, cursor: Cursor, *, eager: Callable[[], bool] = always) -> None:

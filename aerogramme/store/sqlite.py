@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import trio
 
@@ -151,11 +151,13 @@ class SqliteStore:
             self._open = False
             await self._closed(self._file)
 
+    async def sizes(self, prefix: str, after: str = "", limit: int | None = None) -> list[tuple[str, int]]:
+        work = partial(_names, columns="name, size", prefix=prefix, after=after, limit=limit)
+        return await self._file.read(work)
+
     async def list(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
-        # DEL is greater than all that may stand in a name.
-        sql = "SELECT name FROM objects WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?"
-        values = (prefix, prefix + "\x7f", after, -1 if limit is None else limit)
-        return await self._file.read(lambda connection: [name for (name,) in connection.execute(sql, values)])
+        work = partial(_names, columns="name", prefix=prefix, after=after, limit=limit)
+        return [name for (name,) in await self._file.read(work)]
 
 
 class SqliteStores:
@@ -288,6 +290,16 @@ def _get_many(connection: sqlite3.Connection, wanted: Sequence[str | Part]) -> l
         except NotStored:
             found.append(None)
     return found
+
+
+def _names(
+    connection: sqlite3.Connection, columns: str, prefix: str, after: str, limit: int | None
+) -> list[tuple[Any, ...]]:
+    # DEL is greater than all that may stand in a name.
+    where = "name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?"
+    sql = f"SELECT {columns} FROM objects WHERE {where}"  # noqa: S608 - the columns are written above
+    values = (prefix, prefix + "\x7f", after, -1 if limit is None else limit)
+    return connection.execute(sql, values).fetchall()
 
 
 def _delete(connection: sqlite3.Connection, names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from aerogramme.store import Store, Stores
 
 # All but `watch`, which nobody waits for.
 CALLS = {
-    *("put", "get", "get_many", "delete", "list"),
+    *("put", "get", "get_many", "delete", "list", "sizes"),
     *("append", "read", "confirm", "delete_rows", "delete_range"),
 }
 

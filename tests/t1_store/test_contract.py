@@ -129,6 +129,20 @@ async def test_list_is_sorted_and_goes_on_from_a_name(store: Store) -> None:
     assert await store.list("", after="piecf") == ["piecf/1", "~"]
 
 
+async def test_sizes_are_those_of_what_is_listed(store: Store) -> None:
+    bodies = {f"piece/{n}": pattern(size) for n, size in enumerate(SIZES)}
+    for name, body in [*reversed(bodies.items()), ("pie", b"12"), ("piecf/1", b"123")]:
+        await store.put(name, body)
+    await store.put("stream", stream(pattern(2500 * KIB), 1500 * KIB))
+    await store.append("log", rows("piece/"), objects=[("~", b"1234")])
+    found = [(name, len(body)) for name, body in bodies.items()]
+    assert await store.sizes("piece/") == found
+    assert await store.sizes("piece/", limit=3) == found[:3]
+    assert await store.sizes("piece/", after="piece/2", limit=3) == found[3:6]
+    assert await store.sizes("piece/", after="q") == [] == await store.sizes("piece/", limit=0)
+    assert await store.sizes("", after="piece/7") == [("piecf/1", 3), ("stream", 2500 * KIB), ("~", 4)]
+
+
 async def test_delete_removes_those_named(store: Store) -> None:
     names = [f"content/{n}" for n in range(600)]
     await store.append("log", [], objects=[(name, b"x") for name in names])
@@ -151,12 +165,13 @@ async def test_a_stream_that_fails_leaves_nothing(store: Store) -> None:
 async def test_a_streamed_object_is_invisible_until_it_is_whole(store: Store) -> None:
     async def body() -> AsyncIterator[bytes]:
         yield pattern(2500 * KIB)
-        assert await store.list("") == []
+        assert await store.list("") == [] == await store.sizes("")
         assert await store.get_many(["content/1"]) == [None]
         yield b"the end"
 
     await store.put("content/1", body())
     assert await store.get("content/1") == pattern(2500 * KIB) + b"the end"
+    assert await store.sizes("") == [("content/1", 2500 * KIB + 7)]
 
 
 # --- rows

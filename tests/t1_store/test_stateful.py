@@ -136,6 +136,8 @@ class Beside(RuleBasedStateMachine):
     def list_names(self, who: int, prefix: str, after: str, limit: int | None) -> None:
         names = sorted(name for name in self.bodies if name.startswith(prefix) and name > after)
         assert self.run(self.stores[who].list, prefix, after, limit) == names[:limit]
+        sizes = [(name, len(self.bodies[name])) for name in names[:limit]]
+        assert self.run(self.stores[who].sizes, prefix, after, limit) == sizes
 
     @rule(who=WHO, names=st.lists(NAMES, max_size=2))
     def delete(self, who: int, names: list[str]) -> None:
