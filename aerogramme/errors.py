@@ -24,6 +24,10 @@ class Unavailable(AerogrammeError):
     imap_code = "UNAVAILABLE"
 
 
+class Outdated(Unavailable):
+    """What is known of the account is too old to go on with; it is opened anew by the next login."""
+
+
 class Behind(AerogrammeError):
     """The partition has rows that the writer has not read. The journal reads them and tries again."""
 

@@ -36,7 +36,8 @@ LOG = FOLDER / "log"
 CLOCK, REPLICA, OTHER = 0x1A20000000000000, 0xABCDEF0123, 0x1122334455
 INBOX, FIRST = REPLICA << 24 | 1, REPLICA << 24 | 2
 GROUP = {"subject": [b"one", b"", "zwei, größer".encode()], "sent": [b"19000", b"-1", b"20000"]}
-SAYS_GROUP = {name: [value.hex() for value in values] for name, values in GROUP.items()}
+CONTENTS = [FIRST, FIRST + 1, FIRST + 2]
+SAYS_GROUP = {"": CONTENTS} | {name: [value.hex() for value in values] for name, values in GROUP.items()}
 RECORD = BodyRecord(ContentKey.from_bytes(bytes(range(32))), 70_000, 123_456)
 PLACED = RECORD._replace(place=Place("00112233445566778899aabbccddeeff", 1 << 40))
 SAYS_RECORD = {"key": bytes(range(32)).hex(), "sealed": 70_000, "size": 123_456}
@@ -60,9 +61,7 @@ def sealed(name: str, kind: str, bound: str, plain: bytes, says: Any) -> None:
 
 
 def first_entry() -> tuple[Entry, dict[str, Any]]:
-    ref = SegmentRef(
-        "0f" * 16, [FIRST, FIRST + 1, FIRST + 2], ("digest",), {"digest": segment.pack_group(GROUP)}
-    )
+    ref = SegmentRef("0f" * 16, CONTENTS, ("digest",), {"digest": segment.pack_group(CONTENTS, GROUP)})
     ids = [FIRST, FIRST + 1, FIRST + 2]
     flags = [("\\Seen", "$Label"), (), ()]
     ops = (
@@ -128,11 +127,12 @@ def log() -> None:
     second, says = second_entry(first)
     sealed("entry-second", "entry", second.key, encode(second), says)
     name = f"segment/{'0f' * 16}/digest"
-    sealed("segment-group", "segment", name, segment.pack_group(GROUP), SAYS_GROUP)
+    sealed("segment-group", "segment", name, segment.pack_group(CONTENTS, GROUP), SAYS_GROUP)
 
     state = State()
     state.apply(first)
     state.apply(second)
+    state.cut, state.lost = {REPLICA: 1}, {(OTHER, 7)}
     row = {
         "uids": [1, 9],
         "ids": [FIRST, FIRST + 1],
@@ -160,7 +160,7 @@ def log() -> None:
         ],
         "top": 9,
         "highestmodseq": CLOCK + 1,
-        "pieces": [piece_name],
+        "pieces": [[0, piece_name]],
         "rows": None,
         "tombs": [[FIRST + 2], [4], [CLOCK + 1]],
         "claims": [[FIRST + 1, [2, 9]]],
@@ -176,6 +176,8 @@ def log() -> None:
         "uidvalidity": 1_700_000_000,
         "segments": [{"name": "0f" * 16, "contents": [FIRST, FIRST + 1, FIRST + 2], "groups": ["digest"]}],
         "damaged": [],
+        "cut": [[REPLICA, 1]],
+        "lost": [[OTHER, 7]],
     }
     write("checkpoint", manifest, says, what="checkpoint", kind="checkpoint", name=name, **fields)
 

@@ -34,8 +34,9 @@ class SegmentRef:
     contents  in the order of the segment
     groups    their names
     inline    the packed groups when the segment is small, else None: then each group is an object of its own
-    packs     the packs that its digests name (32 hex digits each); None as long as nobody has packed bodies
-              of it. Only in checkpoints
+    packs     the packs that its digests name (32 hex digits each), and the octets of each; None as long as
+              nobody has packed bodies of it. Only in checkpoints
+    loose     where there are packs: the contents whose bodies are in none. Only in checkpoints
     sealed    the generation for which its objects were sealed again (records.py), 0 if they were not. Only in
               checkpoints
     """
@@ -44,11 +45,18 @@ class SegmentRef:
     contents: Ids
     groups: tuple[str, ...]
     inline: Mapping[str, bytes] | None = None
-    packs: tuple[str, ...] | None = None
+    packs: Mapping[str, int] | None = None
+    loose: Ids = ()
     sealed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "contents", Runs.of(self.contents))
+        object.__setattr__(self, "loose", Runs.of(self.loose))
+
+    @property
+    def single(self) -> Ids:
+        """The contents whose bodies are objects of their own."""
+        return self.contents if self.packs is None else self.loose
 
 
 @dataclass(frozen=True, slots=True)

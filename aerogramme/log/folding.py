@@ -1,7 +1,7 @@
 """Folding: a state becomes a checkpoint, and small segments become larger ones on the way."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -9,10 +9,13 @@ import trio
 
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint
+from aerogramme.log.adopting import adopt
 from aerogramme.log.entry import SegmentRef
+from aerogramme.log.manifest import read
 from aerogramme.log.records import Records
 from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
+from aerogramme.log.suffix import base_of
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Store
 
@@ -22,11 +25,15 @@ FOLD_ENTRIES = 256  # entries after a checkpoint that make another worth it: rea
 FOLD_INLINE = 4 * 1024 * 1024  # or so many octets of digests in them, which stay in memory until then
 SEGMENT = 1000  # contents of a merged segment: some MB of text, read with one request
 
+# A state that has not looked at the newest checkpoint for so long may name parts that are gone: what nothing
+# names is kept for a day (needed.py).
+AWAY_MS = 12 * 60 * 60 * 1000
+
 Newest = Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Folding:
-    """Writes the checkpoints of one journal, one at a time.
+    """Writes the checkpoints of one journal, one at a time, and takes over those of others.
 
     `newest` is entered to be alone with the newest state, settled: nobody reads or appends meanwhile.
     """
@@ -39,6 +46,7 @@ class Folding:
         state: State,
         segments: Segments,
         newest: Newest,
+        now_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._records = records
@@ -46,25 +54,61 @@ class Folding:
         self._state = state
         self._segments = segments
         self._newest = newest
+        self._now_ms = now_ms
         self._lock = trio.Lock()
-        self._merged: list[int] = []  # segments whose contents are in others now
+        self._looked = now_ms()  # when the state named the parts that the newest checkpoint names
+        self._merged: set[int] = set()  # segments whose contents are in others now
         self._unmergeable: set[int] = set()  # and segments next to which one cannot be read
 
-    async def fold(self, packer: Packer | None, *, force: bool) -> bool:
+    async def outdated(self) -> bool:
+        """Whether the state may name parts that are gone. Raises Unavailable."""
+        if self._now_ms() - self._looked <= AWAY_MS:
+            return False
+        names = await checkpoint.newest(self._store)
+        if names and base_of(names[0]) != base_of(self._state.checkpoint):
+            return True
+        self._looked = self._now_ms()
+        return False
+
+    async def look(self) -> bool:
+        """See Journal.look."""
+        async with self._lock:
+            return await self._look()
+
+    async def _look(self) -> bool:
+        for name in await checkpoint.newest(self._store):
+            if base_of(name) == base_of(self._state.checkpoint):
+                break
+            try:
+                manifest = await read(self._records, name)
+            except Damaged:
+                continue  # who opens the account leaves it out, too
+            async with self._newest():
+                before = self._state.named_segments()
+                if not adopt(self._state, manifest):
+                    return False
+                self._merged |= before - self._state.named_segments()
+            self._state.checkpoint = name
+            break
+        self._looked = self._now_ms()
+        return True
+
+    async def fold(self, packer: Packer | None, *, force: bool, without: Container[int] = ()) -> bool:
         """See Journal.fold."""
         if not force and not self._worth_a_checkpoint():
             return False
         async with self._lock:
+            self._drop_merged()
+            await self._look()
             if not force and not self._worth_a_checkpoint():
                 return False
-            self._drop_merged()
             await self._records.fresh()
-            merged = await self._merge_segments(packer)
+            old, new = await self._merge_segments(packer, without)
             async with self._newest():
-                if merged:
-                    old, new = merged
-                    self._state.replace_segments(old, new)
-                    self._merged = old
+                if old:
+                    refs = [self._state.segments[i] for i in sorted(self._state.named_segments() - old)]
+                    self._state.set_segments([*refs, *new])
+                    self._merged |= old
                 snapshot = checkpoint.take(self._state, self._keyring)
             try:
                 for name, body in snapshot.objects:
@@ -76,48 +120,62 @@ class Folding:
             return True
 
     def _worth_a_checkpoint(self) -> bool:
-        history, state = self._state.history, self._state
-        tail = sum(len(trail.records) for trail in history.trails.values())
+        state = self._state
+        tail = state.history.tail
         return tail >= FOLD_ENTRIES or (tail > 0 and state.inline_size >= FOLD_INLINE)
 
     def _drop_merged(self) -> None:
         """Let go of the inline digests that the fold before has put into other segments."""
-        for index in self._merged:
+        for index in self._merged - self._state.named_segments():
             self._state.segments[index] = replace(self._state.segments[index], inline=None)
-        self._merged = []
+        self._merged = set()
 
-    async def _merge_segments(self, packer: Packer | None) -> tuple[list[int], list[SegmentRef]] | None:
-        """New segments of about SEGMENT contents, stored, in place of small ones, and of those whose bodies
-        can be packed: old indices, new ones."""
+    async def _merge_segments(
+        self, packer: Packer | None, without: Container[int]
+    ) -> tuple[set[int], list[SegmentRef]]:
+        """New segments of about SEGMENT contents, stored, in place of small ones, of those with much that is
+        to be left out, and of those whose bodies can be packed: old indices, new ones."""
 
         def has_to(ref: SegmentRef) -> bool:
-            return ref.inline is not None or (packer is not None and ref.packs is None)
+            needless = sum(content in without for content in ref.contents) if without else 0
+            return (
+                ref.inline is not None
+                or (packer is not None and ref.packs is None)
+                or needless * (4 if ref.packs else 2) > len(ref.contents)
+            )
 
         named = sorted(self._state.named_segments() - self._unmergeable)
-        small = [i for i in named if has_to(self._state.segments[i]) or _is_small(self._state.segments[i])]
-        old: list[int] = []
+        must = {index for index in named if has_to(self._state.segments[index])}
+        old: set[int] = set()
         new: list[SegmentRef] = []
-        batch: list[int] = []
-        for index in [*small, None]:
-            size = sum(len(self._state.segments[i].contents) for i in batch)
-            if batch and (index is None or size + len(self._state.segments[index].contents) > SEGMENT):
-                if len(batch) == 1 and not has_to(self._state.segments[batch[0]]):
-                    batch = [] if index is None else [index]
-                    continue
-                try:
-                    packed = await self._segments.merge(batch, packer)
-                except Damaged as e:  # they stay as they are: all that can be read, stays readable
-                    log.error("digests of account %s cannot be read: %s", self._keyring.account.hex(), e)
-                    self._unmergeable.update(batch)
-                else:
-                    for name, body in packed.objects:
-                        await self._store.put(name, body)
-                    old += batch
-                    new.append(packed.ref)
-                batch = []
-            if index is not None:
-                batch.append(index)
-        return (old, new) if new else None
+        for batch in self._batches([i for i in named if i in must or _is_small(self._state.segments[i])]):
+            if len(batch) == 1 and batch[0] not in must:
+                continue
+            try:
+                packed = await self._segments.merge(batch, packer, without)
+            except Damaged as e:  # they stay as they are: all that can be read, stays readable
+                log.error("digests of account %s cannot be read: %s", self._keyring.account.hex(), e)
+                self._unmergeable.update(batch)
+                continue
+            old.update(batch)
+            if packed is not None:
+                for name, body in packed.objects:
+                    await self._store.put(name, body)
+                new.append(packed.ref)
+        return old, new
+
+    def _batches(self, indices: Sequence[int]) -> list[list[int]]:
+        """Segments to be merged, those of one batch with each other."""
+        batches: list[list[int]] = []
+        room = 0
+        for index in indices:
+            size = len(self._state.segments[index].contents)
+            if not batches or size > room:
+                batches.append([])
+                room = SEGMENT
+            batches[-1].append(index)
+            room -= size
+        return batches
 
 
 def _is_small(ref: SegmentRef) -> bool:

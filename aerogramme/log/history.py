@@ -140,6 +140,11 @@ class History:
         trail = self.trails.get(replica)
         return trail is not None and trail.has(seq)
 
+    @property
+    def tail(self) -> int:
+        """How many entries no checkpoint covers."""
+        return sum(len(trail.records) for trail in self.trails.values())
+
     def vector(self) -> dict[int, int]:
         """replica -> last seq."""
         return {replica: trail.last for replica, trail in self.trails.items()}

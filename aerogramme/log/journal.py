@@ -22,7 +22,7 @@ A client may be told less than there is: entries that wait, and all that has com
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -30,7 +30,7 @@ from typing import NoReturn
 
 import trio
 
-from aerogramme.errors import Behind, Damaged, Unavailable
+from aerogramme.errors import Behind, Damaged, Outdated, Unavailable
 from aerogramme.log import checkpoint, rules
 from aerogramme.log.clock import COUNTER_BITS, Clock, wall_ms
 from aerogramme.log.entry import (
@@ -103,7 +103,7 @@ class Journal:
         self._clock = clock
         self._random = random
         self._lock = trio.Lock()
-        self._folding = Folding(store, keyring, records, state, self.segments, self._newest)
+        self._folding = Folding(store, keyring, records, state, self.segments, self._newest, clock.now_ms)
         self._cursor: Cursor | None = None
         self._horizon = checkpoint.horizon(state)
         self._shown: dict[str, tuple[Row, Entry | Damaged]] = {}  # read and not applied, by its first key
@@ -214,6 +214,8 @@ class Journal:
 
     async def _read(self, *, whole: bool = False) -> None:
         """Asks the store for what is new; `whole`: for all that came after the checkpoint."""
+        if await self._folding.outdated():
+            raise Outdated
         self._reads_begun += 1
         cursor = None if whole else self._cursor
         await self._show(*await self._store.read(PARTITION, cursor, self._horizon))
@@ -364,13 +366,21 @@ class Journal:
                     log.debug("not settled: %s", error)
                 return entry
 
-    async def fold(self, packer: Packer | None = None, *, force: bool = False) -> bool:
+    async def fold(
+        self, packer: Packer | None = None, *, force: bool = False, without: Container[int] = ()
+    ) -> bool:
         """Writes a checkpoint, if what came after the last one makes it worth it (or if told to). Where
-        there is a packer, bodies are packed on the way.
+        there is a packer, bodies are packed on the way; digests of the contents `without` are left out.
 
         Reading and appending go on meanwhile. Raises Unavailable: then the checkpoint may be there.
         """
-        return await self._folding.fold(packer, force=force)
+        return await self._folding.fold(packer, force=force, without=without)
+
+    async def look(self) -> bool:
+        """Takes over the parts that the newest checkpoint names, if another has written it (adopting.py).
+        False if that cannot be done now. Who has not managed to for half a day gets Outdated when he reads,
+        and has to open the account anew. Raises Unavailable."""
+        return await self._folding.look()
 
     @asynccontextmanager
     async def _newest(self) -> AsyncGenerator[None, None]:

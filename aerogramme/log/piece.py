@@ -103,6 +103,13 @@ def decode_facts(table: Table, stored: Facts) -> None:
 _NOBODY = 1 << 63  # a clock later than any: a spelling in a piece decides nothing, that in the manifest does
 
 
-def known_flags(flagsets: Flagsets) -> list[list[Any]]:
+def known_flags(flagsets: Flagsets) -> list[tuple[str, int]]:
     """Every flag with its spelling and the clock that this has."""
-    return [[name, clock] for name, clock in zip(flagsets.names, flagsets.first_use, strict=True)]
+    return list(zip(flagsets.names, flagsets.first_use, strict=True))
+
+
+def contents_of(stored: bytes) -> "array[int]":
+    """The contents of stored rows. Raises Damaged."""
+    table = Table(0, Flagsets())
+    decode_rows(table, stored)
+    return table.contents

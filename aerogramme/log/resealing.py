@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from aerogramme.errors import Damaged, UnknownGeneration
-from aerogramme.log import checkpoint, entry, segment
+from aerogramme.log import checkpoint, entry, manifest, segment
 from aerogramme.log.state import State
 from aerogramme.log.suffix import base_of, sealed_for, suffix_of
 from aerogramme.seal.keyring import RECORD_HEAD, Keyring, record_generation
@@ -28,7 +28,7 @@ OBJECTS = {
     "entry/": entry.KIND,
     "segment/": segment.KIND,
     "piece/": checkpoint.PIECE_KIND,
-    checkpoint.PREFIX: checkpoint.KIND,
+    checkpoint.PREFIX: manifest.KIND,
 }
 """Prefix of the names of objects that the keyring seals, and the kind that is bound."""
 

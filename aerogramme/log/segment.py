@@ -9,10 +9,10 @@ import os
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import overload
+from typing import NamedTuple, overload
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import trio
@@ -27,7 +27,7 @@ from aerogramme.log.suffix import sealed_for
 from aerogramme.seal import Keyring
 
 KIND = "segment"  # of the sealed record; its name is that of the object
-VERSION = 1
+VERSION = 2
 INLINE_MAX = 32 * 1024  # packed octets of all groups that ride in the entry; with them it stays a small row
 LEVEL = 3  # of zstd: a higher one costs more time on the way in than it saves on the way out
 MAX_UNPACKED = 1 << 30  # a segment is written from memory; what unpacks to more is not one
@@ -74,39 +74,58 @@ class Column(Sequence[bytes]):
 
 Columns = Mapping[str, Column]  # one group of a segment: field -> values
 
-Packer = Callable[
-    [Sequence[int], Mapping[str, Columns]], Awaitable[tuple[Mapping[str, Columns], Sequence[str]]]
-]
-"""Packs the bodies of contents whose digests are merged: contents and groups -> the groups with the places of
-the bodies, and all packs that they name."""
+
+class PackedBodies(NamedTuple):
+    """The groups of a segment with the places of the bodies; the packs that they name, with their octets; and
+    the contents whose bodies are in none."""
+
+    groups: Mapping[str, Columns]
+    packs: Mapping[str, int]
+    loose: Sequence[int]
 
 
-def pack_group(fields: Mapping[str, Sequence[bytes]]) -> bytes:
+Packer = Callable[[Sequence[int], Mapping[str, Columns], Mapping[str, int]], Awaitable[PackedBodies]]
+"""Packs the bodies of contents whose digests are merged: given the contents, the groups of their digests, and
+the packs that there are."""
+
+
+def pack_group(contents: Iterable[int], fields: Mapping[str, Sequence[bytes]]) -> bytes:
     """The stored form of one group, before it is sealed."""
     packed = []
     for name, values in fields.items():
         column = values if isinstance(values, Column) else Column.of(values)
         lengths = array("I", (stop - start for start, stop in pairwise([0, *column.ends])))
         packed.append([name, column_bytes(lengths), column.joined])
-    return zstandard.ZstdCompressor(LEVEL).compress(msgpack.packb([VERSION, packed]))
+    return zstandard.ZstdCompressor(LEVEL).compress(
+        msgpack.packb([VERSION, Runs.of(contents).wire(), packed])
+    )
 
 
-def unpack_group(packed: bytes, count: int) -> dict[str, Column]:
-    """The columns that `pack_group` was given, each of `count` values. Raises Damaged."""
+def unpack_group(packed: bytes, contents: Sequence[int]) -> dict[str, Column]:
+    """The columns that `pack_group` was given for these contents. Raises Damaged."""
+    found, columns = read_group(packed)
+    if found != contents:
+        raise Damaged("a segment is not of the contents that it should be of")
+    return columns
+
+
+def read_group(packed: bytes) -> tuple[Runs, dict[str, Column]]:
+    """The contents and the columns that `pack_group` was given. Raises Damaged."""
     try:
         plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
-        version, fields = msgpack.unpackb(plain, strict_map_key=True)
+        version, of, fields = msgpack.unpackb(plain, strict_map_key=True)
         if version != VERSION:
             raise Damaged("a segment of an unknown version")
+        contents = Runs.from_wire(of)
         columns = {}
         for name, lengths, joined in fields:
             ends = array("Q", accumulate(column_from("I", lengths)))
-            if type(name) is not str or type(joined) is not bytes or len(ends) != count:
+            if type(name) is not str or type(joined) is not bytes or len(ends) != len(contents):
                 raise Damaged("a segment does not decode")
             if (ends[-1] if ends else 0) != len(joined):
                 raise Damaged("a segment does not decode")
             columns[name] = Column(joined, ends)
-        return columns
+        return contents, columns
     # MemoryError: a damaged frame may claim a gigabyte, and it is asked for before anything is unpacked.
     except (ValueError, TypeError, MemoryError, msgpack.UnpackException, zstandard.ZstdError) as e:
         raise Damaged("a segment does not decode") from e
@@ -132,16 +151,18 @@ def pack(
     groups: Mapping[str, Mapping[str, Sequence[bytes]]],
     *,
     inline_max: int = INLINE_MAX,
-    packs: Sequence[str] | None = None,
+    packs: Mapping[str, int] | None = None,
+    loose: Sequence[int] = (),
 ) -> Packed:
     """A segment of the digests of these contents: group -> field -> one value for each content."""
-    packed = {group: pack_group(fields) for group, fields in groups.items()}
-    name, named = os.urandom(16).hex(), None if packs is None else tuple(packs)
+    of = Runs.of(contents)
+    packed = {group: pack_group(of, fields) for group, fields in groups.items()}
+    name = os.urandom(16).hex()
     if sum(map(len, packed.values())) <= inline_max:
-        return Packed(SegmentRef(name, Runs.of(contents), tuple(packed), packed, named), ())
+        return Packed(SegmentRef(name, of, tuple(packed), packed, packs, loose), ())
     names = {group: object_name(name, group) for group in packed}
     objects = [(names[g], keyring.seal(KIND, names[g], plain)) for g, plain in packed.items()]
-    return Packed(SegmentRef(name, Runs.of(contents), tuple(packed), None, named), objects)
+    return Packed(SegmentRef(name, of, tuple(packed), None, packs, loose), objects)
 
 
 class ContentMap:
@@ -238,21 +259,37 @@ class Segments:
         """A segment for a new entry."""
         return pack(self._keyring, contents, groups)
 
-    async def merge(self, indices: Sequence[int], packer: Packer | None = None) -> Packed:
-        """One new segment, never inline, of the contents of several; the bodies are packed, if there is a
-        packer for that. Raises Damaged, Unavailable."""
+    async def merge(
+        self, indices: Sequence[int], packer: Packer | None = None, without: Container[int] = ()
+    ) -> Packed | None:
+        """One new segment, never inline, of the contents of several, but for some; None if none is left. The
+        bodies are packed, if there is a packer for that. Raises Damaged, Unavailable."""
         refs = [self._refs[index] for index in indices]
+        every = [content for ref in refs for content in ref.contents]
+        rows = [n for n, content in enumerate(every) if content not in without]
+        contents = [every[n] for n in rows]
+        if not contents:
+            return None
         groups: Mapping[str, Columns] = {}
         for group in sorted({group for ref in refs for group in ref.groups}):
-            groups = {**groups, group: _joined(await self.load(indices, group))}
+            columns = _joined(await self.load(indices, group))
+            if len(rows) < len(every):
+                columns = {name: Column.of([column[n] for n in rows]) for name, column in columns.items()}
+            groups = {**groups, group: columns}
             await trio.lowlevel.checkpoint()  # packing takes some milliseconds: others have their turn
-        contents = [content for ref in refs for content in ref.contents]
-        packs: Sequence[str] | None
+        packs: Mapping[str, int]
+        packs = {name: octets for ref in refs for name, octets in (ref.packs or {}).items()}
+        loose: Sequence[int]
         if packer is not None:
-            groups, packs = await packer(contents, groups)
-        else:
-            packs = sorted({each for ref in refs for each in ref.packs or ()}) or None
-        return pack(self._keyring, contents, groups, inline_max=-1, packs=packs)
+            packed = await packer(contents, groups, packs)
+            return pack(
+                self._keyring, contents, packed.groups, inline_max=-1, packs=packed.packs, loose=packed.loose
+            )
+        if all(ref.packs is None for ref in refs):
+            return pack(self._keyring, contents, groups, inline_max=-1)
+        single = {content for ref in refs for content in ref.single}
+        loose = [content for content in contents if content in single]
+        return pack(self._keyring, contents, groups, inline_max=-1, packs=packs, loose=loose)
 
     async def load(self, indices: Sequence[int], group: str) -> list[Columns]:
         """A group of several segments, in the order asked, with one trip to the store.
@@ -271,7 +308,7 @@ class Segments:
                 wanted[index] = self._refs[index]
         for index, ref in wanted.items():  # before anything awaits: a fold may take inline groups away
             if ref.inline is not None:
-                found[index] = self._keep(index, group, _opened(ref.inline.get(group), len(ref.contents)))
+                found[index] = self._keep(index, group, _opened(ref.inline.get(group), ref.contents))
         wanted = {index: ref for index, ref in wanted.items() if index not in found}
         others = [self._loading[index, group] for index in wanted if (index, group) in self._loading]
         await self._fetch(
@@ -296,7 +333,7 @@ class Segments:
             for (index, ref), packed in zip(refs.items(), read, strict=True):
                 if isinstance(packed, Damaged):
                     raise packed
-                found[index] = self._keep(index, group, _opened(packed, len(ref.contents)))
+                found[index] = self._keep(index, group, _opened(packed, ref.contents))
         finally:
             for index in refs:
                 del self._loading[index, group]
@@ -313,10 +350,10 @@ class Segments:
         return columns
 
 
-def _opened(packed: bytes | None, count: int) -> Columns:
+def _opened(packed: bytes | None, contents: Sequence[int]) -> Columns:
     if packed is None:
         raise Damaged("a segment has no such group")
-    return unpack_group(packed, count)
+    return unpack_group(packed, contents)
 
 
 def _joined(parts: Sequence[Columns]) -> dict[str, Column]:

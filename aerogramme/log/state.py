@@ -32,6 +32,8 @@ class State:
     history     which entries are in it, and what their writers had seen
     repeated    messages with a content that came before: they may be in two mailboxes
     damaged     row key -> what is wrong with it: entries that cannot be read, and are left out
+    checkpoint  the name of the one whose parts this state names, "" for none
+    cut, lost   entries that are no longer there, with good reason; see Manifest
     version     grows with every entry
     """
 
@@ -43,6 +45,9 @@ class State:
         self.contents = ContentMap()
         self.repeated: set[int] = set()
         self.damaged: dict[str, str] = {}
+        self.checkpoint = ""
+        self.cut: dict[int, int] = {}
+        self.lost: set[tuple[int, int]] = set()
         self.attributes: dict[int, dict[str, Attribute]] = {}
         self.subscriptions: dict[str, int] = {}  # name -> clock << 1 | on
         self.last_uidvalidity = 0
@@ -164,15 +169,20 @@ class State:
         """The indices of the segments that have a content."""
         return self.contents.segments()
 
-    def replace_segments(self, old: Sequence[int], new: Sequence[SegmentRef]) -> None:
-        """Segments have been merged into new ones, which have all their contents."""
-        kept = self.named_segments().difference(old)
-        refs = {index: self.segments[index] for index in sorted(kept)}
-        for ref in new:
-            refs[len(self.segments)] = ref
-            self.segments.append(ref)
-        self.contents.rebuild(refs)
-        self.inline_size = sum(len(p) for ref in refs.values() for p in (ref.inline or {}).values())
+    def set_segments(self, refs: Sequence[SegmentRef]) -> None:
+        """Contents are in these segments from now on, and in no others. Those that are named already keep
+        their index; the first of two that have a content has it."""
+        known = {self.segments[index].name: index for index in sorted(self.named_segments())}
+        named: dict[int, SegmentRef] = {}
+        for ref in refs:
+            index = known.get(ref.name, len(self.segments))
+            if index < len(self.segments) and self.segments[index] != ref:
+                index = len(self.segments)  # it is sealed again
+            if index == len(self.segments):
+                self.segments.append(ref)
+            named[index] = ref
+        self.contents.rebuild(named)
+        self.inline_size = sum(len(p) for ref in named.values() for p in (ref.inline or {}).values())
 
     def add_segment(self, segment: SegmentRef) -> None:
         """Digests have come."""

@@ -25,7 +25,7 @@ from aerogramme.log.columns import IdMap, filled
 from aerogramme.log.entry import Add, Claim, Flags, MessageOp, Remove, Touch
 from aerogramme.log.flagsets import Flagsets
 from aerogramme.log.ids import Runs
-from aerogramme.log.rows import FEW, Hidden, Rows, Span
+from aerogramme.log.rows import FEW, PIECE_BITS, Hidden, Rows, Span
 
 
 class Table(Rows):
@@ -109,6 +109,11 @@ class Table(Rows):
                 if not self.claimed[uid]:
                     del self.claimed[uid]
         self.tombs.keep([q >= before for q in modseqs])
+
+    def mark(self, ids: Sequence[int]) -> None:
+        """The pieces in which messages are, or were, are not as the last checkpoint has them."""
+        for message in ids:
+            self.dirty.update(uid >> PIECE_BITS for uid in self._claims_of(message))
 
     # --- applying entries
 

@@ -6,13 +6,14 @@ lies says its record, which is in the segment. A pack is written while segments 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import trio
 
 from aerogramme.errors import Damaged
 from aerogramme.log.checkpoint import new_name
-from aerogramme.log.segment import Column, Columns
+from aerogramme.log.segment import Column, Columns, PackedBodies
 from aerogramme.log.state import State
 from aerogramme.mailbox.contents import LARGE, BodyRecord, Place, body_binding, body_name, pack_name
 from aerogramme.seal import open_body
@@ -74,7 +75,8 @@ class Packing:
     """The packer (see log/segment.py) of an account.
 
     Bodies that no message has any more stay as they are, as do those that cannot be read: what is in a pack
-    has been opened once. The single objects stay too: others may know of no pack.
+    has been opened once. A pack of which less than half is still named is written again, without the rest.
+    What was packed stays where it was, too, as long as others may not know of the pack.
     """
 
     def __init__(self, store: Store, account: bytes, state: State) -> None:
@@ -83,30 +85,37 @@ class Packing:
         self._state = state
 
     async def __call__(
-        self, contents: Sequence[int], groups: Mapping[str, Columns]
-    ) -> tuple[Mapping[str, Columns], Sequence[str]]:
+        self, contents: Sequence[int], groups: Mapping[str, Columns], packs: Mapping[str, int]
+    ) -> PackedBodies:
         """Raises Unavailable."""
         values = list(groups["digest"]["record"])
         records = _readable(values)
-        loose = {
+        wasteful = _wasteful(records.values(), packs)
+        asked = {
             contents[n]: record
             for n, record in records.items()
-            if record.place is None and record.sealed_size <= SMALL and record.size <= LARGE
+            if (record.place is None or record.place.pack in wasteful)
+            and record.sealed_size <= SMALL
+            and record.size <= LARGE
         }
-        live = await self._live(loose)
-        loose = {content: record for content, record in loose.items() if content in live}
+        live = await self._live(asked)
+        asked = {content: record for content, record in asked.items() if content in live}
         places: dict[int, Place] = {}
-        if len(loose) >= LEAST:
-            for some in _shares(loose):
+        if len(asked) >= LEAST or wasteful:
+            for some in _shares(asked):
                 async with _one_at_a_time():
                     places |= await self._pack(some)
         for n, record in records.items():
-            if record.place is None and contents[n] in places:
+            if contents[n] in places:
                 records[n] = record._replace(place=places[contents[n]])
                 values[n] = records[n].to_bytes()
         digest = {**groups["digest"], "record": Column.of(values)}
-        packs = sorted({record.place.pack for record in records.values() if record.place is not None})
-        return {**groups, "digest": digest}, packs
+        placed = {contents[n]: record.place for n, record in records.items() if record.place is not None}
+        named = {place.pack: packs.get(place.pack, 0) for place in placed.values()}  # octets
+        for content, place in places.items():
+            named[place.pack] = max(named[place.pack], place.offset + asked[content].sealed_size)
+        loose = [content for content in contents if content not in placed]
+        return PackedBodies({**groups, "digest": digest}, named, loose)
 
     async def _live(self, contents: Iterable[int]) -> set[int]:
         """Those of the contents that a message has."""
@@ -121,7 +130,9 @@ class Packing:
     async def _pack(self, bodies: Mapping[int, BodyRecord]) -> dict[int, Place]:
         """One pack of these bodies, stored; and where in it each lies."""
         pack, places = new_name(self._state.clock), dict[int, Place]()
-        got: list[bytes | None] = await self._store.get_many([body_name(content) for content in bodies])
+        trip = Trip(list(bodies.items()))
+        read = await self._store.get_many(trip.wanted)
+        got = [trip.sealed(n, read) for n in range(len(bodies))]
         end = 0
         for n, (content, record) in enumerate(bodies.items()):
             if self._opens(content, record, got[n]):
@@ -155,6 +166,15 @@ def _readable(values: Sequence[bytes]) -> dict[int, BodyRecord]:
         except Damaged:
             continue  # it stays as it is; who reads the message says so
     return records
+
+
+def _wasteful(records: Iterable[BodyRecord], packs: Mapping[str, int]) -> set[str]:
+    """The packs of which these bodies are less than half."""
+    used: Counter[str] = Counter()
+    for record in records:
+        if record.place is not None:
+            used[record.place.pack] += record.sealed_size
+    return {pack for pack, octets in used.items() if 2 * octets < packs.get(pack, 0)}
 
 
 def _shares(bodies: Mapping[int, BodyRecord]) -> list[dict[int, BodyRecord]]:

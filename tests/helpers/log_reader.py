@@ -84,9 +84,9 @@ def entry(plain: bytes) -> dict[str, Any]:
 
 
 def segment_group(plain: bytes) -> dict[str, Any]:
-    version, fields = msgpack.unpackb(zstandard.decompress(plain))
-    assert version == 1
-    said = {}
+    version, contents, fields = msgpack.unpackb(zstandard.decompress(plain))
+    assert version == 2
+    said: dict[str, Any] = {"": runs(contents)}
     for name, lengths, joined in fields:
         values, at = [], 0
         for length in u32(lengths):
@@ -118,10 +118,9 @@ def piece(plain: bytes) -> dict[str, Any]:
 
 def checkpoint(plain: bytes) -> dict[str, Any]:
     """Some of it: what is covered, the mailboxes, and what is named."""
-    version, clock, floor, trails, mailboxes, subscriptions, flags, last, segments, damaged = msgpack.unpackb(
-        zstandard.decompress(plain)
-    )
-    assert version == 1
+    version, *fields, segments, damaged, cut, lost = msgpack.unpackb(zstandard.decompress(plain))
+    assert version == 2
+    clock, floor, trails, mailboxes, subscriptions, flags, last = fields
     return {
         "clock": clock,
         "floor": floor,
@@ -132,7 +131,7 @@ def checkpoint(plain: bytes) -> dict[str, Any]:
                 "attributes": attributes,
                 "top": top,
                 "highestmodseq": highest,
-                "pieces": pieces,
+                "pieces": pairs(pieces),
                 "rows": None if inline is None else rows(inline),
                 "tombs": [u64(tombs[0]), u32(tombs[1]), u64(tombs[2])],
                 "claims": claims,
@@ -144,6 +143,8 @@ def checkpoint(plain: bytes) -> dict[str, Any]:
         "uidvalidity": last,
         "segments": [segment_ref(each) for each in segments],
         "damaged": damaged,
+        "cut": pairs(cut),
+        "lost": pairs(lost),
     }
 
 

@@ -22,7 +22,7 @@ from random import Random
 
 import trio
 
-from aerogramme.errors import Unavailable
+from aerogramme.errors import Outdated, Unavailable
 from aerogramme.log.checkpoint import PREFIX
 from aerogramme.log.entry import PARTITION, Add, Flags, Remove
 from aerogramme.log.journal import Draft, Journal
@@ -108,6 +108,8 @@ class World:
                     server.tell()
                 else:
                     await client.sync(server)
+        except Outdated:
+            servers[n] = await self.server()
         except Unavailable:
             pass  # the client gets NO
 
@@ -240,6 +242,11 @@ async def run(seed, *, serial=False):
     world.faults.reliable = True
     store = await world.stores.open(ACCOUNT.hex())
     servers.append(await world.server())
+    for n, server in enumerate(servers):
+        try:
+            await server.journal.refresh()
+        except Outdated:
+            servers[n] = await world.server()
     for rounds in range(60):
         before = len((await store.read(PARTITION))[0])
         for server in servers if rounds % 2 else servers[::-1]:

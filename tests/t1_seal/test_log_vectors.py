@@ -78,8 +78,9 @@ def test_entry(vector: Vector) -> None:
 
 @of("segment")
 def test_segment(vector: Vector) -> None:
-    columns = segment.unpack_group(opened(vector), 3)
-    said = {field: [value.hex() for value in column] for field, column in columns.items()}
+    contents, columns = segment.read_group(opened(vector))
+    said: dict[str, list[object]] = {"": list(contents)}
+    said |= {field: [value.hex() for value in column] for field, column in columns.items()}
     assert said == json.loads(vector.fields["says"])
 
 
@@ -105,6 +106,10 @@ def test_checkpoint_and_piece() -> None:
         assert (table.top, table.highestmodseq) == (mailbox["top"], mailbox["highestmodseq"])
         assert [[ref.name, list(ref.contents)] for ref in state.segments] == [
             [ref["name"], ref["contents"]] for ref in says["checkpoint"]["segments"]
+        ]
+        assert [[list(each) for each in state.cut.items()], [list(each) for each in state.lost]] == [
+            says["checkpoint"]["cut"],
+            says["checkpoint"]["lost"],
         ]
         assert (state.clock, state.history.floor) == (
             says["checkpoint"]["clock"],

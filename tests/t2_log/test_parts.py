@@ -105,8 +105,8 @@ def test_the_clock_is_above_all_it_has_seen():
 )
 @settings(max_examples=60)
 def test_a_group_is_packed_and_unpacked(fields, data):
-    packed = pack_group(fields)
-    columns = unpack_group(packed, 3)
+    packed = pack_group([7, 8, 9], fields)
+    columns = unpack_group(packed, [7, 8, 9])
     assert {name: list(column) for name, column in columns.items()} == fields
     for name, column in columns.items():
         assert [column[n] for n in range(-3, 3)] == fields[name] * 2
@@ -114,11 +114,11 @@ def test_a_group_is_packed_and_unpacked(fields, data):
         assert [column.position(at) for at in range(len(column.joined))] == joined
     if fields:
         with pytest.raises(Damaged):
-            unpack_group(packed, 4)
+            unpack_group(packed, [7, 8, 9, 10])
     broken = bytearray(packed)
     broken[data.draw(st.integers(0, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
     try:
-        unpack_group(bytes(broken), 3)
+        unpack_group(bytes(broken), [7, 8, 9])
     except Damaged:
         return
 

@@ -1,0 +1,200 @@
+"""Manifests: what a checkpoint says, as it is stored.
+
+How a state becomes one, and comes from one, is in checkpoint.py. Which parts a manifest names is asked by
+others too: those who let go of what nothing names (needed.py), and those who take over what another server
+has written (adopting.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
+import zstandard
+
+from aerogramme.errors import Damaged
+from aerogramme.log.columns import column_from
+from aerogramme.log.entry import SegmentRef
+from aerogramme.log.ids import Runs
+from aerogramme.log.records import Records
+
+KIND = "checkpoint"  # of the sealed record; its name is that of the object
+VERSION = 2
+MAX_UNPACKED = 1 << 30  # a checkpoint is written from memory; what unpacks to more is not one
+LEVEL = 1  # of zstd: columns of numbers gain little from more
+
+
+class StoredTrail(NamedTuple):
+    """The entries of one replica: those before `first` are old, and all known."""
+
+    replica: int
+    first: int
+    clocks: bytes  # column "Q": of first, first + 1, …; 0 for one that was not seen
+    floor: int
+    seen: list[int] | None  # replica, seq, …; None of one that is silent
+
+    @property
+    def last(self) -> int:
+        """The seq of the last entry that is covered."""
+        return self.first + len(column_from("Q", self.clocks)) - 1
+
+
+class StoredTable(NamedTuple):
+    """One mailbox."""
+
+    mailbox: int
+    attributes: list[list[Any]]  # name, clock, value
+    top: int
+    highestmodseq: int
+    forgotten: int
+    forgotten_uid: int
+    pieces: list[Any]  # number, name, …
+    inline: bytes | None  # the rows of a mailbox that has no pieces
+    tombs: list[bytes]
+    claims: list[list[Any]]
+    early: list[list[int]]
+    facts: list[list[Any]]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of its pieces, by number, in their order."""
+        return dict(zip(self.pieces[::2], self.pieces[1::2], strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a checkpoint says.
+
+    clock, floor, trails   which entries it covers
+    cut        replica -> seq up to which entries have been deleted: what compaction has left is whole from
+               there on
+    lost       (replica, seq) of entries that are missing, or cannot be read, and that repair has given up
+    """
+
+    clock: int
+    floor: int
+    trails: Sequence[StoredTrail]
+    tables: Sequence[StoredTable]
+    subscriptions: Sequence[tuple[str, int]] = ()
+    flags: Sequence[tuple[str, int]] = ()
+    last_uidvalidity: int = 0
+    segments: Sequence[SegmentRef] = ()
+    damaged: Sequence[tuple[str, str]] = ()
+    cut: Mapping[int, int] = field(default_factory=dict)
+    lost: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def vector(self) -> dict[int, int]:
+        """replica -> seq of its last entry that is covered; of none that has been silent for long."""
+        return {trail.replica: trail.last for trail in self.trails}
+
+    @property
+    def bases(self) -> dict[int, int]:
+        """mailbox -> HIGHESTMODSEQ."""
+        return {table.mailbox: table.highestmodseq for table in self.tables}
+
+    @property
+    def pieces(self) -> dict[int, dict[int, str]]:
+        """mailbox -> number -> name of the piece."""
+        return {table.mailbox: table.names for table in self.tables}
+
+    def covers(self, clock: int, replica: int, seq: int) -> bool:
+        """Whether an entry is covered, as far as is still known."""
+        last = self.vector.get(replica)
+        return clock <= self.floor if last is None else seq <= last
+
+    def encode(self) -> bytes:
+        """The plain bytes."""
+        packed: bytes = msgpack.packb(
+            [
+                VERSION,
+                self.clock,
+                self.floor,
+                self.trails,
+                self.tables,
+                self.subscriptions,
+                self.flags,
+                self.last_uidvalidity,
+                [_encode_segment(ref) for ref in self.segments],
+                self.damaged,
+                [n for item in sorted(self.cut.items()) for n in item],
+                [n for item in sorted(self.lost) for n in item],
+            ]
+        )
+        return compress(packed)
+
+    @classmethod
+    def decode(cls, plain: bytes) -> "Manifest":
+        """Raises Damaged for anything that `encode` does not write."""
+        try:
+            version, *fields = msgpack.unpackb(decompress(plain), strict_map_key=True)
+            if version != VERSION:
+                raise Damaged("a checkpoint of an unknown version")
+            clock, floor, trails, tables, subscriptions, flags, last, segments, damaged, cut, lost = fields
+            manifest = cls(
+                clock,
+                floor,
+                [StoredTrail(*each) for each in trails],
+                [StoredTable(*each) for each in tables],
+                [(name, fact) for name, fact in subscriptions],
+                [(spelling, first_use) for spelling, first_use in flags],
+                last,
+                [_decode_segment(*each) for each in segments],
+                [(key, why) for key, why in damaged],
+                dict(zip(cut[::2], cut[1::2], strict=True)),
+                frozenset(zip(lost[::2], lost[1::2], strict=True)),
+            )
+            _check(manifest)
+        except (ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as e:
+            raise Damaged("a checkpoint does not decode") from e
+        return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """What is asked of it later must not fail then. Raises what a wrong type raises."""
+    names = [name for numbers in manifest.pieces.values() for name in numbers.values()]
+    numbers = [manifest.clock, manifest.floor, *manifest.bases.values(), *manifest.vector.values()]
+    if any(type(name) is not str for name in names) or any(type(number) is not int for number in numbers):
+        raise Damaged("a checkpoint does not decode")
+
+
+async def read(records: Records, name: str) -> Manifest:
+    """The manifest that is this object. Raises Damaged, Unavailable."""
+    [plain] = await records.read(KIND, [name])
+    if isinstance(plain, Damaged):
+        raise plain
+    return Manifest.decode(plain)
+
+
+def compress(plain: bytes) -> bytes:
+    """As manifests and pieces are stored."""
+    return zstandard.ZstdCompressor(LEVEL).compress(plain)
+
+
+def decompress(packed: bytes) -> bytes:
+    """Raises Damaged."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
+    except zstandard.ZstdError as e:
+        raise Damaged("a checkpoint does not decode") from e
+
+
+def _encode_segment(ref: SegmentRef) -> list[Any]:
+    groups = ref.groups if ref.inline is None else dict(ref.inline)
+    packs = ref.packs and [[bytes.fromhex(pack), octets] for pack, octets in sorted(ref.packs.items())]
+    more = [packs, Runs.of(ref.loose).wire(), ref.sealed] if ref.packs is not None or ref.sealed else []
+    return [bytes.fromhex(ref.name), Runs.of(ref.contents).wire(), groups, *more]
+
+
+def _decode_segment(
+    name: bytes,
+    contents: Any,
+    groups: list[str] | dict[str, bytes],
+    packs: list[tuple[bytes, int]] | None = None,
+    loose: list[int] | None = None,
+    sealed: int = 0,
+) -> SegmentRef:
+    inline = groups if isinstance(groups, dict) else None
+    named = None if packs is None else {pack.hex(): octets for pack, octets in packs}
+    of, single = Runs.from_wire(contents), Runs.from_wire(loose or [])
+    return SegmentRef(name.hex(), of, tuple(groups), inline, named, single, sealed)
