@@ -165,7 +165,7 @@ class CachedStore:
         self._store, self._cache, self._account = store, cache, account
         self.serialized, self.object_costs_request = store.serialized, store.object_costs_request
         # What has to do with rows only is the store's alone.
-        self.read, self.confirm, self.watch = store.read, store.confirm, store.watch
+        self.read, self.page, self.confirm, self.watch = store.read, store.page, store.confirm, store.watch
         self.delete_rows, self.delete_range = store.delete_rows, store.delete_range
         self.list, self.sizes, self.aclose = store.list, store.sizes, store.aclose
 

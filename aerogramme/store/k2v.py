@@ -111,6 +111,12 @@ class K2V:
                     del asked[n]
         return found
 
+    async def first(self, where: Range, limit: int) -> tuple[list[Item], bool]:
+        """The first items of a range, sorted, also those deleted; and whether there are more. One request,
+        which gives no more than an answer holds."""
+        [answer] = await self._read("search", [_query(where, min(limit, PAGE), deleted=True)])
+        return [*map(_item, answer["items"])], bool(answer["more"])
+
     async def delete(self, ranges: Sequence[Range]) -> None:
         """One request. What is there when it comes goes, whoever wrote it."""
         body = [

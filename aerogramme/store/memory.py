@@ -135,6 +135,10 @@ class MemoryStore:
             rows = at.since(max(cast("int", cursor) - again, 0))
         return rows, Cursor(len(at.order))
 
+    async def page(self, partition: str, after: str, limit: int) -> Sequence[Row]:
+        rows, _ = await self.read(partition, None, after)
+        return rows[:limit]
+
     def _listed(self, at: _Partition, seen: Seen, after: str, again: int) -> tuple[list[Row], Cursor]:
         """What a store that can only list keys gives."""
         shown = at.rows

@@ -113,6 +113,12 @@ class Store(Protocol):
         """
         ...
 
+    async def page(self, partition: str, after: str, limit: int) -> Sequence[Row]:
+        """The first rows with a key greater than `after`, sorted by key, at most `limit`; fewer only at the
+        end of the partition. For who looks through it and follows nothing: it takes no more memory than
+        these rows."""
+        ...
+
     async def confirm(self, partition: str, rows: Sequence[Row]) -> None:
         """Make certain that every later read shows these rows, which a read has shown, whatever became of
         their append. Nothing to do where a row that was once visible always is."""

@@ -64,6 +64,24 @@ class S3Store(BucketStore[_Account]):
         gone = {key for key, value in zip(keys, values, strict=True) if value is None}
         return rows, Cursor(seen.after([key for key in listed if key not in gone]))
 
+    async def page(self, partition: str, after: str, limit: int) -> Sequence[Row]:
+        self._account.check()
+        rows: list[Row] = []
+        while len(rows) < limit:  # else one that went after it was listed would look like the end
+            asked = limit - len(rows)
+            names = await self._account.rows.list(f"{partition}/", f"{partition}/{after}", asked)
+            values = await self._account.rows.get_many(names)
+            rows += [
+                Row(name[len(partition) + 1 :], value)
+                for name, value in zip(names, values, strict=True)
+                if value is not None
+            ]
+            if len(names) < asked:
+                break
+            after = names[-1][len(partition) + 1 :]
+        self._account.check()  # erased meanwhile, it would look empty
+        return rows
+
     async def confirm(self, partition: str, rows: Sequence[Row]) -> None:  # noqa: ARG002 - they are there
         self._account.check()
         await trio.lowlevel.checkpoint()

@@ -112,6 +112,14 @@ class SqliteStore:
         rows = await (self._file.look(work) if head - seen <= LOOK_MAX else self._file.read(work))
         return rows, Cursor(head)
 
+    async def page(self, partition: str, after: str, limit: int) -> Sequence[Row]:
+        sql = "SELECT key, value FROM rows WHERE part = ? AND key > ? ORDER BY key LIMIT ?"
+
+        def work(connection: sqlite3.Connection) -> list[Row]:
+            return [Row(*row) for row in connection.execute(sql, (partition, after, limit))]
+
+        return await self._file.read(work)
+
     async def confirm(self, partition: str, rows: Sequence[Row]) -> None:
         """What is visible is committed."""
 

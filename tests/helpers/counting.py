@@ -10,7 +10,7 @@ from aerogramme.store import Store, Stores
 # All but `watch`, which nobody waits for.
 CALLS = {
     *("put", "get", "get_many", "delete", "list", "sizes"),
-    *("append", "read", "confirm", "delete_rows", "delete_range"),
+    *("append", "read", "page", "confirm", "delete_rows", "delete_range"),
 }
 
 

@@ -187,6 +187,19 @@ async def test_rows_come_back_sorted_by_key(store: Store) -> None:
     assert (await store.read("empty"))[0] == []
 
 
+async def test_a_partition_is_looked_through_in_pages(store: Store) -> None:
+    keys = [f"{n:04}" for n in range(700)]  # more than Garage gives in one answer
+    await store.append("log", rows(*keys))
+    await store.append("keys", rows("other"))
+    assert await store.page("log", "", 3) == rows("0000", "0001", "0002")
+    assert await store.page("log", "0001", 600) == rows(*keys[2:602])
+    await store.delete_rows("log", ["0001", "0003", "0699"])
+    assert await store.page("log", "", 3) == rows("0000", "0002", "0004")
+    assert await store.page("log", "0695", 10) == rows("0696", "0697", "0698")
+    assert await store.page("log", "0698", 10) == [] == await store.page("empty", "", 10)
+    assert await store.page("log", "", 0) == []
+
+
 async def test_a_cursor_gives_what_came_since_even_if_its_key_is_lower(store: Store) -> None:
     _, cursor = await store.read("log")
     await store.append("log", rows("m"))

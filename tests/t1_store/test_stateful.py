@@ -191,6 +191,11 @@ class Beside(RuleBasedStateMachine):
             self.places[who, partition] = (moved, len(self.order) if self.serialized else place)
             self.own[who, partition].update(keys)
 
+    @rule(who=WHO, partition=PARTITIONS, after=st.just("") | KEYS, limit=WHO)
+    def page(self, who: int, partition: str, after: str, limit: int) -> None:
+        keys = sorted(key for part, key in self.rows if part == partition and key > after)[:limit]
+        assert self.run(self.stores[who].page, partition, after, limit) == [Row(k, k.encode()) for k in keys]
+
     @rule(who=WHO, partition=PARTITIONS, afresh=st.booleans(), after=st.just("") | KEYS)
     def read(self, who: int, partition: str, afresh: bool, after: str) -> None:
         cursor, place = (None, 0) if afresh else self.places.get((who, partition), (None, 0))
