@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aerogramme.errors import BadConfiguration
+from aerogramme.mailbox.policy import RETENTION, Policy, parse_quota, parse_retention
+from aerogramme.units import parse_size
 
 # The stores are imported when they are opened: who only wants the settings need not wait for that.
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ LARGEST_MESSAGE_SIZE = 240 * 1024**2
 DEFAULT_CACHE_SIZE = 1024**3
 LEAST_CACHE_SIZE = 16 * 1024**2
 
+OVER_QUOTA = ("refuse", "defer")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -78,12 +81,20 @@ class Config:
     detail_separator: str = "+"
     linger: float = 60.0
     deleted_retention: float = 30 * 86400.0
+    retention: int = RETENTION
+    quota: int | None = None
+    over_quota: str = OVER_QUOTA[0]
     max_message_size: int = DEFAULT_MESSAGE_SIZE
     max_recipients: int = 100
     max_imap_connections: int = 1000
     max_imap_connections_per_user: int = 50
     max_imap_connections_before_login: int = 50
     max_lmtp_connections: int = 100
+
+    @property
+    def policy(self) -> Policy:
+        """What holds for accounts of which the users file says nothing else."""
+        return Policy(self.retention, self.quota)
 
     def open_tls(self) -> "Tls | None":
         """The certificate of this server, if it has one. Raises BadConfiguration."""
@@ -187,24 +198,6 @@ def parse_address(text: str, base: Path) -> Address:
     return TcpAddress("" if host == "*" else host, int(match["port"]))
 
 
-def parse_size(value: object) -> int:
-    """A number of bytes, or text such as "50 MiB" or "25 MB". Raises ValueError."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    else:
-        match = (
-            re.fullmatch(r"([0-9]{1,12}) ?(B|kB|MB|GB|KiB|MiB|GiB)", value, re.ASCII)
-            if isinstance(value, str)
-            else None
-        )
-        if match is None:
-            raise ValueError(f'not a size: {value!r} (a number of bytes, or text such as "50 MiB")')
-        return int(match[1]) * _UNITS[match[2]]
-
-
-_UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-
-
 def _message_size(value: object, _base: Path) -> int:
     size = parse_size(value)
     if not 1 <= size <= LARGEST_MESSAGE_SIZE:
@@ -249,10 +242,13 @@ def _hostname(value: object, base: Path) -> str:
     return name
 
 
-def _log_level(value: object, _base: Path) -> str:
-    if not isinstance(value, str) or value not in LOG_LEVELS:
-        raise ValueError(f"one of {', '.join(LOG_LEVELS)} is wanted")
-    return value
+def _one_of(words: Sequence[str]) -> "Check":
+    def check(value: object, _base: Path) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"one of {', '.join(words)} is wanted")
+        return value
+
+    return check
 
 
 def _listen(value: object, base: Path) -> tuple[Address, ...]:
@@ -310,7 +306,7 @@ _KEYS: dict[str, _Key] = {
     "store.cache": _Key("cache", _path),
     "store.cache_size": _Key("cache_size", _cache_size),
     "hostname": _Key("hostname", _hostname),
-    "log_level": _Key("log_level", _log_level),
+    "log_level": _Key("log_level", _one_of(LOG_LEVELS)),
     "imap.listen": _Key("imap_listen", _listen),
     "imap.tls_listen": _Key("imap_tls_listen", _listen),
     "imap.plaintext_login": _Key("imap_plaintext_login", _boolean),
@@ -322,6 +318,9 @@ _KEYS: dict[str, _Key] = {
     "users.detail_separator": _Key("detail_separator", _separator),
     "accounts.linger": _Key("linger", _seconds),
     "accounts.deleted_retention": _Key("deleted_retention", _days),
+    "accounts.retention": _Key("retention", lambda value, _base: parse_retention(value)),
+    "accounts.quota": _Key("quota", lambda value, _base: parse_quota(value)),
+    "accounts.over_quota": _Key("over_quota", _one_of(OVER_QUOTA)),
     "limits.message_size": _Key("max_message_size", _message_size),
     # RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients.
     "limits.recipients": _Key("max_recipients", _whole(100, 100_000)),

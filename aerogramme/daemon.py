@@ -16,6 +16,7 @@ from aerogramme.listeners import open_listeners
 from aerogramme.lmtp.server import AT_ONCE, LmtpServer
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.policy import Policy
 from aerogramme.mailbox.seen import Seen
 from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.store.bucket import THREADS
@@ -48,7 +49,12 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     salts = Salts(installation_secret(config.data / "scram.key") if reading else b"")
     tls = config.open_tls()
     stores = config.open_stores()
-    accounts = Accounts(stores, linger=config.linger, seen=Seen(config.data / "seen"))
+
+    def policy_of(account: str) -> Policy:
+        user = directory.by_account(account)
+        return config.policy if user is None else user.policy(config.policy)
+
+    accounts = Accounts(stores, linger=config.linger, seen=Seen(config.data / "seen"), policy_of=policy_of)
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (

@@ -20,6 +20,7 @@ from aerogramme.mailbox import uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.invitations import Acceptance, accept
 from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, waste_time
+from aerogramme.mailbox.policy import Policy
 from aerogramme.mailbox.seen import Seen
 from aerogramme.mailbox.throttle import Throttle
 from aerogramme.seal.secrets import Secret
@@ -35,6 +36,8 @@ FAILURE_TIME = 0.25
 MAX_REMEMBERED = 64  # passwords remembered for one account: more than anybody has apps
 
 Unlock = Callable[[StoredKeys], Awaitable[Unlocked]]
+PolicyOf = Callable[[str], Policy]
+"""(account) -> its policy, as things are now."""
 
 
 @dataclass(eq=False, slots=True)
@@ -83,9 +86,17 @@ class Accounts:
     comes from and by account.
     """
 
-    def __init__(self, stores: Stores, *, linger: float = LINGER, seen: Seen | None = None) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        linger: float = LINGER,
+        seen: Seen | None = None,
+        policy_of: PolicyOf = lambda _: Policy(),
+    ) -> None:
         """`seen`: what this machine remembers of accounts; by default it remembers nothing."""
         self._stores = stores
+        self._policy_of = policy_of
         self._seen = seen or Seen(None)
         self._linger_time = linger
         self._open: dict[str, _Open] = {}
@@ -214,6 +225,7 @@ class Accounts:
         if self._nursery is None:
             raise Unavailable("the server is not running")
         opened = _Open(account)
+        account.policy = self._policy_of(account.id)
         account.holding.when_revoked = partial(self._revoked, opened)
         self._open[account.id] = opened
         await self._nursery.start(self._host, opened)
@@ -286,6 +298,12 @@ class Accounts:
     def opened(self) -> set[str]:
         """The accounts that are open now."""
         return set(self._open)
+
+    def open_accounts(self) -> list[Account]:
+        """The accounts that are open now, each with the policy that it has now."""
+        for account_id, opened in self._open.items():
+            opened.account.policy = self._policy_of(account_id)
+        return [opened.account for opened in self._open.values()]
 
     def end(self, account_id: str) -> None:
         """Closes an account under its sessions, which are told so; one that is not open is fine."""

@@ -2,8 +2,16 @@
 
 from dataclasses import dataclass
 
-DAY = 24 * 60 * 60
+from aerogramme.units import duration_text, parse_duration, parse_size, size_text
+
+HOUR = 60 * 60
+DAY = 24 * HOUR
 RETENTION = 7 * DAY  # seconds, by default
+# Mail programs that come back within this time hear of every message that went (QRESYNC, RFC 7162), and a
+# server that was asleep finds what it had seen.
+LEAST_RETENTION = HOUR
+LARGEST_RETENTION = 3650 * DAY
+NO_QUOTA = "none"  # as settings spell it
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +25,30 @@ class Policy:
 
     retention: int = RETENTION
     quota: int | None = None
+
+
+def parse_quota(value: object) -> int | None:
+    """A quota as settings have it: octets, or None for "none". Raises ValueError."""
+    if value == NO_QUOTA:
+        return None
+    try:
+        octets = parse_size(value)
+    except ValueError:
+        octets = 0
+    if octets <= 0:
+        raise ValueError(f'a quota is a size such as "5G", or "{NO_QUOTA}"; not {value!r}')
+    return octets
+
+
+def quota_text(quota: int | None) -> str | int:
+    """What `parse_quota` reads as this."""
+    return NO_QUOTA if quota is None else size_text(quota)
+
+
+def parse_retention(value: object) -> int:
+    """A retention as settings have it, in seconds. Raises ValueError."""
+    seconds = parse_duration(value)
+    if not LEAST_RETENTION <= seconds <= LARGEST_RETENTION:
+        least, largest = duration_text(LEAST_RETENTION), duration_text(LARGEST_RETENTION)
+        raise ValueError(f"a retention is from {least} to {largest}, not {value!r}")
+    return seconds

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import idna
 
+from aerogramme.mailbox.policy import Policy
+
 
 @dataclass(frozen=True)
 class User:
@@ -29,11 +31,22 @@ class User:
     """Fingerprints (hex) of the incoming keys that letters may be sealed to; with none, to any."""
     end_to_end: bool = False
     """The keys are on the user's own devices: nobody logs in here."""
+    quota: int | None = None
+    """Octets that the account may hold, 0 for no limit; None: as the configuration says."""
+    retention: int | None = None
+    """Seconds for which what was removed is kept; None: as the configuration says."""
     deleted: int | None = None
     """Unix time of the deletion. The account is kept for a while, and until it is erased its addresses are
     nobody else's; it gets no mail, and nobody logs in."""
     erasing: bool = False
     """The erasure has begun, so nothing brings the account back."""
+
+    def policy(self, default: Policy) -> Policy:
+        """The rules for the account; `default` holds where this user has none of their own."""
+        return Policy(
+            default.retention if self.retention is None else self.retention,
+            default.quota if self.quota is None else self.quota or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,9 @@ class Directory(Protocol):
     def by_login(self, name: str) -> User | None:
         """The user who logs in with this name: the address or an alias; no detail, no catch-all. None for a
         deleted one."""
+
+    def by_account(self, account: str) -> User | None:
+        """The user of an account, also a deleted one."""
 
     def users(self) -> Sequence[User]:
         """All users, also deleted ones, in the order in which they are kept."""
@@ -94,11 +110,10 @@ class AddressBook:
         self._separator = separator
         self._by_address: dict[str, User] = {}
         self._by_domain: dict[str, User] = {}
-        accounts: set[str] = set()
+        self._by_account: dict[str, User] = {}
         for user in users:
-            if user.account in accounts:
+            if self._by_account.setdefault(user.account, user) is not user:
                 raise ValueError(f"two users have the account {user.account}")
-            accounts.add(user.account)
             for address in (user.address, *user.aliases):
                 if self._by_address.setdefault(canonical(address), user) is not user:
                     raise ValueError(f"two users have the address {address}")
@@ -134,6 +149,10 @@ class AddressBook:
     def by_login(self, name: str) -> User | None:
         user = self.owner(name)
         return None if user is None or user.deleted is not None else user
+
+    def by_account(self, account: str) -> User | None:
+        """The user of an account, also a deleted one."""
+        return self._by_account.get(account)
 
     def owner(self, address: str) -> User | None:
         """Whose address or alias it is, also when that user is deleted."""

@@ -8,6 +8,8 @@
     detail = false                                 # optional; true if absent
     pins = ["00112233445566778899aabbccddeeff"]    # optional: keys that letters may be sealed to
     end_to_end = true                              # optional; false if absent: nobody logs in here
+    quota = "5G"                                   # optional: a size, or "none"; else as configured
+    retention = "30d"                              # optional: a duration; else as configured
     deleted = 2026-11-25T12:00:00Z                 # optional: a tombstone, since then
     erasing = true                                 # only with `deleted`: there is no way back any more
 
@@ -27,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from aerogramme.errors import AlreadyExists, BadConfiguration, NoSuchUser
+from aerogramme.mailbox.policy import parse_quota, parse_retention, quota_text
+from aerogramme.units import duration_text
 from aerogramme.users.directory import AddressBook, Recipient, User, canonical
 
 log = logging.getLogger(__name__)
@@ -34,7 +38,8 @@ log = logging.getLogger(__name__)
 # RFC 5321 §4.5.3.1.3: a path, with its brackets, has at most 256 octets.
 ADDRESS_OCTETS = 254
 
-KEYS = {"address", "account", "aliases", "catch_all", "detail", "pins", "end_to_end", "deleted", "erasing"}
+KEYS = {"address", "account", "aliases", "catch_all", "detail", "pins", "end_to_end"}
+KEYS |= {"quota", "retention", "deleted", "erasing"}
 
 Signature = tuple[int, int, int, int]
 
@@ -57,6 +62,9 @@ class StaticDirectory:
 
     def by_login(self, name: str) -> User | None:
         return self._fresh().by_login(name)
+
+    def by_account(self, account: str) -> User | None:
+        return self._fresh().by_account(account)
 
     def owner(self, address: str) -> User | None:
         """Whose address or alias it is, also when that user is deleted."""
@@ -90,14 +98,15 @@ class StaticDirectory:
 
         def apply(document: Any) -> None:
             entry = document["user"][_index(document, address)]
-            user = change(_user(entry.unwrap()))
+            before = _user(entry.unwrap())
+            user = change(before)
             changed.append(user)
             new = _entry(user)
             for key in list(entry):
                 if key not in new:
                     del entry[key]
             for key, value in new.items():
-                if key not in entry or entry[key] != value:
+                if key not in entry or getattr(before, key) != getattr(user, key):  # else spelled as it was
                     entry[key] = value
 
         self._change(apply)
@@ -204,9 +213,29 @@ def _user(entry: dict[str, Any]) -> User:
         detail=_boolean(entry, address, "detail", True),
         pins=pins,
         end_to_end=_boolean(entry, address, "end_to_end", False),
+        quota=_quota(entry, address),
+        retention=_retention(entry, address),
         deleted=deleted,
         erasing=erasing,
     )
+
+
+def _quota(entry: dict[str, Any], address: str) -> int | None:
+    if "quota" not in entry:
+        return None
+    try:
+        return parse_quota(entry["quota"]) or 0
+    except ValueError as error:
+        raise ValueError(f"{address}: {error}") from None
+
+
+def _retention(entry: dict[str, Any], address: str) -> int | None:
+    if "retention" not in entry:
+        return None
+    try:
+        return parse_retention(entry["retention"])
+    except ValueError as error:
+        raise ValueError(f"{address}: {error}") from None
 
 
 def _boolean(entry: dict[str, Any], address: str, key: str, default: bool) -> bool:
@@ -261,6 +290,10 @@ def _entry(user: User) -> Any:
         entry["pins"] = list(user.pins)
     if user.end_to_end:
         entry["end_to_end"] = True
+    if user.quota is not None:
+        entry["quota"] = quota_text(user.quota or None)
+    if user.retention is not None:
+        entry["retention"] = duration_text(user.retention)
     if user.deleted is not None:
         entry["deleted"] = datetime.fromtimestamp(user.deleted, UTC)
     if user.erasing:

@@ -149,6 +149,7 @@ async def open_account(config: Config, user: "User", secret: "Secret") -> AsyncI
         stored = await StoredKeys.read(store)
         await seen.check_keys(user.account, stored)
         account = await seen.open(store, user.account, await stored.unlock(user.account, secret))
+        account.policy = user.policy(config.policy)
         try:
             yield account
             await seen.note(account)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aerogramme import config as module
-from aerogramme.config import Config, TcpAddress, UnixAddress, parse_address, parse_size
+from aerogramme.config import Config, TcpAddress, UnixAddress, parse_address
 from aerogramme.errors import BadConfiguration
 from aerogramme.store.cache import CachedStores
 
@@ -60,6 +60,9 @@ def test_every_setting():
         [accounts]
         linger = 0
         deleted_retention = 0.5
+        retention = "36h"
+        quota = "5G"
+        over_quota = "defer"
         [limits]
         message_size = "25 MB"
         recipients = 100
@@ -84,6 +87,9 @@ def test_every_setting():
         detail_separator="-",
         linger=0.0,
         deleted_retention=43200.0,
+        retention=36 * 3600,
+        quota=5 << 30,
+        over_quota="defer",
         max_message_size=25_000_000,
         max_recipients=100,
         max_imap_connections=2,
@@ -175,6 +181,11 @@ def test_the_docs_explain_every_setting(name):
         ("data = '/d'\n[limits]\nmessage_size = '5 MB or so'", "limits.message_size: not a size", ""),
         ("data = '/d'\n[limits]\nmessage_size = 0", "limits.message_size: a message size is", ""),
         ("data = '/d'\n[limits]\nmessage_size = '1 GiB'", "limits.message_size: a message size is", ""),
+        ("data = '/d'\n[accounts]\nretention = '59m'", "accounts.retention: a retention is from 1h", ""),
+        ("data = '/d'\n[accounts]\nretention = '1 year'", "accounts.retention: not a duration", ""),
+        ("data = '/d'\n[accounts]\nquota = 0", "accounts.quota: a quota is a size such as", ""),
+        ("data = '/d'\n[accounts]\nquota = '5 apples'", "accounts.quota: a quota is a size such as", ""),
+        ("data = '/d'\n[accounts]\nover_quota = 'drop'", "accounts.over_quota: one of refuse, defer", ""),
         ("data = '/d'\n[store]\ncache_size = '15 MiB'", "store.cache_size: a cache has at least", ""),
         ("data = '/d'\n[store]\ncache_size = 'some'", "store.cache_size: not a size", ""),
         ("data = '/d'\n[store]\nurl = ''", "store.url: a text", ""),
@@ -225,8 +236,3 @@ def test_addresses(text, host, port):
 def test_a_path_that_no_socket_can_have():
     with pytest.raises(ValueError, match="107 bytes"):
         parse_address("/" + "x" * 107, Path("/"))
-
-
-def test_sizes():
-    assert parse_size("1 KiB") == parse_size("1024B") == parse_size(1024) == 1024
-    assert parse_size("50 MiB") == module.DEFAULT_MESSAGE_SIZE

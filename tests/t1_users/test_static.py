@@ -114,6 +114,8 @@ def test_all_fields_read_back(path):
         detail=False,
         pins=("1" * 32, "2" * 32),
         end_to_end=True,
+        quota=5 << 30,
+        retention=30 * 86400,
         deleted=1764072000,
         erasing=True,
     )
@@ -125,6 +127,19 @@ def test_all_fields_read_back(path):
         directory.add(User("e@example.org", "d" * 32))
     assert directory.owner("E@example.org") == full
     assert directory.by_login("e@example.org") is None
+
+
+def test_a_quota_is_spelled_as_it_was_until_it_changes(path):
+    path.write_text(TEXT + 'quota = "5 GiB"  # as agreed\nretention = 14\n')
+    directory = StaticDirectory(path)
+    changed = directory.change(BOB.address, lambda bob: replace(bob, detail=False))
+    assert (changed.quota, changed.retention) == (5 << 30, 14 * 86400)
+    assert 'quota = "5 GiB"  # as agreed\nretention = 14\n' in path.read_text()
+    directory.change(BOB.address, lambda bob: replace(bob, quota=0, retention=None))
+    assert 'quota = "none"' in path.read_text()
+    assert "retention" not in path.read_text()
+    assert directory.by_account("b" * 32).quota == 0
+    assert directory.by_account("e" * 32) is None
 
 
 def test_changes_at_once_lose_nothing(path):
@@ -193,6 +208,9 @@ def test_a_wrong_file_is_refused_at_the_start_and_reported_later(path, caplog):
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\npins = 'b'", "pins is a list"),
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\npins = ['{'B' * 32}']", "a pin is 32 hex"),
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\nend_to_end = 1", "end_to_end is true or false"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\nquota = 0", "a@b: a quota is a size"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\nretention = '1m'", "a@b: a retention is from"),
+        (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\nretention = '1y'", "a@b: not a duration"),
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ndeleted = true", "deleted is a time such as"),
         (f"[[user]]\naddress = 'a@b'\naccount = '{'a' * 32}'\ndeleted = 2026-11-25", "deleted is a time"),
         (
