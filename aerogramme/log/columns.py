@@ -7,13 +7,15 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import compress
+from itertools import accumulate, compress
+from operator import sub
 from typing import Any
 
 from aerogramme.errors import Damaged
 
 _SWAP = sys.byteorder == "big"
 _SIZES = {"H": 2, "I": 4, "Q": 8}
+MANY_GAPS = 64  # places at which a map is changed in place; above it is built anew
 assert all(array(code).itemsize == size for code, size in _SIZES.items())
 
 
@@ -35,6 +37,46 @@ def column_from(typecode: str, stored: Any) -> "array[int]":
     if _SWAP:
         column.byteswap()
     return column
+
+
+def planes(values: Sequence[int], typecode: str = "I") -> bytes:
+    """The stored form of a column that zstd makes less of: the lowest octets of all numbers, then all those
+    above, and so on. Octets that say something are apart from those that say the same all along."""
+    stored, size = column_bytes(values, typecode), _SIZES[typecode]
+    return b"".join([stored[place::size] for place in range(size)])
+
+
+def from_planes(typecode: str, stored: Any) -> "array[int]":
+    """The column that was stored so, or Damaged."""
+    size = _SIZES[typecode]
+    if type(stored) is not bytes or len(stored) % size:
+        raise Damaged("a column does not decode")
+    count = len(stored) // size
+    column = bytearray(len(stored))
+    for place in range(size):
+        column[place::size] = stored[place * count : (place + 1) * count]
+    return column_from(typecode, bytes(column))
+
+
+def steps(values: Sequence[int], typecode: str = "I") -> bytes:
+    """The planes of how far each number is from the one before (the first from 0), for columns that mostly
+    rise: modulo the size of a number."""
+    return planes(wrapped(typecode, map(sub, values, [0, *values[:-1]])), typecode)
+
+
+def from_steps(typecode: str, stored: Any) -> "array[int]":
+    """The column that was stored so, or Damaged."""
+    rises = from_planes(typecode, stored)
+    signed = array(typecode.lower(), rises.tobytes())
+    try:
+        return array(typecode, accumulate(signed))
+    except OverflowError:  # a step of more than half the range
+        return wrapped(typecode, accumulate(rises))
+
+
+def wrapped(typecode: str, values: Iterable[int]) -> "array[int]":
+    """Numbers of any size, modulo what fits into a column."""
+    return array(typecode, map(((1 << 8 * _SIZES[typecode]) - 1).__and__, values))
 
 
 def filled(typecode: str, value: int, count: int) -> "array[int]":
@@ -95,12 +137,16 @@ class IdMap:
             order = sorted(range(count), key=ids.__getitem__)
             ids = array("Q", map(ids.__getitem__, order))
             values = tuple(array(v.typecode, map(v.__getitem__, order)) for v in values)
-        at = bisect_left(self.ids, ids[0])
-        if at == len(self.ids) or self.ids[at] > ids[-1]:
-            self.insert(at, ids, *values)
-        elif count < 16:  # a memmove for each is cheaper than building all anew
-            for row in zip(ids, *values, strict=True):
-                self.put(*row)
+        gaps: list[tuple[int, int, int]] = []  # where some of them belong, and which: start, stop
+        start = 0
+        while start < count and len(gaps) < MANY_GAPS:
+            at = bisect_left(self.ids, ids[start])
+            stop = bisect_left(ids, self.ids[at], start) if at < len(self.ids) else count
+            gaps.append((at, start, stop))
+            start = stop
+        if start == count:  # a memmove for each gap is cheaper than building all anew
+            for at, start, stop in reversed(gaps):
+                self.insert(at, ids[start:stop], *(column[start:stop] for column in values))
         else:
             self.ids.extend(ids)
             order = sorted(range(len(self.ids)), key=self.ids.__getitem__)

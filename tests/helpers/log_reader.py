@@ -18,6 +18,20 @@ def u64(column: bytes) -> list[int]:
     return list(struct.unpack(f"<{len(column) // 8}Q", column))
 
 
+def planes(stored: bytes, size: int) -> list[int]:
+    count = len(stored) // size
+    assert len(stored) == count * size
+    return [int.from_bytes(stored[at::count], "little") for at in range(count)]
+
+
+def steps(stored: bytes, size: int) -> list[int]:
+    numbers, last = [], 0
+    for step in planes(stored, size):
+        last = (last + step) % (1 << 8 * size)
+        numbers.append(last)
+    return numbers
+
+
 def runs(flat: list[int]) -> list[int]:
     numbers, end = [], 0
     for distance, count in zip(flat[::2], flat[1::2], strict=True):
@@ -98,17 +112,27 @@ def segment_group(plain: bytes) -> dict[str, Any]:
 
 
 def rows(packed: bytes) -> dict[str, Any]:
-    version, uids, ids, modseqs, sets, places, sizes, dates, contents, facts = msgpack.unpackb(packed)
-    assert version == 1
+    version, uids, *columns, facts = msgpack.unpackb(packed)
+    assert version == 2
+    ids, modseqs = steps(columns[0], 8), steps(columns[1], 8)
+    sets, places, sizes, dates, contents = columns[2:]
+
+    def known(flag: str, rows: bytes, before: bytes) -> list[Any]:
+        of = steps(rows, 4)
+        last = [modseqs[row] << 1 | 1 for row in of]
+        values = [(a - b) % (1 << 64) for a, b in zip(last, planes(before, 8), strict=True)]
+        by_id = sorted(zip([ids[row] for row in of], values, strict=True))
+        return [flag, [message for message, _ in by_id], [value for _, value in by_id]]
+
     return {
-        "uids": u32(uids),
-        "ids": u64(ids),
-        "modseqs": u64(modseqs),
-        "flags": [sets[place] for place in u32(places)],
-        "sizes": u32(sizes),
-        "dates": u32(dates),
-        "contents": u64(contents),
-        "facts": [[flag, u64(of), u64(values)] for flag, of, values in facts],
+        "uids": steps(uids, 4),
+        "ids": ids,
+        "modseqs": modseqs,
+        "flags": [sets[place] for place in planes(places, 4)],
+        "sizes": planes(sizes, 4),
+        "dates": steps(dates, 4),
+        "contents": [(a + b) % (1 << 64) for a, b in zip(ids, steps(contents, 8), strict=True)],
+        "facts": [known(*each) for each in facts],
     }
 
 

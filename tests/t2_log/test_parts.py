@@ -71,6 +71,15 @@ def test_an_id_map_is_a_dict(steps):
         assert all((i in real) == (i in model) for i in range(32))
 
 
+@pytest.mark.parametrize("step", [1, 3, 200])  # a gap for each id, for some, for all
+def test_many_ids_are_put_into_a_map_that_has_many(step):
+    old, new = range(0, 2000, 2), [n + 1 for n in range(0, 2000, 2) if n // step % 2]
+    real = IdMap("I")
+    real.put_new(array("Q", old), array("I", old))
+    real.put_new(array("Q", reversed(new)), array("I", reversed(new)))
+    assert list(real.rows()) == [(n, n) for n in sorted([*old, *new])]
+
+
 @given(st.lists(st.lists(small, unique=True), max_size=6))
 def test_a_content_has_the_first_place_it_was_given(segments):
     real, model = ContentMap(), {}
