@@ -1,0 +1,141 @@
+"""The audit of what is stored: all of it opens and has a name that we give, and the log is whole."""
+
+import re
+from collections import Counter
+
+from aerogramme.errors import Damaged
+from aerogramme.log import chains
+from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
+from aerogramme.log.entry import PARTITION as LOG
+from aerogramme.log.entry import parse_key
+from aerogramme.log.records import Missing, Records
+from aerogramme.log.resealing import OBJECTS
+from aerogramme.mailbox import incoming, keys, rotation, uses
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.faults import Fault, Kind
+from aerogramme.mailbox.setting_aside import OBJECTS as SET_ASIDE
+
+AT_ONCE = 8  # objects in memory: segments have some MB
+PAGE = 1000  # names listed at a time
+SEVERAL = 2  # of them with one unknown generation: no flipped bit does that
+
+# Partitions whose rows are looked at, and the names that those have.
+_ROWS = {
+    incoming.PARTITION: re.compile("[0-9a-f]{12}-[0-9a-f]{16}", re.ASCII),
+    uses.PARTITION: re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}(\.[0-9a-f]{8})?", re.ASCII),
+}
+_SEALED = r"(\.[0-9a-f]{8})?"
+_OBJECTS = re.compile(
+    "body/[0-9a-f]{16}|pack/[0-9a-f]{32}"
+    f"|segment/[0-9a-f]{{32}}/[a-z]+{_SEALED}|piece/[0-9a-f]{{32}}{_SEALED}"
+    f"|checkpoint/[0-9a-f]{{16}}-[0-9a-f]{{16}}{_SEALED}"
+    f"|entry/[0-9a-f]{{16}}-[0-9a-f]{{10}}-[0-9a-f]{{8}}{_SEALED}",
+    re.ASCII,
+)
+
+
+def is_known(name: str) -> bool:
+    """Whether an object can be called so. What is set aside is called as it was, after a prefix."""
+    return name.startswith(SET_ASIDE) or _OBJECTS.fullmatch(name) is not None
+
+
+async def strange(account: Account) -> list[Fault]:
+    """Nothing lies in the store that nobody has put there. (Rows of keys: audit_keys.)"""
+    faults = []
+    after = ""
+    while names := await account.store.list("", after, PAGE):
+        after = names[-1]
+        faults += [
+            Fault(Kind.STRANGE, f"object {name}: nobody knows what this is", item=("", name))
+            for name in names
+            if not is_known(name)
+        ]
+    for partition, pattern in _ROWS.items():
+        faults += [
+            Fault(Kind.STRANGE, f"row {key} of {partition}: nobody knows what this is", item=(partition, key))
+            for key, _ in (await account.store.read(partition))[0]
+            if not pattern.fullmatch(key)
+        ]
+    return faults
+
+
+async def objects(account: Account) -> list[Fault]:
+    """The objects of the log that are there open."""
+    records = Records(account.store, account.keyring, account.holding.renew)
+    state, faults = account.state, []
+    used = {state.segments[index].name for index in state.named_segments()}
+    for prefix, record_kind in OBJECTS.items():
+        after = ""
+        while names := await account.store.list(prefix, after, AT_ONCE):
+            after = names[-1]
+            for name, why in zip(names, await records.read(record_kind, names), strict=True):
+                if not isinstance(why, Damaged) or isinstance(why, Missing):  # it has gone meanwhile
+                    continue
+                kind, segment = Kind.OBJECT, ""
+                if prefix in (CHECKPOINTS, "piece/"):
+                    kind = Kind.CHECKPOINT
+                elif prefix == "segment/" and name.split("/")[1] in used:
+                    kind, segment = Kind.DIGEST, name.split("/")[1]
+                what = f"object {name} cannot be read: {why}"
+                faults.append(Fault(kind, what, item=("", name), segment=segment))
+    return faults
+
+
+async def log(account: Account) -> list[Fault]:
+    """The entries that are kept can be read, none is missing, and each follows the one before."""
+    state, faults = account.state, []
+    found = await chains.broken(
+        account.store,
+        account.keyring,
+        state.vector,
+        cut=state.cut,
+        lost=state.lost,
+        renew=account.holding.renew,
+    )
+    for each in found:
+        item = (LOG, each.key) if each.key else None
+        if each.kind == "unreadable":
+            kind = Kind.ENTRY if each.positions else Kind.STRANGE
+        else:
+            kind = Kind.GAP if each.kind == "missing" else Kind.LINK
+        faults.append(Fault(kind, each.what, item=item, entries=each.positions))
+    return faults
+
+
+def left_out(damaged: dict[str, str]) -> list[Fault]:
+    """What a state has left out of it, because it could not be read."""
+    faults = []
+    for key, why in damaged.items():
+        what = f"entry {key} cannot be read: {why}"
+        if key.startswith(CHECKPOINTS):
+            faults.append(Fault(Kind.CHECKPOINT, what, item=("", key)))
+            continue
+        try:
+            _, replica, seq = parse_key(key)
+        except Damaged:
+            faults.append(Fault(Kind.STRANGE, what, item=(LOG, key)))
+        else:
+            faults.append(Fault(Kind.ENTRY, what, item=(LOG, key), entries=((replica, seq),)))
+    return faults
+
+
+async def newer_keys(account: Account) -> list[Fault]:
+    """What is sealed with generations that the keyring does not have.
+
+    A generation is published before anything is sealed with it, and seals more than one thing: a number that
+    is there once, and not published, is a damaged one.
+    """
+    known = {each.number for each in account.keyring.generations}
+    rows, _ = await account.store.read(keys.PARTITION)
+    published = {key.removeprefix(keys.PUBLIC) for key, _ in rows if key.startswith(keys.PUBLIC)}
+    unknown: Counter[int] = Counter()
+    for (_, generation), count in (await rotation.scan(account.store)).found.items():
+        if generation not in known:
+            unknown[generation] += count
+    return [
+        Fault(
+            Kind.NEWER, f"{count} things are sealed with keys {number:08x}, which the keyring does not have"
+        )
+        for number, count in sorted(unknown.items())
+        if count >= SEVERAL or f"{number:08x}" in published
+    ]
