@@ -79,6 +79,8 @@ class Folding:
         for name in await checkpoint.newest(self._store):
             if base_of(name) == base_of(self._state.checkpoint):
                 break
+            if name in self._state.damaged:
+                continue  # a part of it cannot be read: this state is from an older one
             try:
                 manifest = await read(self._records, name)
             except Damaged:

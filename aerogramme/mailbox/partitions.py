@@ -8,6 +8,6 @@ from aerogramme.mailbox.uses import PARTITION as USES
 from aerogramme.store.copying import Partition
 
 # The order in which they are read and written. A letter becomes an entry, and what an entry is sealed with is
-# among the keys, without which nobody opens the account: so whatever is cut short, nothing is lost by it. What
-# is set aside comes from any of the others.
+# among the keys, without which nobody opens the account: so whatever is cut short, nothing is lost by it. 
+# What is set aside comes from any of the others.
 PARTITIONS = [Partition(name, noted=name != LOG) for name in (INCOMING, LOG, USES, SET_ASIDE, KEYS)]

@@ -34,6 +34,8 @@ STEP = (
     1 << 20
 )  # from the replica of a content to that of the one in its place, at most: numbers go on for long
 
+NO_ID = "there is no greater id for it"
+
 Fields = Mapping[str, Mapping[str, Column]]
 
 
@@ -162,7 +164,7 @@ class Reencrypting:
         segment = self._journal.segments.pack(again.values(), groups)
 
         def build(state: State) -> Draft | None:
-            ops = _added_again(state, again)
+            ops = added_again(state, again)
             if not ops:
                 return None
             ops[0] = replace(ops[0], segment=segment.ref)
@@ -175,18 +177,8 @@ class Reencrypting:
             self.done.add(record.sealed_size)
 
     def _new_ids(self, contents: Sequence[int]) -> dict[int, int]:
-        """A greater id for each content, that nothing has; but for those where there is none."""
-        known = self._account.state.contents
-        found: dict[int, int] = {}
-        step = secrets.randbelow(STEP) + 1
-        for content in contents:
-            new = content + (step << COUNT_BITS)
-            while new in known:
-                new += 1 << COUNT_BITS
-            if new >> COUNT_BITS > MAX_REPLICA:
-                self.left[content] = "there is no greater id for it"
-            else:
-                found[content] = new
+        found = greater_ids(self._account.state, contents)
+        self.left.update((content, NO_ID) for content in contents if content not in found)
         return found
 
     async def _large(self, content: int, new: int, record: BodyRecord) -> BodyRecord:
@@ -219,6 +211,19 @@ class _Old(NamedTuple):
     at: int
 
 
+def greater_ids(state: State, contents: Sequence[int]) -> dict[int, int]:
+    """A greater id for each content, that nothing has; but for those where there is none."""
+    found: dict[int, int] = {}
+    step = secrets.randbelow(STEP) + 1
+    for content in contents:
+        new = content + (step << COUNT_BITS)
+        while new in state.contents:
+            new += 1 << COUNT_BITS
+        if new >> COUNT_BITS <= MAX_REPLICA:
+            found[content] = new
+    return found
+
+
 def _live(state: State) -> set[int]:
     """The contents that messages have, whether they can be seen or not."""
     found: set[int] = set()
@@ -233,11 +238,13 @@ def _known(state: State) -> list[int]:
     return [content for index in sorted(state.named_segments()) for content in state.segments[index].contents]
 
 
-def _added_again(state: State, again: Mapping[int, int]) -> list[Add]:
-    """The messages with these contents, with those in their place."""
+def added_again(state: State, again: Mapping[int, int], sizes: Mapping[int, int] | None = None) -> list[Add]:
+    """The messages with these contents, with those in their place. `sizes`: content in their place -> octets,
+    where that is another letter."""
     ops = []
     for table in state.tables.values():
         rows = [row for row, content in enumerate(table.contents) if content in again]
+        news = [again[table.contents[row]] for row in rows]
         if rows:
             ops.append(
                 Add(
@@ -245,9 +252,9 @@ def _added_again(state: State, again: Mapping[int, int]) -> list[Add]:
                     [table.ids[row] for row in rows],
                     [table.uids[row] for row in rows],
                     [table.dates[row] for row in rows],
-                    [table.sizes[row] for row in rows],
+                    [table.sizes[row] for row in rows] if sizes is None else [sizes[new] for new in news],
                     [()] * len(rows),
-                    [again[table.contents[row]] for row in rows],
+                    news,
                 )
             )
     return ops
