@@ -92,6 +92,13 @@ class Refused(AerogrammeError):
     imap_code = "CANNOT"
 
 
+class OverQuota(Refused):
+    """There is no room left for it in the account."""
+
+    imap_code = "OVERQUOTA"  # RFC 9208 §4.3.1
+    lmtp_reply = "552 5.2.2"  # RFC 3463 §3.3: mailbox full
+
+
 class TooLarge(AerogrammeError):
     """The message is larger than this server takes."""
 

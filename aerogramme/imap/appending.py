@@ -47,4 +47,5 @@ async def begin(context: Context, command: Append) -> Appending:
             context.account.find(command.mailbox)
         except NoSuchMailbox as error:
             raise try_create(error) from error
+    await context.account.check_room(command.message.size)
     return Appending(context, command)

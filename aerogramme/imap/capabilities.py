@@ -36,6 +36,8 @@ CAPABILITIES: Final = (
     Capability("MOVE", "RFC 6851"),
     Capability("CONDSTORE", "RFC 7162"),
     Capability("QRESYNC", "RFC 7162"),
+    Capability("QUOTA", "RFC 9208"),
+    Capability("QUOTA=RES-STORAGE", "RFC 9208"),
 )
 """LIST-STATUS asks for RETURN (RFC 5258) only; LIST-EXTENDED as a whole is not announced."""
 

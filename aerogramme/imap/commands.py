@@ -129,8 +129,17 @@ class Subscribe(Command):
     on: bool
 
 
-StatusItem = Literal["MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ"]
-"""RFC 3501 §6.3.10 and RFC 7162 §3.1.7."""
+StatusItem = Literal[
+    "MESSAGES",
+    "RECENT",
+    "UIDNEXT",
+    "UIDVALIDITY",
+    "UNSEEN",
+    "HIGHESTMODSEQ",
+    "DELETED",
+    "DELETED-STORAGE",
+]
+"""RFC 3501 §6.3.10, RFC 7162 §3.1.7 and RFC 9208 §4.1.4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +179,20 @@ class Status(Command):
 
     mailbox: str
     items: tuple[StatusItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuota(Command):
+    """RFC 9208 §4.1.1."""
+
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuotaRoot(Command):
+    """RFC 9208 §4.1.2."""
+
+    mailbox: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from aerogramme.errors import AerogrammeError, BadSyntax, NoSuchMailbox, Refused
+from aerogramme.errors import AerogrammeError, BadSyntax, NoSuchMailbox, Refused, Unavailable
 from aerogramme.imap.commands import Command
 from aerogramme.imap.fetch import HeaderCache
 from aerogramme.imap.format import flag_list, sequence_set
@@ -206,6 +206,15 @@ class Context:
     @property
     def read_only_login(self) -> bool:
         return self._login is not None and self._login.read_only
+
+    async def refresh(self) -> None:
+        """What is told of the account is as it is now, or, while the store is away, as it was when it was
+        there last."""
+        try:
+            await self.account.refresh()
+        except Unavailable:
+            if not self.account.journal.settled:
+                raise
 
     def select(self, view: View) -> None:
         self._view = view

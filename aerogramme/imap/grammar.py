@@ -337,6 +337,8 @@ STATUS_ITEMS: Final[dict[bytes, StatusItem]] = {
     b"UIDVALIDITY": "UIDVALIDITY",
     b"UNSEEN": "UNSEEN",
     b"HIGHESTMODSEQ": "HIGHESTMODSEQ",  # RFC 7162 §3.1.7
+    b"DELETED": "DELETED",  # RFC 9208 §4.1.4
+    b"DELETED-STORAGE": "DELETED-STORAGE",  # RFC 9208 §4.1.4
 }
 
 
@@ -351,6 +353,12 @@ def _status_items(scanner: Scanner) -> tuple[StatusItem, ...]:
         if scanner.skip(b")"):
             return tuple(items)
         scanner.sp()
+
+
+def _get_quota(scanner: Scanner, tag: bytes) -> Command:
+    # getquota = "GETQUOTA" SP quota-root-name ; quota-root-name = astring      (RFC 9208 §8)
+    scanner.sp()
+    return commands.GetQuota(tag, scanner.astring("a quota root"))
 
 
 def _append(scanner: Scanner, _tag: bytes) -> Command:
@@ -412,6 +420,8 @@ COMMANDS: Final[dict[bytes, Production]] = {
     b"EXAMINE": _examine,
     b"EXPUNGE": _bare(commands.Expunge),
     b"FETCH": fetch,
+    b"GETQUOTA": _get_quota,
+    b"GETQUOTAROOT": _of_mailbox(commands.GetQuotaRoot),
     b"ID": _id,
     b"IDLE": _bare(commands.Idle),
     b"LIST": _list,

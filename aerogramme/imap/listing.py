@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from aerogramme.errors import Unavailable
 from aerogramme.imap.commands import List, Lsub, Namespace, Status, StatusItem
 from aerogramme.imap.context import Context, Done, Handlers
 from aerogramme.imap.format import mailbox
 from aerogramme.imap.pattern import matcher
 from aerogramme.imap.select import count_unseen
 from aerogramme.log.table import Table
+from aerogramme.mailbox.changes import deleted_rows
 from aerogramme.mailbox.names import DELIMITER, MailboxInfo, canonical, parents
 from aerogramme.mailbox.view import highest_modseq
 
@@ -21,7 +21,7 @@ async def list_mailboxes(context: Context, command: List) -> Done:
         # RFC 3501 §6.3.8: an empty name asks for the delimiter and the root of the reference.
         context.out.write(b"* LIST (\\Noselect) " + _DELIMITER + b' ""\r\n')
         return Done("LIST completed")
-    await _refresh(context)
+    await context.refresh()
     # RFC 5258 §3: with options that select, names that are only subscribed are of interest too.
     only_subscribed = "SUBSCRIBED" in command.select
     infos = {info.name: info for info in context.account.mailboxes()}
@@ -59,7 +59,7 @@ async def lsub(context: Context, command: Lsub) -> Done:
     if command.pattern == "":
         context.out.write(b"* LSUB (\\Noselect) " + _DELIMITER + b' ""\r\n')
         return Done("LSUB completed")
-    await _refresh(context)
+    await context.refresh()
     infos = {info.name: info for info in context.account.mailboxes()}
     _add_missing(infos, context.account.subscriptions())
     matches = matcher(command.reference + command.pattern)
@@ -89,15 +89,6 @@ async def status(context: Context, command: Status) -> Done:
     return Done("STATUS completed")
 
 
-async def _refresh(context: Context) -> None:
-    """Names are told as they are now, or, while the store is away, as they were when it was there last."""
-    try:
-        await context.account.refresh()
-    except Unavailable:
-        if not context.account.journal.settled:
-            raise
-
-
 def _status_line(context: Context, name: str, table: Table, items: Iterable[StatusItem]) -> bytes:
     account = context.account
     values: list[bytes] = []
@@ -112,6 +103,11 @@ def _status_line(context: Context, name: str, table: Table, items: Iterable[Stat
             number = count_unseen(account, table)
         elif item == "HIGHESTMODSEQ":
             number = highest_modseq(table)
+        elif item == "DELETED":
+            number = len(deleted_rows(table, None))
+        elif item == "DELETED-STORAGE":
+            # RFC 9208 §4.1.4: what an EXPUNGE gives back, in octets; here that is what the messages count.
+            number = sum(table.sizes[row] for row in deleted_rows(table, None))
         else:
             selected = context.selected
             if selected is not None and selected.table is table:

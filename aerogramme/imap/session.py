@@ -19,6 +19,7 @@ from aerogramme.imap import (
     grammar,
     listing,
     mailboxes,
+    quota,
     sasl,
     searching,
     select,
@@ -56,6 +57,7 @@ HANDLERS: Handlers = {
     **fetching.HANDLERS,
     **storing.HANDLERS,
     **searching.HANDLERS,
+    **quota.HANDLERS,
 }
 """What carries out each command, but for APPEND, AUTHENTICATE and IDLE, which are conversations: see
 Session."""

@@ -53,6 +53,8 @@ RULES: Final[Mapping[type[Command], Rule]] = {
     commands.Lsub: Rule(AUTHENTICATED, "RFC 3501 §6.3.9"),
     commands.Namespace: Rule(AUTHENTICATED, "RFC 2342 §5"),
     commands.Status: Rule(AUTHENTICATED, "RFC 3501 §6.3.10"),
+    commands.GetQuota: Rule(AUTHENTICATED, "RFC 9208 §4.1.1"),
+    commands.GetQuotaRoot: Rule(AUTHENTICATED, "RFC 9208 §4.1.2"),
     commands.Append: Rule(AUTHENTICATED, "RFC 3501 §6.3.11"),
     commands.Idle: Rule(AUTHENTICATED, "RFC 2177 §3"),
     commands.Check: Rule(SELECTED, "RFC 3501 §6.4.1"),

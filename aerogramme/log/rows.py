@@ -50,12 +50,20 @@ class Rows:
         self.highestmodseq = 0
         self.dirty: set[int] = set()  # pieces that are not as the last checkpoint has them
         self.pieces: dict[int, str] = {}  # and the names of those that it has
+        self._octets: int | None = None  # all sizes together; counted when first needed
         self._index: IdMap | None = None  # visible message -> UID; made when first needed
         self._recent: list[tuple[int, array[int]]] = []  # (clock, UIDs) of the last changes
         self._recent_from = 0  # every change above this clock is in `_recent`
 
     def __len__(self) -> int:
         return len(self.uids)
+
+    @property
+    def octets(self) -> int:
+        """The sizes of all rows together."""
+        if self._octets is None:
+            self._octets = sum(self.sizes)
+        return self._octets
 
     def row_of_uid(self, uid: int) -> int | None:
         """The row of a UID."""
@@ -140,6 +148,8 @@ class Rows:
         self.sizes.extend(sizes)
         self.dates.extend(dates)
         self.contents.extend(contents)
+        if self._octets is not None:
+            self._octets += sum(sizes)
         self.note(uids)
         self._remember(clock, uids)
 
@@ -150,6 +160,8 @@ class Rows:
         values = uid, message, data.modseq, data.flags, data.size, data.date, data.content
         for column, value in zip(self._columns(), values, strict=True):
             column.insert(row, value)
+        if self._octets is not None:
+            self._octets += data.size
         changed = array("I", [uid])
         self.note(changed)
         self._remember(data.modseq, changed)
@@ -162,6 +174,8 @@ class Rows:
 
     def set_row(self, row: int, data: Hidden) -> None:
         """Change the data of a row."""
+        if self._octets is not None:
+            self._octets += data.size - self.sizes[row]
         self.modseqs[row], self.flags[row], self.sizes[row] = data.modseq, data.flags, data.size
         self.dates[row], self.contents[row] = data.date, data.content
         changed = self.uids[row : row + 1]
@@ -217,6 +231,8 @@ class Rows:
 
     def _delete_rows(self, spans: list[Span], ids: "array[int]") -> None:
         index = self.by_id()
+        if self._octets is not None:
+            self._octets -= sum(sum(self.sizes[start:stop]) for start, stop in spans)
         if len(spans) <= FEW:
             for column in self._columns():
                 for start, stop in sorted(spans, reverse=True):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -11,14 +11,12 @@ import trio
 
 from aerogramme.errors import (
     AlreadyExists,
-    AuthenticationFailed,
     Damaged,
     NoSuchMailbox,
-    NoSuchUser,
+    OverQuota,
     Refused,
     Unavailable,
 )
-from aerogramme.faults import stack
 from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.records import KEYS_STALE
@@ -34,7 +32,9 @@ from aerogramme.mailbox.holding import Holding
 from aerogramme.mailbox.keys import Unlocked
 from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
 from aerogramme.mailbox.packs import Packing
+from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.policy import Policy
+from aerogramme.mailbox.usage import check_room
 from aerogramme.mailbox.view import RecentMarks, View
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.port import Store, Stores
@@ -43,11 +43,7 @@ from aerogramme.together import together
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that opening a mailbox waits for letters to be drained: clients wait 30 or more
-# Seconds between tries of a background task: the store is noticed soon when it is back, as somebody may be
-# idling; a fault of ours mostly comes again.
-RETRY_FIRST, RETRY_LONGEST, RETRY_FAULT = 0.5, 4.0, 60.0
 KEYS_SECONDS = 30.0  # how long others may go on with a secret that was revoked
-QUIET = 30.0  # seconds that a task has gone well for, after which a failure is a new one
 
 
 class Account:
@@ -140,39 +136,16 @@ class Account:
         NoSuchUser when the account was erased, AuthenticationFailed when all slots that have opened it are
         revoked (in an ExceptionGroup)."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._persist, partial(self.journal.follow, self.eager))
-            nursery.start_soon(self._persist, self.drain.follow)
-            nursery.start_soon(self._persist, self._follow_keys)
-            nursery.start_soon(self._persist, self._fold_as_it_grows)
+            nursery.start_soon(persist, self.id, partial(self.journal.follow, self.eager))
+            nursery.start_soon(persist, self.id, self.drain.follow)
+            nursery.start_soon(persist, self.id, self._follow_keys)
+            nursery.start_soon(persist, self.id, self._fold_as_it_grows)
             self._nursery = nursery
             try:
                 task_status.started()
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
-
-    async def _persist(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Runs a background task for ever: a store that is away comes back, and whatever else one task has
-        stumbled over, the others and the sessions can do without it meanwhile."""
-        pause = 0.0
-        while True:
-            started, longest = trio.current_time(), RETRY_LONGEST
-            try:
-                await task()
-            except Unavailable as error:
-                # A warning each time the store goes; while it is away, every command says so.
-                new = pause == 0.0 or trio.current_time() - started > QUIET
-                level = logging.WARNING if new else logging.DEBUG
-                log.log(level, "account %s: the store is unavailable: %s %s", self.id, error, error.hint)
-            except (NoSuchUser, AuthenticationFailed):
-                raise
-            except Exception as error:  # the top of a background task
-                log.error("account %s: a background task failed: %s", self.id, stack(error))
-                longest = RETRY_FAULT
-            if trio.current_time() - started > QUIET:
-                pause = 0.0
-            pause = min(longest, 2 * pause or RETRY_FIRST)
-            await trio.sleep(pause)
 
     async def _follow_keys(self) -> None:
         """Where to wait for a change costs nothing, it is noticed at once, else within KEYS_SECONDS."""
@@ -328,7 +301,7 @@ class Account:
 
     async def append(self, name: str, messages: Sequence[NewMessage]) -> Placed:
         """RFC 3501 §6.3.11 (and RFC 3502 for more than one): new messages, all or none. NoSuchMailbox,
-        Refused.
+        OverQuota, Refused.
         """
         try:
             return await self._append(name, messages)
@@ -357,8 +330,10 @@ class Account:
         ids = [c.id for c in contents]  # a content has the name of the message that brought it
         await self.holding.renew(KEYS_STALE)
         segment = self.journal.segments.pack(ids, segment_columns(contents))
+        octets = sum(content.record.size for content in contents)
 
-        def build(_: State) -> Draft:
+        def build(state: State) -> Draft:
+            check_room(state, self.policy.quota, octets)
             op = changes.add(self.find(name), ids, contents, dates, flags, segment.ref)
             return Draft([op], objects=[*objects, *segment.objects])
 
@@ -369,9 +344,17 @@ class Account:
             raise
         return self._placed(name, entry)
 
+    async def check_room(self, octets: int) -> None:
+        """Before a message of so many octets is sent here: raises OverQuota if there is no room for it."""
+        try:
+            check_room(self.state, self.policy.quota, octets)
+        except OverQuota:  # somebody may have made room elsewhere
+            await self.refresh()
+            check_room(self.state, self.policy.quota, octets)
+
     async def copy(self, table: Table, uids: Sequence[int], name: str) -> Placed:
         """RFC 3501 §6.4.7: those of the messages that are there. `sources` and `uids` are empty when none
-        is.
+        is. NoSuchMailbox, OverQuota.
         """
         return await self._place(table, uids, name, move=False)
 
@@ -388,6 +371,8 @@ class Account:
             rows = changes.rows_of(source, uids)
             if not rows:
                 return None
+            if not move:
+                check_room(state, self.policy.quota, sum(source.sizes[row] for row in rows))
             sources = [source.uids[row] for row in rows]
             op = changes.copy(source, rows, target, self.journal.new_ids)
             return Draft([op, changes.remove(source, rows)] if move else [op])

@@ -255,6 +255,7 @@ class Accounts:
                 await account.aclose()
 
     def _join(self, opened: _Open, slot: SlotPrivate) -> Login:
+        opened.account.policy = self._policy_of(opened.account.id)
         opened.account.holding.add(slot)
         login = Login(opened.account, slot, partial(self._leave, opened))
         opened.logins.add(login)

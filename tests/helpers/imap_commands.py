@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from aerogramme.imap import commands as c
 from aerogramme.imap import dates, mutf7
 from aerogramme.imap.framing import AppendHead
+from aerogramme.imap.grammar import STATUS_ITEMS
 from aerogramme.imap.grammar_fetch import ITEMS
 from aerogramme.mailbox import search_keys as k
 from aerogramme.mailbox.search_keys import STAR, SequenceSet
@@ -183,6 +184,8 @@ WRITERS: dict[type[c.Command], Callable[..., bytes]] = {
     c.Idle: lambda x: b"IDLE",
     c.List: _list,
     c.Login: lambda x: b"LOGIN " + quote(x.user.encode()) + b" " + quote(x.password),
+    c.GetQuota: lambda x: b"GETQUOTA " + quote(x.root),
+    c.GetQuotaRoot: lambda x: b"GETQUOTAROOT " + name(x.mailbox),
     c.Logout: lambda x: b"LOGOUT",
     c.Lsub: lambda x: b"LSUB " + name(x.reference) + b" " + name(x.pattern),
     c.Move: lambda x: b"MOVE " + numbers(x.numbers) + b" " + name(x.mailbox),
@@ -242,7 +245,7 @@ modseqs = st.integers(0, (1 << 63) - 1)
 system_flags = st.sampled_from(["\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft"])
 flag_tuples = st.lists(system_flags | atoms, max_size=4, unique_by=str.lower).map(tuple)
 status_items = st.lists(
-    st.sampled_from(["MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ"]),
+    st.sampled_from(list(STATUS_ITEMS.values())),
     min_size=1,
     unique=True,
 ).map(tuple)
@@ -371,6 +374,8 @@ any_command: st.SearchStrategy[c.Command] = st.one_of(
     st.builds(c.Enable, tags, st.lists(atoms.map(str.upper), min_size=1, max_size=3, unique=True).map(tuple)),
     st.builds(c.Expunge, tags, sets),
     fetches(),
+    st.builds(c.GetQuota, tags, octets),
+    st.builds(c.GetQuotaRoot, tags, names),
     st.builds(c.Id, tags, _id_fields),
     lists(),
     st.builds(c.Login, tags, texts, octets),

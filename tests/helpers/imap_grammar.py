@@ -40,7 +40,7 @@ class Response:
     """One response; `tag` is None for untagged ones.
 
     `kind` in upper case: OK NO BAD BYE PREAUTH, +, FETCH EXISTS RECENT EXPUNGE FLAGS LIST LSUB STATUS SEARCH
-    CAPABILITY ENABLED NAMESPACE ID VANISHED.
+    CAPABILITY ENABLED NAMESPACE ID VANISHED QUOTA QUOTAROOT.
     """
 
     kind: str
@@ -158,6 +158,29 @@ class ResponseReader(Reader):
             found[item] = self.number(63)
         return name, found
 
+    # "QUOTAROOT" SP mailbox *(SP quota-root-name)      (RFC 9208 §8; names are astrings)
+    def quota_root(self) -> tuple[bytes, list[bytes]]:
+        name, roots = self.astring(), []
+        while self.take(b" "):
+            roots.append(self.astring())
+        return name, roots
+
+    # "QUOTA" SP quota-root-name SP "(" quota-resource *(SP quota-resource) ")"
+    # quota-resource = resource-name SP resource-usage SP resource-limit      (both numbers of 63 bits)
+    def quota(self) -> tuple[bytes, dict[bytes, tuple[int, int]]]:
+        root = self.astring()
+        self.expect(b" (")
+        found: dict[bytes, tuple[int, int]] = {}
+        while True:
+            resource = self.match(ATOM, "resource-name")[0]
+            self.expect(b" ")
+            used = self.number(63)
+            self.expect(b" ")
+            found[resource] = used, self.number(63)
+            if self.take(b")"):
+                return root, found
+            self.expect(b" ")
+
     def numbers(self) -> list[int]:
         found = []
         while self.peek(b" ") and not self.peek(b" ("):
@@ -237,6 +260,10 @@ class ResponseReader(Reader):
             return found
         if self.take(b"ID "):
             return Response("ID", data=self.values())
+        if self.take(b"QUOTAROOT "):
+            return Response("QUOTAROOT", data=self.quota_root())
+        if self.take(b"QUOTA "):
+            return Response("QUOTA", data=self.quota())
         self.expect(b"VANISHED ")  # RFC 7162 §3.2.10
         earlier = self.take(b"(EARLIER) ")
         return Response("VANISHED", data=(earlier, self.match(_UID_SET, "known-uids")[0]))

@@ -13,6 +13,7 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.policy import Policy
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store import Faults, MemoryStores, Stores
 from aerogramme.users.directory import User
@@ -51,15 +52,19 @@ class OneUser:
     def by_address(self, address: str) -> None:
         return None
 
+    def by_account(self, account: str) -> User | None:
+        return self._user if account == ACCOUNT else None
+
     def users(self) -> Sequence[User]:
         return [self._user]
 
 
 class World:
-    def __init__(self, nursery: trio.Nursery, stores: Stores, accounts: Accounts) -> None:
+    def __init__(self, nursery: trio.Nursery, stores: Stores) -> None:
         self._nursery = nursery
         self.stores = stores
-        self.accounts = accounts
+        self.policy = Policy(quota=1 << 40)  # for who logs in from now on
+        self.accounts = accounts = Accounts(stores, policy_of=lambda _: self.policy)
         self.service = Service(accounts, OneUser())
         self.server = Server(self.service)
         self.byte_by_byte = False
@@ -122,9 +127,8 @@ async def imap_world(stores: Stores | None = None, *, invitation: Code | None = 
     params = Argon2Params(8, 1, 1)
     await Account.create(stores, ACCOUNT, secret, params=params, invitation=invitation is not None)
     async with trio.open_nursery() as nursery:
-        accounts = Accounts(stores)
-        await nursery.start(accounts.run)
-        world = World(nursery, stores, accounts)
+        world = World(nursery, stores)
+        await nursery.start(world.accounts.run)
         await nursery.start(world.server.watch)
         yield world
         await world.hang_up()

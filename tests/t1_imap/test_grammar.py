@@ -104,6 +104,10 @@ GOOD: list[tuple[bytes, Command]] = [
         b"a STATUS x (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ MESSAGES)",
         c.Status(T, "x", ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ")),
     ),
+    (b"a STATUS x (DELETED deleted-storage)", c.Status(T, "x", ("DELETED", "DELETED-STORAGE"))),
+    (b'a GETQUOTA ""', c.GetQuota(T, b"")),
+    (b"a getquota {4}\r\nuser", c.GetQuota(T, b"user")),
+    (b'a GETQUOTAROOT "B&AOk-"', c.GetQuotaRoot(T, "Bé")),
     (b"a IDLE", c.Idle(T)),
     # selected
     (b"a CHECK", c.Check(T)),

@@ -53,6 +53,18 @@ def test_the_state_is_what_the_naive_model_says(log, data):
         facts_of(state)
 
 
+@given(logs(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_octets_are_the_sum_of_the_sizes_whenever_they_are_first_asked_for(log, data):
+    state = State()
+    for entry in data.draw(st.permutations(log)):
+        state.apply(entry)
+        for table in state.tables.values():
+            if data.draw(st.booleans()):
+                assert table.octets == sum(table.sizes)
+    assert all(table.octets == sum(table.sizes) for table in state.tables.values())
+
+
 @given(logs(max_entries=4))
 @settings(max_examples=100, deadline=None)
 def test_an_entry_is_stored_and_read_back(log):

@@ -42,6 +42,8 @@ COMMANDS: dict[type[c.Command], list[bytes]] = {
     c.Lsub: [b'LSUB "" *'],
     c.Namespace: [b"NAMESPACE"],
     c.Status: [b"STATUS INBOX (MESSAGES RECENT UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)"],
+    c.GetQuota: [b'GETQUOTA ""'],
+    c.GetQuotaRoot: [b"GETQUOTAROOT INBOX", b"GETQUOTAROOT nothing"],
     c.Append: [
         b"APPEND INBOX {1+}\r\nx",
         b"APPEND INBOX (\\Seen) {300000+}\r\n" + b"x" * 300000,  # so large that it is stored as it comes

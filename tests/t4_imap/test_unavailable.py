@@ -16,8 +16,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from aerogramme.errors import Unavailable
 from aerogramme.imap import grammar
 from aerogramme.imap.states import RULES
-from aerogramme.mailbox.account import RETRY_LONGEST
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.persisting import RETRY_LONGEST
 from aerogramme.mailbox.throttle import FREE
 from aerogramme.store import Faults, MemoryStores
 from aerogramme.store.memory import MemoryStore
@@ -100,6 +100,8 @@ ANSWERED = [
     b'LIST "" *',
     b'LIST "" * RETURN (STATUS (MESSAGES UIDNEXT))',
     b'LSUB "" *',
+    b'GETQUOTA ""',
+    b"GETQUOTAROOT INBOX",
     b"FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)",
     b"FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODYSTRUCTURE)",
     b"UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1)",
