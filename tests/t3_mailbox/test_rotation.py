@@ -15,6 +15,7 @@ from aerogramme.mailbox.keys import StoredKeys, Unlocked
 from aerogramme.seal import Keyring, Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStore, MemoryStores
+from tests.helpers.stored import copied
 from tests.t3_mailbox.conftest import CHEAP, PASSWORD, put
 
 ID = "00112233445566778899aabbccddeeff"
@@ -176,7 +177,7 @@ async def test_a_crash_at_any_call_and_the_next_run_finishes(make_stores, monkey
     n = crashed = 0
     while crashed == n:
         n += 1
-        stores._accounts[ID] = _copy(stored)
+        stores._accounts[ID] = copied(stored)
         try:
             await rotate(stores.another(CrashAt(n, steps=(0, 1, 3)[n % 3])))
         except* Crash:
@@ -190,18 +191,6 @@ async def test_a_crash_at_any_call_and_the_next_run_finishes(make_stores, monkey
         assert len(keyring.generations) in (2, 3)
         assert not (await StoredKeys.read(await stores.open(ID))).rotating
     assert n > 40
-
-
-def _copy(data):
-    from copy import deepcopy
-
-    from aerogramme.store.memory import _Data, _Partition
-
-    copied = _Data()
-    copied.objects = dict(data.objects)
-    for name, partition in data.partitions.items():
-        copied.partitions[name] = _Partition(dict(partition.rows), {}, deepcopy(partition.order))
-    return copied
 
 
 async def test_a_revoked_password_opens_nothing_that_came_later(make_stores, monkeypatch) -> None:
@@ -298,7 +287,7 @@ async def test_a_crash_while_bodies_are_written(make_stores, monkeypatch) -> Non
     n = crashed = 0
     while crashed == n:
         n += 1
-        stores._accounts[ID] = _copy(stored)
+        stores._accounts[ID] = copied(stored)
         try:
             await rotate(stores.another(CrashAt(n, steps=n % 3)), bodies=True)
         except* Crash:
