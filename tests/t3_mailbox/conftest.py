@@ -1,6 +1,6 @@
 """Accounts on a store in memory; every account that a test has used is audited when the test is over."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -8,11 +8,21 @@ from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import NewMessage
-from aerogramme.seal import Argon2Params, Secret
+from aerogramme.seal import Argon2Params, Secret, scram, slots
 from aerogramme.store.memory import MemoryStores
 
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no time; never outside of tests
 PASSWORD = Secret("correct horse")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def cheap_passwords() -> Iterator[None]:
+    """Where nothing else is said, too: a password that is refused costs as much as one by the defaults, and
+    each is tried on all app passwords."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slots, "Argon2Params", lambda: CHEAP)
+        patch.setattr(scram, "ITERATIONS", 1)
+        yield
 
 
 class World:

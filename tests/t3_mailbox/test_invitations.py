@@ -52,6 +52,7 @@ async def opens(stores: MemoryStores, *secrets: Secret) -> list[bool]:
         f"{CODE.reveal().lower().replace('-', ' ')} {NEW.reveal().decode()}",
         f"{CODE.reveal().replace('-', '').replace('0', 'o')} {NEW.reveal().decode()}",
     ],
+    ids=["as it is told", "as it is typed", "without dashes"],
 )
 def test_a_code_and_a_password(typed):
     assert Acceptance.parse(typed.encode()) == Acceptance(CODE, NEW)
@@ -64,7 +65,9 @@ def test_the_password_is_taken_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "typed", [f"{CODE.reveal()}", f"{CODE.reveal()} ", f"{CODE.reveal().replace('-', ' ')}"]
+    "typed",
+    [f"{CODE.reveal()}", f"{CODE.reveal()} ", f"{CODE.reveal().replace('-', ' ')}"],
+    ids=["alone", "a space", "with spaces"],
 )
 def test_a_code_alone_is_told_what_is_missing(typed):
     with pytest.raises(AuthenticationFailed, match="a space, and a password"):
@@ -83,6 +86,10 @@ def test_a_code_alone_is_told_what_is_missing(typed):
         f"{Code.generate('app').reveal()} password".encode(),
         f"password {CODE.reveal()}".encode(),
         CODE.reveal().encode() + b" \xff",
+    ],
+    ids=[
+        *("nothing", "a space", "no code", "no letter", "too short", "recovery code", "app password"),
+        *("turned round", "not UTF-8"),
     ],
 )
 def test_what_is_no_acceptance(typed):
