@@ -4,6 +4,8 @@
 VENV := .venv
 BIN  := $(VENV)/bin
 DATA := demo-data
+# Tests run in as many processes as there are cores; a process that has nothing left takes tests from another.
+SPREAD := -n auto --maxprocesses 8 --dist worksteal
 
 .PHONY: help serve test test-garage lint format lock corpus bench bench-garage clean
 
@@ -20,7 +22,7 @@ serve: $(VENV)/ready
 	@$(BIN)/aerogramme demo --data $(DATA)
 
 test: $(VENV)/ready
-	$(BIN)/pytest -m "not garage"
+	$(BIN)/pytest $(SPREAD) -m "not garage"
 	@echo "Tests with Garage are left out: make test-garage"
 
 # Builds Garage first, if there is none.

@@ -17,7 +17,8 @@ from tests.sim.rules import RULES, without
 from tests.sim.world import Broken, run
 
 SCHEDULES = int(os.environ.get("SIM_SCHEDULES", "1000"))
-PART = 500  # in one test
+PART = 250  # in one test
+JOBS = (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) or 1
 ENOUGH = 3000  # schedules within which the lack of a rule must show
 KNOWN = {"read": 0, "confirm": 305, "look": 34, "numbers": 3, "unknown": 29, "fold": 468}
 """Seeds that fail without a rule: they are tried first."""
@@ -25,7 +26,7 @@ KNOWN = {"read": 0, "confirm": 305, "look": 34, "numbers": 3, "unknown": 29, "fo
 
 @pytest.fixture(scope="module")
 def run_many() -> Iterator[Callable[[range], Iterator[Result]]]:
-    with workers(os.cpu_count() or 1) as run_many:
+    with workers(JOBS) as run_many:
         yield run_many
 
 
