@@ -35,6 +35,7 @@ from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.policy import Policy
 from aerogramme.mailbox.usage import check_room
+from aerogramme.mailbox.restored import renumbered
 from aerogramme.mailbox.view import RecentMarks, View
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.port import Store, Stores
@@ -112,6 +113,8 @@ class Account:
             account = cls(store, account_id, holding, journal)
             if INBOX not in journal.state.names:
                 await account._make_first_mailboxes()
+            if unlocked.restored:
+                await journal.commit(lambda state: renumbered(state, unlocked.restored, int(time.time())))
         except BaseException:
             with trio.CancelScope(shield=True):
                 await store.aclose()

@@ -89,7 +89,7 @@ def _key_row(account: Account, key: str, value: bytes) -> Iterator[tuple[Kind, s
             known = any(each.number == number for each in keyring.generations)
             if known and value != keyring.incoming_public(number).to_bytes():
                 yield kind, "the public key for letters is not that of the keyring"
-        elif key.startswith(keys.ROTATING):
+        elif key.startswith((keys.ROTATING, keys.RESTORED)):
             if value:
                 yield kind, "nobody knows what this is"
         elif key.startswith(keys.KEYRING):

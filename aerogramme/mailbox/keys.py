@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 
 PARTITION = "keys"
 SLOT, KEYRING, PUBLIC, ROTATING = "slot-", "keyring-", "public-", "rotating-"
+RESTORED = "restored-"  # rows without bytes: the account was put back from a backup (restored.py)
 
 _NAME = re.compile(
-    "slot-[0-9a-f]{32}|keyring-[0-9a-f]{8}-[0-9a-f]{8}|public-[0-9a-f]{8}|rotating-[0-9a-f]{8}-[0-9a-f]{32}",
+    "slot-[0-9a-f]{32}|keyring-[0-9a-f]{8}-[0-9a-f]{8}|public-[0-9a-f]{8}|rotating-[0-9a-f]{8}-[0-9a-f]{32}"
+    "|restored-[0-9a-f]{32}",
     re.ASCII,
 )
 
@@ -55,6 +57,7 @@ class Unlocked:
     keyring: Keyring = field(repr=False)
     slot: SlotPrivate = field(repr=False)
     cursor: Cursor = field(repr=False)
+    restored: tuple[str, ...] = ()  # row keys: it was put back from a backup, and nobody has opened it since
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +70,14 @@ class StoredKeys:
     public: dict[str, bytes]
     rotating: list[str]  # row keys: a rotation is not finished (passwords.py)
     cursor: Cursor
+    restored: tuple[str, ...] = ()  # row keys
 
     @classmethod
     async def read(cls, store: Store) -> "StoredKeys":
         """Raises NoSuchUser when the account has no keys: its creation was never finished. A slot that does
         not decode is left out: the other passwords go on working, and the audit names it."""
         rows, cursor = await store.read(PARTITION)
-        slots, keyrings, public, rotating = {}, [], {}, []
+        slots, keyrings, public, rotating, restored = {}, [], {}, [], []
         for key, value in rows:
             if not is_name(key):
                 continue
@@ -88,10 +92,12 @@ class StoredKeys:
                 public[key] = value
             elif key.startswith(ROTATING):
                 rotating.append(key)
+            elif key.startswith(RESTORED):
+                restored.append(key)
         if not keyrings:
             raise NoSuchUser("The account has no keys")
         keyrings.sort(reverse=True)
-        return cls(store, slots, keyrings, public, rotating, cursor)
+        return cls(store, slots, keyrings, public, rotating, cursor, tuple(restored))
 
     @property
     def version(self) -> int:
@@ -175,7 +181,7 @@ class StoredKeys:
                 # Who can write the store can do this, and read what is delivered from then on; only those who
                 # hold the keyring can tell. The login goes on: the user's old mail is as good as ever.
                 log.error("account %s: letters are sealed to a key that is not its own", account_id)
-        return Unlocked(keyring, slot, self.cursor)
+        return Unlocked(keyring, slot, self.cursor, self.restored)
 
 
 def recognized(secret: Secret) -> tuple[Secret, Kind]:

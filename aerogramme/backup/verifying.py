@@ -1,0 +1,108 @@
+"""Whether the backup of an account is whole: every snapshot, every volume, every item. No key is needed.
+
+What this finds are accidents: a disk that forgets, a copy that was cut. Somebody who can write to the backup
+can write all hashes anew as well; what he changes does not open after a restore, because it is all sealed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from aerogramme.backup.folder import Backup
+from aerogramme.backup.snapshot import Named, Snapshot
+from aerogramme.backup.volume import Item, Volume
+from aerogramme.errors import Damaged, NotStored
+
+NAMES_SHOWN = 10  # of items that are damaged, for each snapshot
+
+
+@dataclass(slots=True)
+class Verified:
+    """How far it is, and what came out. `problems`: one a line, in words."""
+
+    account: str
+    snapshots: int = 0
+    newest: Snapshot | None = None
+    newest_named: Named | None = None
+    volumes: int = 0
+    volumes_done: int = 0
+    octets: int = 0  # read
+    problems: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(
+        default_factory=list
+    )  # in the newest: they were damaged in the store already
+
+
+def verify(backup: Backup, report: Verified, told: Callable[[], None] = lambda: None) -> None:
+    """Reads everything and changes nothing; waits for a disk. A run of `backup` beside it is fine, one that
+    removes old snapshots may make it say that something is missing. Raises Unavailable."""
+    snapshots: list[tuple[Named, Snapshot]] = []
+    before: Named | None = None
+    found = backup.snapshots.all()
+    if not found:
+        report.problems.append("no backup of it was ever finished")
+    for named in found:
+        report.snapshots += 1
+        try:
+            snapshot = backup.snapshots.load(named)
+        except (Damaged, NotStored) as error:
+            report.problems.append(str(error))
+        else:
+            snapshots.append((named, snapshot))
+            # The first one that is kept names one that is gone; that is no problem.
+            if before is not None and snapshot.previous != before.hash:
+                report.problems.append(
+                    f"snapshot {named.number} does not follow snapshot {before.number}: there was another"
+                )
+        before = named
+    if snapshots:
+        report.newest_named, report.newest = snapshots[-1]
+        report.unreadable = list(report.newest.unreadable)
+    report.volumes = len({volume for _, snapshot in snapshots for volume in snapshot.volumes})
+    told()
+    volumes, sound = _volumes(backup, report, [snapshot for _, snapshot in snapshots], told)
+    for named, snapshot in snapshots:
+        report.problems += _missing(named, snapshot, volumes, sound)
+
+
+def _volumes(
+    backup: Backup, report: Verified, snapshots: list[Snapshot], told: Callable[[], None]
+) -> tuple[dict[str, Volume], set[Item]]:
+    """The volumes whose index can be read, and all items that are sound in any of them."""
+    volumes: dict[str, Volume] = {}
+    sound: set[Item] = set()
+    named = {volume for snapshot in snapshots for volume in snapshot.volumes}
+    for volume_id in sorted({*named, *backup.volumes.ids()}):
+        try:
+            volume = backup.volumes.load(volume_id)
+        except (Damaged, NotStored) as error:
+            if volume_id in named:
+                report.problems.append(f"volume {volume_id}: {error}")
+            continue
+        volumes[volume_id] = volume
+        for n, good in backup.volumes.check(volume):
+            if good:
+                sound.add(volume.items[n])
+            report.octets += volume.items[n].octets
+            told()
+        report.volumes_done += volume_id in named
+        told()
+    return volumes, sound
+
+
+def _missing(named: Named, snapshot: Snapshot, volumes: dict[str, Volume], sound: set[Item]) -> Iterator[str]:
+    """What of a snapshot cannot be restored. What is damaged in one volume may be there in another."""
+    unknown, lost = 0, []
+    for volume_id, runs in snapshot.volumes.items():
+        volume = volumes.get(volume_id)
+        if volume is None:
+            unknown += sum(count for _, count in runs)
+            continue
+        try:
+            lost += [volume.items[n].name for n in snapshot.items_of(volume) if volume.items[n] not in sound]
+        except Damaged as error:
+            yield str(error)
+    if unknown:
+        yield f"snapshot {named.number}: {unknown} items are lost with the index of their volume"
+    if lost:
+        names = [*(name[2:] for name in sorted(lost)[:NAMES_SHOWN]), *["…"] * (len(lost) > NAMES_SHOWN)]
+        yield f"snapshot {named.number}: {len(lost)} items are damaged or missing: {', '.join(names)}"
