@@ -6,8 +6,8 @@ meanwhile. What makes the result whole:
 1. Checkpoints are listed, then the rows are read, then all objects are listed. Whatever a row or one of those
    checkpoints names was durable before it, so it is in that listing, unless it went meanwhile.
 2. It is all done once more if there is a new checkpoint once the rows were read, as that may have taken the
-   place of some; if anything of the listing is gone when it is to be copied, or the keys have changed since they
-   were read: a rotation seals things again under other names, and then removes the old ones.
+   place of some; if anything of the listing is gone when it is to be copied, or the keys have changed since
+   they were read: a rotation seals things again under other names, and then removes the old ones.
 3. A pass that took longer than half of the day for which compaction keeps what was named is done once more.
 
 An object is written once and never changed, so one that the backup has is not read again. A run that was cut

@@ -130,9 +130,10 @@ async def test_never_over_what_is_left_of_one(tmp_path: Path) -> None:
     await store.append("log", [Row("00000000000000aa-r-1", b"new")])
     await taken(stores, backup)
     one, two = backup.snapshots.all()
-    half = MemoryStores()
+    counting, half = CrashAt(0), MemoryStores()
+    await restored(backup, MemoryStores(counting), two)
     with pytest.raises(Crash):
-        await restored(backup, half.another(CrashAt(9)), two)
+        await restored(backup, half.another(CrashAt(counting.calls // 2)), two)
     with pytest.raises(AlreadyExists, match="not from this snapshot"):
         await restored(backup, half, one)
     assert (await restored(backup, half, two)).whole
@@ -203,14 +204,12 @@ async def test_while_servers_write_every_snapshot_is_whole(world: World, backup:
             return call
 
     store = await world.stores.open(ID)
-    passes = 0
     for _ in range(5):
         report = Taken(ID)
         with suppress(Unavailable):  # it changed too much: what was copied serves the next run
             await take(Between(store), backup, "", report)
-        passes += report.passes
     await taken(world.stores, backup)
-    assert passes > 5 and verified(backup).problems == []
+    assert verified(backup).problems == []
     for named in backup.snapshots.all():
         target = MemoryStores()
         assert (await restored(backup, target, named)).whole
