@@ -85,6 +85,13 @@ class NoSuchMailbox(AerogrammeError):
     imap_code = "NONEXISTENT"
 
 
+class Forgotten(AerogrammeError):
+    """The history of the account does not go back so far."""
+
+    exit_code = 66
+    imap_code = "NONEXISTENT"
+
+
 class Refused(AerogrammeError):
     """It makes no sense, or is not allowed: a name that no mailbox can have, INBOX deleted, and the like."""
 

@@ -61,9 +61,14 @@ def horizon(state: State) -> str:
 
 def horizon_of(names: Sequence[str]) -> str:
     """The same for the checkpoint with the first of these names; of none, and of nonsense, the beginning."""
-    match = _NAME.match(names[0]) if names else None
-    clock = 0 if match is None else MAX_CLOCK - int(match[1], 16)
+    clock = (names and clock_of(names[0])) or 0
     return f"{max(0, clock - MARGIN):016x}"
+
+
+def clock_of(name: str) -> int | None:
+    """The clock of the checkpoint of this name; None if it is the name of none."""
+    match = _NAME.match(name)
+    return None if match is None else MAX_CLOCK - int(match[1], 16)
 
 
 def new_name(clock: int) -> str:

@@ -19,6 +19,7 @@ from aerogramme.errors import (
 )
 from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
+from aerogramme.log.past import Past
 from aerogramme.log.records import KEYS_STALE
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -34,8 +35,8 @@ from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
 from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.policy import Policy
-from aerogramme.mailbox.usage import check_room
 from aerogramme.mailbox.restored import renumbered
+from aerogramme.mailbox.usage import check_room
 from aerogramme.mailbox.view import RecentMarks, View
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.port import Store, Stores
@@ -140,9 +141,10 @@ class Account:
         revoked (in an ExceptionGroup)."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(persist, self.id, partial(self.journal.follow, self.eager))
-            nursery.start_soon(persist, self.id, self.drain.follow)
             nursery.start_soon(persist, self.id, self._follow_keys)
-            nursery.start_soon(persist, self.id, self._fold_as_it_grows)
+            if not isinstance(self.store, Past):  # there nothing comes in, and nothing that is written stays
+                nursery.start_soon(persist, self.id, self.drain.follow)
+                nursery.start_soon(persist, self.id, self._fold_as_it_grows)
             self._nursery = nursery
             try:
                 task_status.started()

@@ -42,6 +42,12 @@ class Holding:
         """Another secret has opened the account."""
         self.slots[slot.public.fingerprint] = slot
 
+    def unlocked(self) -> Unlocked:
+        """What opens the account again, without a secret. Raises AuthenticationFailed once no slot is left."""
+        if not self.slots:
+            raise AuthenticationFailed("this password has been revoked")
+        return Unlocked(self.keyring, next(iter(self.slots.values())), self._cursor)
+
     async def renew(self, age: float = 0) -> bool:
         """Takes over what others have changed, if the keys were last read more than `age` seconds ago.
         Whether anything was changed. Raises Unavailable; AuthenticationFailed once no slot is left.
