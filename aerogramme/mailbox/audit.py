@@ -25,11 +25,12 @@ async def audit(account: Account) -> list[str]:
 
     Lines name mailboxes, and nothing else of what is in the mail: they are for the account's owner.
     """
-    return [fault.what for fault in await examine(account)]
+    return [fault.what for fault in await examine(account, unfinished=False)]
 
 
-async def examine(account: Account) -> list[Fault]:
-    """What is wrong with an account, each thing once. Raises Unavailable."""
+async def examine(account: Account, *, unfinished: bool = True) -> list[Fault]:
+    """What is wrong with an account, each thing once; with `unfinished`, what is harmless too. Raises
+    Unavailable."""
     await account.refresh()
     faults = audit_store.left_out(account.journal.damaged)
     faults += _hierarchy(account.state)
@@ -46,6 +47,9 @@ async def examine(account: Account) -> list[Fault]:
     faults += await audit_store.objects(account)
     faults += await audit_store.log(account)
     faults += await _replayed(account)
+    missing = bool(account.state.lost) or any(fault.kind in (Kind.ENTRY, Kind.GAP) for fault in faults)
+    if missing or unfinished:
+        faults += await audit_store.lost_mail(account, missing=missing)
     if faults:
         faults += await audit_store.newer_keys(account)
     return list({fault.what: fault for fault in faults}.values())
@@ -77,6 +81,11 @@ def _wrong_name(name: str) -> str:
     except Refused as why:
         return f"no mailbox can have this name: {why}"
     return ""
+
+
+def wrong_table(table: Table) -> list[str]:
+    """What is wrong with the columns of a mailbox."""
+    return list(_table(table))
 
 
 def _table(table: Table) -> Iterator[str]:

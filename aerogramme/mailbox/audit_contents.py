@@ -71,6 +71,8 @@ async def _some(account: Account, placed: Sequence[Place], sizes: Mapping[int, s
             if n not in packed or singles[n] is not None:
                 for kind, why in check(record, singles[n]):
                     item = None if singles[n] is None else ("", body_name(content))
+                    if n in packed:  # a copy that nothing reads as long as there is the pack
+                        kind = Kind.OBJECT
                     faults.append(Fault(kind, f"content {content:x}: {why}", item=item, content=content))
         elif "record" in digest:  # else it is said already that the group cannot be read
             faults.append(Fault(Kind.DIGEST, f"content {content:x}: {record}", content=content))
@@ -152,10 +154,9 @@ def _content(
         what = f"the sealed body has {len(sealed)} octets, its record says {record.sealed_size}"
         yield Kind.DIGEST, what
     if len(plain) != record.size or (sizes and sizes != {record.size}):
-        what = (
-            f"the body has {len(plain)} octets, its record says {record.size}, its messages {sorted(sizes)}"
-        )
-        yield Kind.BODY, what
+        told = f"its record says {record.size}, its messages {sorted(sizes)}"
+        kind = Kind.BODY if len(plain) == record.size else Kind.DIGEST
+        yield kind, f"the body has {len(plain)} octets, {told}"
     rendered = Content(content, record, render(plain))
     for field, value in digest.items():
         if digest_field(rendered, field) != value:

@@ -10,7 +10,7 @@ from aerogramme.log.entry import PARTITION as LOG
 from aerogramme.log.entry import parse_key
 from aerogramme.log.records import Missing, Records
 from aerogramme.log.resealing import OBJECTS
-from aerogramme.mailbox import incoming, keys, rotation, uses
+from aerogramme.mailbox import elsewhere, incoming, keys, rotation, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.faults import Fault, Kind
 from aerogramme.mailbox.setting_aside import OBJECTS as SET_ASIDE
@@ -99,6 +99,21 @@ async def log(account: Account) -> list[Fault]:
         else:
             kind = Kind.GAP if each.kind == "missing" else Kind.LINK
         faults.append(Fault(kind, each.what, item=item, entries=each.positions))
+    return faults
+
+
+async def lost_mail(account: Account, *, missing: bool) -> list[Fault]:
+    """No mail lies in the store that no message has, and none ever had. `missing`: entries are, so that may
+    be what they brought; else it is what was left when a write was cut off, or the last entry of a replica
+    has gone without a trace."""
+    faults = []
+    for each in await elsewhere.lost_mail(account):
+        letters = f"{len(each.digests)} letters that are in no mailbox, and never were"
+        if missing:
+            faults.append(Fault(Kind.FOUND, f"segment {each.name} has {letters}", segment=each.name))
+        else:
+            what = f"segment {each.name} has {letters}: of a write that was cut off, as far as can be told"
+            faults.append(Fault(Kind.UNFINISHED, what, segment=each.name))
     return faults
 
 

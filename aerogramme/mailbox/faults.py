@@ -28,6 +28,7 @@ class Kind(StrEnum):
     TABLE = "table"
     NAMELESS = "nameless"
     FOUND = "found"
+    UNFINISHED = "unfinished"
     REOPENED = "reopened"
     RECOVERY = "recovery"
     NEWER = "newer"
@@ -52,6 +53,7 @@ REMEDIES: dict[Kind, str] = {
     Kind.TABLE: "the checkpoint that it comes from is set aside: the mailbox comes from an older one",
     Kind.NAMELESS: "the mailbox is shown as Recovered",
     Kind.FOUND: "brought to the mailbox Recovered",
+    Kind.UNFINISHED: "brought to the mailbox Recovered",
     Kind.REOPENED: "what it is opened from is written anew",
 }
 """What the repair does, for each kind that it can do something about."""
@@ -82,6 +84,11 @@ class Fault:
     segment: str = ""
     entries: tuple[tuple[int, int], ...] = ()
     mailbox: int | None = None
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it may well be what a crash has left: mail that nobody was told had been taken."""
+        return self.kind == Kind.UNFINISHED
 
     @property
     def repairable(self) -> bool:

@@ -1,0 +1,182 @@
+"""What is left of a content anywhere in the store: its digest, in whatever segment, and its body."""
+
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from aerogramme.errors import Damaged
+from aerogramme.log import segment
+from aerogramme.log.adopting import message_ops
+from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
+from aerogramme.log.entry import Add, SegmentRef
+from aerogramme.log.manifest import read
+from aerogramme.log.reading import entries
+from aerogramme.log.segment import object_name, read_group
+from aerogramme.log.suffix import base_of
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_binding, body_name, pack_name
+from aerogramme.seal import open_body
+from aerogramme.store.port import Part
+
+AT_ONCE = 8  # objects in memory: segments have some MB
+PAGE = 1000  # names listed at a time
+
+Digest = dict[str, bytes]  # field -> value; of what can be read
+
+
+async def own_digests(account: Account, contents: Collection[int]) -> dict[int, Digest]:
+    """What can be read of the digests of contents where they should be. Raises Unavailable."""
+    state = account.state
+    found: dict[int, Digest] = {content: {} for content in contents}
+    by_segment: dict[int, list[tuple[int, int]]] = {}
+    for content in contents:
+        place = state.contents.find(content)
+        if place is not None:
+            by_segment.setdefault(place[0], []).append((content, place[1]))
+    for index, placed in by_segment.items():
+        for group, fields in GROUPS.items():
+            try:
+                [columns] = await account.journal.segments.load([index], group)
+            except Damaged:
+                continue
+            for content, at in placed:
+                found[content].update((field, columns[field][at]) for field in fields if field in columns)
+    return found
+
+
+async def other_digests(account: Account, contents: Collection[int]) -> dict[int, Digest]:
+    """What can be read of the digests of contents in any segment of the store, whoever names it. Raises
+    Unavailable."""
+    found: dict[int, Digest] = {}
+
+    def take(packed: bytes, group: str) -> None:
+        try:
+            of, columns = read_group(packed)
+        except Damaged:
+            return
+        for at, content in enumerate(of):
+            if content in contents:
+                digest = found.setdefault(content, {})
+                for field in GROUPS.get(group, ()):
+                    if field in columns:
+                        digest.setdefault(field, columns[field][at])
+
+    async with aclosing(named_segments(account)) as refs:
+        async for ref in refs:
+            for group, packed in (ref.inline or {}).items():
+                take(packed, group)
+    after = "segment/"
+    while names := await account.store.list("segment/", after, AT_ONCE):
+        after = names[-1]
+        for name, plain in zip(names, await account.journal.records.read(segment.KIND, names), strict=True):
+            if not isinstance(plain, Damaged):
+                take(plain, base_of(name).rpartition("/")[2])
+    return found
+
+
+async def named_segments(account: Account) -> AsyncGenerator[SegmentRef, None]:
+    """The segments that any checkpoint or entry of the store names; some more than once. Raises
+    Unavailable."""
+    for name in await account.store.list(CHECKPOINTS):
+        try:
+            manifest = await read(account.journal.records, name)
+        except Damaged:
+            continue
+        for ref in manifest.segments:
+            yield ref
+    async with aclosing(entries(account.store, account.keyring, account.holding.renew)) as log:
+        async for _, entry in log:
+            for op in () if isinstance(entry, Damaged) else message_ops(entry):
+                if isinstance(op, Add) and op.segment is not None:
+                    yield op.segment
+
+
+def record_of(digest: Mapping[str, bytes]) -> BodyRecord | None:
+    """How its body is opened, if that can be read."""
+    try:
+        return BodyRecord.from_bytes(digest.get("record", b""))
+    except Damaged:
+        return None
+
+
+async def find_letter(account: Account, content: int, records: Iterable[BodyRecord | None]) -> bytes | None:
+    """The letter of a content, with any of these records, wherever its body is: alone or in a pack. None if
+    nothing opens. Raises Unavailable."""
+    for record in records:
+        if record is None:
+            continue
+        asked: list[str | Part] = [body_name(content)]
+        if record.place is not None:
+            pack, at = record.place
+            asked.append(Part(pack_name(pack), at, at + record.sealed_size))
+        for sealed in await account.store.get_many(asked):
+            if sealed is None:
+                continue
+            try:
+                return open_body(record.key, body_binding(bytes.fromhex(account.id), content), sealed)
+            except Damaged:
+                continue
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class LostMail:
+    """Contents that no message has, and the account never had, of one segment: with their digests. `segment`
+    if nothing names that."""
+
+    name: str
+    digests: dict[int, Digest]
+    segment: SegmentRef | None
+
+
+async def lost_mail(account: Account) -> list[LostMail]:
+    """What is in segments that nothing names, and nowhere else: an entry that is lost has brought it. Only
+    what has a body. Raises Unavailable."""
+    names: dict[str, set[str]] = {}
+    async for name in _listed(account, "segment/"):
+        _, segment_name, group = base_of(name).split("/")
+        names.setdefault(segment_name, set()).add(group)
+    had: set[int] = set()
+    async with aclosing(named_segments(account)) as refs:
+        async for ref in refs:
+            names.pop(ref.name, None)
+            had.update(ref.contents)
+    for index in account.state.named_segments():
+        ref = account.state.segments[index]
+        names.pop(ref.name, None)
+        had.update(ref.contents)
+    found = []
+    for name, groups in sorted(names.items()):
+        [packed] = await account.journal.records.read(segment.KIND, [object_name(name, "digest")])
+        if isinstance(packed, Damaged):
+            continue
+        contents, columns = read_group(packed)
+        digests: dict[int, Digest] = {
+            content: {field: column[at] for field, column in columns.items()}
+            for at, content in enumerate(contents)
+            if content not in had
+        }
+        there = await _with_bodies(account, digests)
+        if there:
+            had.update(there)
+            ref = SegmentRef(name, contents, tuple(sorted(groups)))
+            found.append(LostMail(name, there, ref))
+    return found
+
+
+async def _with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[int, Digest]:
+    """Those of the contents whose body opens."""
+    found = {}
+    for content, digest in digests.items():
+        record = record_of(digest)
+        if record is not None and await find_letter(account, content, [record]) is not None:
+            found[content] = digest
+    return found
+
+
+async def _listed(account: Account, prefix: str) -> AsyncGenerator[str, None]:
+    after = prefix
+    while names := await account.store.list(prefix, after, PAGE):
+        after = names[-1]
+        for name in names:
+            yield name
