@@ -17,11 +17,9 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RecipientAsked:
-    """RCPT. The next call is `accept()` or `refuse(reply)`. `size` is what MAIL has told of the message, or
-    None."""
+    """RCPT. The next call is `accept()` or `refuse(reply)`."""
 
     mailbox: Mailbox
-    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from aerogramme.store.port import Store
 
 PIECE_KIND = "piece"  # of the sealed records; their names are those of the objects
 PREFIX = "checkpoint/"
-_NAME = re.compile(PREFIX + "([0-9a-f]{16})-", re.ASCII)
+_NAME = re.compile(PREFIX + "([0-9a-f]{16})-([0-9a-f]{11})", re.ASCII)
 INLINE_ROWS = 256  # a mailbox with no more messages is in the manifest itself
 TRIED = 8  # checkpoints looked at when newer ones cannot be read
 
@@ -116,15 +116,23 @@ def take(state: State, keyring: Keyring) -> Snapshot:
         state.last_uidvalidity,
         [state.segments[index] for index in sorted(state.named_segments())],
         sorted(item for item in state.damaged.items() if not item[0].startswith(PREFIX)),
-        {replica: seq for replica, seq in state.cut.items() if replica in trails and replica not in retired},
+        dict(state.cut),
         frozenset(state.lost),
     )
-    # Of two with one clock, the later one lists first: it may name what was written anew (resealing.py).
-    later = (1 << 44) - 1 - wall_ms()
-    name = f"{PREFIX}{MAX_CLOCK - clock:016x}-{later:011x}{secrets.token_hex(3)[1:]}"
+    name = _name_after(state.checkpoint, clock)
     objects.append((name, keyring.seal(KIND, name, manifest.encode())))
     bases = {mailbox: table.highestmodseq for mailbox, table in state.tables.items()}
     return Snapshot(objects, pieces, dirty, history.vector(), clock, bases)
+
+
+def _name_after(last: str, clock: int) -> str:
+    """A name for a checkpoint. Of two with one clock, the later one lists first, also when both are of one
+    millisecond: it may name what was written anew (resealing.py), or let go of what the other names."""
+    later = (1 << 44) - 1 - wall_ms()
+    match = _NAME.match(last)
+    if match is not None and clock_of(last) == clock:
+        later = min(later, int(match[2], 16) - 1)
+    return f"{PREFIX}{MAX_CLOCK - clock:016x}-{later:011x}{secrets.token_hex(3)[1:]}"
 
 
 def stored(state: State, snapshot: Snapshot) -> None:

@@ -139,12 +139,8 @@ class Folding:
         to be left out, and of those whose bodies can be packed: old indices, new ones."""
 
         def has_to(ref: SegmentRef) -> bool:
-            needless = sum(content in without for content in ref.contents) if without else 0
-            return (
-                ref.inline is not None
-                or (packer is not None and ref.packs is None)
-                or needless * (4 if ref.packs else 2) > len(ref.contents)
-            )
+            unpacked = packer is not None and ref.packs is None
+            return ref.inline is not None or unpacked or wasteful(ref, without)
 
         named = sorted(self._state.named_segments() - self._unmergeable)
         must = {index for index in named if has_to(self._state.segments[index])}
@@ -178,6 +174,13 @@ class Folding:
             batches[-1].append(index)
             room -= size
         return batches
+
+
+def wasteful(ref: SegmentRef, without: Container[int]) -> bool:
+    """Whether a segment has so many contents that are to be left out that it is worth a new one. Sooner where
+    there are packs, which may be wasted with fewer: the bodies that nobody needs may be the larger ones."""
+    needless = sum(content in without for content in ref.contents) if without else 0
+    return needless * (4 if ref.packs else 2) > len(ref.contents)
 
 
 def _is_small(ref: SegmentRef) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -138,7 +138,7 @@ class Account:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follows the log and the keys, drains letters as they come in, and folds; until cancelled. Raises
         NoSuchUser when the account was erased, AuthenticationFailed when all slots that have opened it are
-        revoked (in an ExceptionGroup)."""
+        revoked, Outdated when it has to be opened anew (in an ExceptionGroup)."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(persist, self.id, partial(self.journal.follow, self.eager))
             nursery.start_soon(persist, self.id, self._follow_keys)
@@ -169,10 +169,10 @@ class Account:
             await self.fold()
             version = await self.journal.wait_changed(version)
 
-    async def fold(self, *, force: bool = False) -> bool:
+    async def fold(self, *, force: bool = False, without: Container[int] = ()) -> bool:
         """Writes a checkpoint, as Journal.fold does, and packs bodies where that pays."""
         packer = self._packing if self.store.object_costs_request else None
-        return await self.journal.fold(packer, force=force)
+        return await self.journal.fold(packer, force=force, without=without)
 
     async def _commit(self, build: Callable[[State], Draft | None]) -> Entry | None:
         """As the journal does, and what refuses or does nothing is asked again if the state was not the

@@ -14,12 +14,14 @@ from hmac import compare_digest
 import trio
 from trio import sleep
 
-from aerogramme.errors import AuthenticationFailed, NoSuchUser, Unavailable
+from aerogramme.errors import AuthenticationFailed, NoSuchUser, Outdated, Unavailable
 from aerogramme.faults import stack
 from aerogramme.mailbox import uses
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.compaction import compact_from_time_to_time
 from aerogramme.mailbox.invitations import Acceptance, accept
 from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, waste_time
+from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.policy import Policy
 from aerogramme.mailbox.seen import Seen
 from aerogramme.mailbox.throttle import Throttle
@@ -239,9 +241,12 @@ class Accounts:
             with opened.scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._seen.keep, account)
+                    nursery.start_soon(persist, account.id, partial(compact_from_time_to_time, account))
                     await account.run(task_status=task_status)
         except* AuthenticationFailed:  # the last secret that opened it was revoked
             log.info("account %s is closed: all that has opened it is revoked", account.id)
+        except* Outdated:  # this machine was asleep, or the store away, for half a day
+            log.info("account %s is closed: what is known of it is too old", account.id)
         except* Exception as error:  # the top of an account: a fault in one must not end the others
             log.error("account %s is closed: %s", account.id, stack(error))
         finally:

@@ -66,6 +66,12 @@ class Waiting:
 _KEY = re.compile(r"[0-9a-f]{12}-([0-9a-f]{16})", re.ASCII)
 
 
+def content_of(key: str) -> int | None:
+    """The content that a letter has, by its row key; None for a key that no letter has."""
+    match = _KEY.fullmatch(key)
+    return None if match is None else int(match[1], 16)
+
+
 def decode_letter(key: str, plain: bytes) -> Waiting:
     """The letter of a row that was opened; raises Damaged for anything that `Letter.send` does not write."""
     match = _KEY.fullmatch(key)

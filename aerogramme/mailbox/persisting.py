@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from aerogramme.errors import AuthenticationFailed, NoSuchUser, Unavailable
+from aerogramme.errors import AuthenticationFailed, NoSuchUser, Outdated, Unavailable
 from aerogramme.faults import stack
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ async def persist(account_id: str, task: Callable[[], Awaitable[object]]) -> Non
         started, longest = trio.current_time(), RETRY_LONGEST
         try:
             await task()
+        except Outdated:  # the account is closed, and opened anew by the next login
+            raise
         except Unavailable as error:
             # A warning each time the store goes; while it is away, every command says so.
             new = pause == 0.0 or trio.current_time() - started > QUIET

@@ -23,7 +23,7 @@ from aerogramme.errors import Damaged
 from aerogramme.log import entry
 from aerogramme.log.records import KEYS_STALE
 from aerogramme.log.resealing import Census, Resealing, Tally, census, name_anew
-from aerogramme.mailbox import incoming, keys, passwords, uses
+from aerogramme.mailbox import incoming, keys, letting_go, passwords, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import body_name
 from aerogramme.mailbox.reencrypting import Reencrypting
@@ -31,7 +31,7 @@ from aerogramme.seal.incoming import sealed_generation
 from aerogramme.seal.slots import SlotPrivate
 from aerogramme.store.port import Store
 
-PARTITIONS = {entry.PARTITION: entry.KIND, uses.PARTITION: uses.KIND}
+PARTITIONS = {entry.PARTITION: entry.KIND, uses.PARTITION: uses.KIND, letting_go.PARTITION: letting_go.KIND}
 """Partitions with rows that the keyring seals, and the kind that is bound."""
 
 LETTER = "letter"

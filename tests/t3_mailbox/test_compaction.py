@@ -1,0 +1,196 @@
+"""Compaction: what is not needed leaves, a day after it was let go of; what is needed stays as it is."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from aerogramme.log import clock
+from aerogramme.log.entry import PARTITION
+from aerogramme.mailbox import account as accounts
+from aerogramme.mailbox import letting_go
+from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.policy import DAY, Policy
+from aerogramme.mailbox.survey import kept_of, survey
+from aerogramme.store.memory import MemoryStores
+from tests.helpers.packed import small_packs
+from tests.t3_mailbox.conftest import World, put
+
+START = 1_700_000_000
+
+
+class Wall:
+    """The time of day."""
+
+    def __init__(self) -> None:
+        self.now = float(START)
+
+    def days(self, days: float) -> None:
+        self.now += days * DAY
+
+    def ms(self) -> int:
+        return int(self.now * 1000)
+
+
+@pytest.fixture
+def wall(monkeypatch) -> Wall:
+    wall = Wall()
+    module = SimpleNamespace(time=lambda: wall.now, time_ns=lambda: int(wall.now * 1e9))
+    for each in clock, accounts:
+        monkeypatch.setattr(each, "time", module)
+    return wall
+
+
+@pytest.fixture(params=["sqlite", "garage"])
+def world(world: World, request, monkeypatch) -> World:
+    """Accounts on a store like these: memory, in their manner."""
+    if request.param == "garage":
+        world.stores = MemoryStores(object_costs_request=True)
+        small_packs(monkeypatch)
+    return world
+
+
+def letter(number: int, octets: int = 200) -> bytes:
+    return b"Message-ID: <%d@test>\r\nSubject: %d\r\n\r\n" % (number, number) + b"%08d" % number * (
+        octets // 8
+    )
+
+
+async def stored(account):
+    return (await survey(account, account.journal._clock.now_ms())).stored
+
+
+async def all_letters(account):
+    table = account.find("INBOX")
+    return [body async for body in account.read_bodies(list(table.contents))]
+
+
+async def expunge(account, uids):
+    table = account.find("INBOX")
+    await account.store_flags(table, uids, "add", ["\\Deleted"])
+    return await account.expunge(table)
+
+
+async def test_what_is_needed_no_more_leaves(world: World, wall: Wall) -> None:
+    account = await world.open()
+    account.policy = Policy(retention=7 * DAY)
+    for number in range(60):
+        await put(account, "INBOX", letter(number))
+    await expunge(account, list(range(1, 51)))
+    assert sum(name.startswith("body/") for name in await stored(account)) == 60
+    for _ in range(12):
+        wall.days(1)
+        await compact(account)
+    found = await survey(account, wall.ms())
+    assert {name: found.standing(name) for name in found.stored if found.standing(name) != "live"} == {}
+    assert not found.damaged
+    assert not found.old and found.entries <= 2
+    bodies = [name for name in found.stored if name.startswith(("body/", "pack/"))]
+    assert len(bodies) == (
+        10 if world.stores.open and not account.store.object_costs_request else len(bodies)
+    )
+    assert sum(len(account.state.segments[i].contents) for i in account.state.named_segments()) == 10
+    assert len(found.kept) <= 3
+    assert await all_letters(account) == [letter(n) for n in range(50, 60)]
+    again = await world.open()
+    assert await all_letters(again) == [letter(n) for n in range(50, 60)]
+
+
+async def test_nothing_of_the_retention_leaves(world: World, wall: Wall) -> None:
+    account = await world.open()
+    for number in range(5):
+        await put(account, "INBOX", letter(number))
+    await expunge(account, [1, 2])
+    bodies = {name for name in await stored(account) if name.startswith("body/")}
+    for _ in range(6):
+        wall.days(1)
+        report = await compact(account)
+        assert report.entries == 0 and not report.deleted.count
+        assert bodies <= set(await stored(account)) or account.store.object_costs_request
+    rows, _ = await account.store.read(PARTITION)
+    assert len(rows) >= 7
+
+
+async def test_a_dry_run_changes_nothing_and_says_what_would_go(world: World, wall: Wall) -> None:
+    account = await world.open()
+    for number in range(5):
+        await put(account, "INBOX", letter(number))
+    await account.fold(force=True)
+    await account.store.put("piece/" + "0" * 32, b"left by a crash")
+    wall.days(20)
+    await put(account, "INBOX", letter(6))
+    await account.fold(force=True)
+    before = await stored(account), await account.store.read(PARTITION), await account.store.read("unneeded")
+    said = await compact(account, dry_run=True)
+    after = await stored(account), await account.store.read(PARTITION), await account.store.read("unneeded")
+    assert before[0] == after[0] and before[1][0] == after[1][0] and before[2][0] == after[2][0]
+    assert said.entries > 0 and said.let_go.count
+    done = await compact(account)
+    assert (done.entries, done.let_go, done.dropped) == (said.entries, said.let_go, said.dropped)
+    wall.days(2)
+    assert (await compact(account)).deleted.count["piece"] == 1
+
+
+async def test_what_is_let_go_of_and_named_again_stays(world: World, wall: Wall) -> None:
+    """Say, an upload that took long: the body was there, and nothing named it yet."""
+    account = await world.open()
+    upload = account.upload()
+    await upload.write(letter(1))
+    content, sealed = await upload.finish()
+    assert sealed is not None
+    name = f"body/{content.id:016x}"
+    await account.store.put(name, sealed)
+    wall.days(1)
+    report = await compact(account)
+    assert report.let_go.count == {"body": 1}
+    from aerogramme.mailbox.contents import NewMessage
+
+    class Done:
+        async def finish(self):
+            return content, None
+
+        def drop(self):
+            pass
+
+    await account.append("INBOX", [NewMessage(Done())])  # type: ignore[arg-type]
+    wall.days(1.5)
+    report = await compact(account)
+    assert not report.deleted.count and name in await stored(account)
+    assert all(
+        name not in row.names for row in (await letting_go.read(account.store, account.journal.records))[0]
+    )
+    assert await all_letters(account) == [letter(1)]
+
+
+async def test_what_is_damaged_stops_all_deleting(world: World, wall: Wall) -> None:
+    account = await world.open()
+    await put(account, "INBOX", letter(1))
+    await account.store.put("body/00000000000000aa", b"left over")
+    rows, _ = await account.store.read(PARTITION)
+    await account.store.delete_rows(PARTITION, [rows[-1].key])
+    await account.store.append(PARTITION, [rows[-1]._replace(value=rows[-1].value[:-1] + b"?")])
+    wall.days(3)
+    report = await compact(account)
+    assert list(report.damaged) == [f"log/{rows[-1].key}"]
+    assert not report.let_go.count and not report.deleted.count
+    await account.store.delete_rows(PARTITION, [rows[-1].key])
+    await account.store.append(PARTITION, [rows[-1]])
+    await account.store.delete(["body/00000000000000aa"])
+
+
+def test_which_checkpoints_are_kept() -> None:
+    now = 1_000 * DAY * 1000
+
+    def name(days: float) -> str:
+        at = int(now - days * DAY * 1000) << clock.COUNTER_BITS
+        return f"checkpoint/{clock.MAX_CLOCK - at:016x}-{0:011x}00000"
+
+    ages = [0.1, 0.2, 0.3, 0.9, 1.2, 1.3, 3, 5.1, 5.2, 6.9, 7.5, 8, 30]
+    kept, base = kept_of([name(age) for age in ages], now, 7 * DAY * 1000)
+    assert base == name(7.5)
+    gone = set(map(name, ages)) - set(kept)
+    assert {name(8), name(30)} <= gone and name(7.5) in kept
+    assert all(name(age) in kept for age in (0.1, 0.2, 0.3, 0.9, 3, 6.9))
+    assert len({name(5.1), name(5.2)} & gone) <= 1 and len(kept) <= 4 + 8 + 1
+    assert kept_of([name(30)], now, 7 * DAY * 1000) == ([name(30)], name(30))
+    assert kept_of([], now, 7 * DAY * 1000) == ([], None)
+    assert kept_of([name(2)], now, 7 * DAY * 1000) == ([name(2)], None)
