@@ -1,26 +1,47 @@
 """Reading the log as it is stored, entry by entry: for those who look at it. The journal has its own way."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 
 from aerogramme.errors import Damaged
-from aerogramme.log.entry import KIND, PARTITION, Entry, decode
+from aerogramme.log import checkpoint, manifest
+from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, decode
+from aerogramme.log.history import MARGIN
 from aerogramme.log.journal import spilled
 from aerogramme.log.records import Records, Renew, never
-from aerogramme.log.suffix import base_of
+from aerogramme.log.suffix import base_of, suffix_of
 from aerogramme.seal import Keyring
-from aerogramme.store.port import Store
+from aerogramme.store.port import Row, Store
+
+PAGE = 500  # rows in memory at a time
+
+Read = tuple[str, Entry | Damaged]
+"""Row key and entry; Damaged in place of one that cannot be read."""
 
 
 async def entries(
-    store: Store, keyring: Keyring, renew: Renew = never
-) -> AsyncIterator[tuple[str, Entry | Damaged]]:
-    """Row key and entry of all that is kept, by their clocks; Damaged in place of one that cannot be read.
-    One that is there twice, because it is just being sealed again, is given once.
+    store: Store, keyring: Keyring, renew: Renew = never, *, after: str = ""
+) -> AsyncGenerator[Read]:
+    """All entries that are kept, with a row key above `after`, by their clocks. One that is there twice,
+    because it is just being sealed again, is given once.
 
-    Raises Unavailable.
+    It takes the memory of some entries, however long the log is. Raises Unavailable.
     """
     records = Records(store, keyring, renew)
-    rows, _ = await store.read(PARTITION)
+    given = ""
+    while page := await store.page(PARTITION, after, PAGE):
+        after = page[-1].key
+        async with aclosing(opened(records, page)) as read:
+            async for key, entry in read:
+                if base_of(key) == given:
+                    continue
+                if not isinstance(entry, Damaged):
+                    given = base_of(key)
+                yield key, entry
+
+
+async def opened(records: Records, rows: Iterable[Row]) -> AsyncGenerator[Read]:
+    """The same of rows of the log that were read already, in the order of their keys."""
     given = ""
     for key, value in rows:
         if base_of(key) == given:
@@ -38,3 +59,98 @@ async def entries(
             given = base_of(key)
         except Damaged as damage:
             yield key, damage
+
+
+async def following(
+    store: Store, keyring: Keyring, renew: Renew = never, *, after: str = ""
+) -> AsyncGenerator[Read]:
+    """The same as `entries`, and then what comes, as it comes, for ever; what comes late is not in the order
+    of clocks. Raises Unavailable."""
+    recent: set[str] = set()  # what was given, as far back as it may come again
+    newest, horizon = after, after
+
+    def is_new(key: str) -> bool:
+        """Also takes note of it."""
+        nonlocal newest, horizon, recent
+        base = base_of(key)
+        # What is older and comes now was there, and is sealed again.
+        if base in recent or (base <= horizon and suffix_of(key) is not None):
+            return False
+        if base > newest:
+            newest, horizon = base, max(after, _before(base))
+        recent.add(base)
+        if len(recent) > 2 * PAGE:
+            recent = {each for each in recent if each > horizon}
+        return True
+
+    async with aclosing(entries(store, keyring, renew, after=after)) as read:
+        async for key, entry in read:
+            if is_new(key):
+                yield key, entry
+    records = Records(store, keyring, renew)
+    rows, cursor = await store.read(PARTITION, None, horizon)
+    while True:
+        async with aclosing(opened(records, rows)) as read:
+            async for key, entry in read:
+                if is_new(key):
+                    yield key, entry
+        await store.watch(PARTITION, cursor)
+        rows, cursor = await store.read(PARTITION, cursor)
+
+
+def _before(key: str) -> str:
+    """The row key MARGIN before another one."""
+    try:
+        return f"{max(0, int(key[:16], 16) - MARGIN):016x}"
+    except ValueError:
+        return ""  # nobody knows what it is
+
+
+class Names:
+    """The names of mailboxes at a moment of the log, deleted ones too: `see` all operations up to it."""
+
+    def __init__(self, later: Mapping[int, str]) -> None:
+        """`later`: names of a later moment, for mailboxes of which nothing before it tells."""
+        self._names: dict[int, tuple[int, str]] = {}
+        self._later = later
+
+    def see(self, op: MailboxOp, clock: int) -> None:
+        """From here on the mailbox may have another name."""
+        if op.name is not None:
+            self._names[op.mailbox] = max(self._names.get(op.mailbox, (0, "")), (clock, op.name))
+
+    def of(self, mailbox: int) -> str | None:
+        """The name; None if nothing tells it."""
+        return self.before(mailbox) or self._later.get(mailbox)
+
+    def before(self, mailbox: int) -> str | None:
+        """The name that the mailbox had already; None if nothing up to this moment tells it."""
+        found = self._names.get(mailbox)
+        return None if found is None else found[1]
+
+
+async def names_at(store: Store, records: Records, clock: int, now: Mapping[int, str]) -> tuple[Names, str]:
+    """The names of mailboxes at a clock or before, and the row key after which entries are to be read, and
+    `Names.see` their operations, for those of any moment from that clock on. `now`: those there are now.
+
+    Raises Unavailable.
+    """
+    oldest: dict[int, str] = {}
+    for name in await store.list(checkpoint.PREFIX):  # the newest first
+        try:
+            read = await manifest.read(records, name)
+        except Damaged:
+            continue  # an older one tells less, and the entries after it tell the rest
+        named = [
+            (table.mailbox, since, value)
+            for table in read.tables
+            for attribute, since, value in table.attributes
+            if attribute == "name"
+        ]
+        if read.clock <= clock:
+            names = Names(now)
+            for mailbox, since, value in named:
+                names.see(MailboxOp(mailbox, name=value), since)
+            return names, f"{max(0, read.clock - MARGIN):016x}"
+        oldest = {mailbox: value for mailbox, _, value in named}
+    return Names({**now, **oldest}), ""
