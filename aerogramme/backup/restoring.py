@@ -44,6 +44,7 @@ async def restore(
     partitions = [Partition(name, noted=False) for name, _ in PARTITIONS]  # the two do not live side by side
     await copy_account(SnapshotStores(snapshot, report.account), target, report, partitions, told=told)
     report.unreadable += snapshot.damaged
+    report.rows_own -= 1  # the mark
 
 
 async def _check_empty(store: Store) -> None:

@@ -181,6 +181,16 @@ def parse(text: str) -> list[User]:
     return [_user(entry) for entry in entries]
 
 
+def text_of(user: User) -> str:
+    """One user as the text of a users file, which `parse` reads."""
+    import tomlkit
+
+    document = tomlkit.document()
+    document["user"] = tomlkit.aot()
+    document["user"].append(_entry(user))
+    return tomlkit.dumps(document)
+
+
 def _user(entry: dict[str, Any]) -> User:
     address = entry.get("address")
     if not isinstance(address, str):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from aerogramme.errors import AerogrammeError
-from aerogramme_cli import account, deliver, demo, key, log, serve, store
+from aerogramme_cli import account, backup, check, deliver, demo, key, log, restore_backup, serve, store
 
 # Plain help: rich's costs more to import than all the rest, and a script reads the same text everywhere.
 app = typer.Typer(
@@ -23,9 +23,12 @@ app.add_typer(account.app, name="account")
 app.add_typer(key.app, name="key")
 app.add_typer(log.app, name="log")
 app.add_typer(store.app, name="store")
+app.add_typer(backup.app, name="backup")
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("deliver")(deliver.deliver)
+app.command("check")(check.check)
+app.command("restore-backup")(restore_backup.restore_backup)
 
 
 def _print_version(wanted: bool) -> None:
