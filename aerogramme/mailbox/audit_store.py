@@ -14,6 +14,7 @@ from aerogramme.mailbox import elsewhere, incoming, keys, rotation, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.faults import Fault, Kind
 from aerogramme.mailbox.setting_aside import OBJECTS as SET_ASIDE
+from aerogramme.store.port import Store
 
 AT_ONCE = 8  # objects in memory: segments have some MB
 PAGE = 1000  # names listed at a time
@@ -41,9 +42,14 @@ def is_known(name: str) -> bool:
 
 async def strange(account: Account) -> list[Fault]:
     """Nothing lies in the store that nobody has put there. (Rows of keys: audit_keys.)"""
+    return await strange_names(account.store)
+
+
+async def strange_names(store: Store) -> list[Fault]:
+    """The same, for who has no keys. Raises Unavailable."""
     faults = []
     after = ""
-    while names := await account.store.list("", after, PAGE):
+    while names := await store.list("", after, PAGE):
         after = names[-1]
         faults += [
             Fault(Kind.STRANGE, f"object {name}: nobody knows what this is", item=("", name))
@@ -53,7 +59,7 @@ async def strange(account: Account) -> list[Fault]:
     for partition, pattern in _ROWS.items():
         faults += [
             Fault(Kind.STRANGE, f"row {key} of {partition}: nobody knows what this is", item=(partition, key))
-            for key, _ in (await account.store.read(partition))[0]
+            for key, _ in (await store.read(partition))[0]
             if not pattern.fullmatch(key)
         ]
     return faults

@@ -155,9 +155,12 @@ def _last_entries(account: Account) -> list[str]:
 
 
 def _has(account: Account, key: str) -> bool:
-    """Whether an entry is in the state; of replicas that a checkpoint has forgotten, all is."""
+    """Whether an entry is in the state; of replicas that a checkpoint has forgotten, all is. What a repair has
+    given up is gone with good reason."""
     clock, replica, seq = parse_key(key)
     history = account.state.history
+    if (replica, seq) in account.state.lost:
+        return True
     return (clock, replica, seq) in history or (replica not in history.trails and clock <= history.floor)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Refused
-from aerogramme_cli import account_end, account_export, check, common, enroll, passwords, trust
+from aerogramme_cli import account_end, account_export, common, enroll, passwords, trust
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
@@ -315,7 +315,6 @@ app.command("delete")(account_end.delete)
 app.command("undelete")(account_end.undelete)
 app.command("purge")(account_end.purge)
 app.command("export")(account_export.export)
-app.command("check")(check.check)
 app.command("trust")(trust.trust)
 app.command("enroll")(enroll.enroll)
 app.command("pin")(enroll.pin)

@@ -1,4 +1,4 @@
-"""A store that was tampered with is found by `account check`; a backup that was restored is refused until
+"""A store that was tampered with is found by `check`; a backup that was restored is refused until
 `account trust`."""
 
 import shutil
@@ -44,11 +44,11 @@ def test_what_was_changed_in_the_store_is_named(tmp_path: Path) -> None:
     where = (ADDRESS, "--data", str(data))
     for n in range(2):
         aerogramme("deliver", *where, stdin=f"Subject: {n}\n\nhello\n")
-    sound = aerogramme("account", "check", *where, "--password-stdin", stdin=f"{PASSWORD}\n")
+    sound = aerogramme("check", *where, "--password-stdin", stdin=f"{PASSWORD}\n")
     assert sound.stdout == b"" and b"everything is there" in sound.stderr
     [file] = (data / "accounts").glob("*.sqlite")
     with closing(sqlite3.connect(file)) as database, database:
         [(key,), *_] = database.execute("SELECT key FROM rows WHERE part = 'log' ORDER BY key").fetchall()
         database.execute("UPDATE rows SET value = substr(value, 2) WHERE key = ?", (key,))
-    found = aerogramme("account", "check", *where, "--password-stdin", stdin=f"{PASSWORD}\n", check=False)
+    found = aerogramme("check", *where, "--password-stdin", stdin=f"{PASSWORD}\n", check=False)
     assert found.returncode == 65 and f"entry {key} cannot be read" in found.stdout.decode(), found

@@ -1,0 +1,119 @@
+"""`aerogramme check`: what it says of sound and of damaged accounts, what `--repair` does, with keys and
+without."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
+
+OTHER = "other@example.org"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two accounts, with two letters each; the first has its mail in messages."""
+    data = tmp_path / "data"
+    for address in (ADDRESS, OTHER):
+        create_account(data, address)
+        for n in range(2):
+            aerogramme("deliver", address, "--data", str(data), stdin=f"Subject: mail {n}\n\nhello {n}\n")
+    shown = aerogramme(
+        "account", "show", ADDRESS, "--data", str(data), "--password-stdin", stdin=f"{PASSWORD}\n"
+    )
+    assert shown.returncode == 0, shown.stderr
+    return data
+
+
+def check(data: Path, *args: str, code: int = 0):
+    done = aerogramme(
+        "check", *args, "--data", str(data), "--password-stdin", stdin=f"{PASSWORD}\n", check=False
+    )
+    assert done.returncode == code, done
+    return done
+
+
+def break_a_body(data: Path, address: str) -> str:
+    """One body of an account begins with another byte. Its name."""
+    listed = aerogramme("account", "list", "--data", str(data), "--json")
+    [account] = [each["account"] for each in json.loads(listed.stdout) if each["address"] == address]
+    with closing(sqlite3.connect(data / "accounts" / f"{account}.sqlite")) as database, database:
+        name, number = database.execute(
+            "SELECT name, id FROM objects WHERE name LIKE 'body/%' ORDER BY name"
+        ).fetchone()
+        [body] = database.execute("SELECT data FROM chunks WHERE id = ?", (number << 20,)).fetchone()
+        database.execute("UPDATE chunks SET data = ? WHERE id = ?", (b"X" + body[1:], number << 20))
+    return str(name)
+
+
+def test_break_find_repair_find_nothing(data: Path) -> None:
+    sound = check(data, ADDRESS)
+    assert sound.stdout == b"" and b"everything is there and opens" in sound.stderr
+    break_a_body(data, ADDRESS)
+    found = check(data, ADDRESS, code=65)
+    assert b"the body does not open" in found.stdout and b"would be: the message becomes" in found.stdout
+    assert b"check --repair" in found.stderr
+    again = check(data, ADDRESS, "--json", code=65)
+    [line] = again.stdout.splitlines()
+    fields = json.loads(line)
+    assert (fields["address"], fields["sealed"], fields["repaired"]) == (ADDRESS, False, False)
+    assert [fault["kind"] for fault in fields["faults"]] == ["body"]
+    mended = check(data, ADDRESS, "--repair")
+    assert b"mended: content" in mended.stdout, mended
+    assert check(data, ADDRESS).stdout == b""
+
+
+def test_all_with_some_passwords(data: Path, tmp_path: Path) -> None:
+    sound = aerogramme("check", "--all", "--data", str(data))
+    assert sound.returncode == 0 and sound.stderr.count(b"looked at from outside") == 2
+    for address in (ADDRESS, OTHER):
+        break_a_body(data, address)
+    passwords = tmp_path / "passwords"
+    passwords.write_text(f"{ADDRESS} {PASSWORD}\n")
+    passwords.chmod(0o644)
+    args = ("check", "--all", "--data", str(data), "--passwords-from", str(passwords))
+    refused = aerogramme(*args, check=False)
+    assert refused.returncode == 2 and b"can be read by others" in refused.stderr
+    passwords.chmod(0o600)
+    done = aerogramme(*args, "--repair", check=False)
+    assert done.returncode == 65, "the other one's letter cannot be repaired without its password"
+    lines = done.stdout.decode().splitlines()
+    assert any(line.startswith(f"{ADDRESS}: mended: ") for line in lines)
+    assert [
+        line for line in lines if line.startswith(OTHER)
+    ] and f"{OTHER}: looked at" in done.stderr.decode()
+    passwords.write_text(f"{ADDRESS} {PASSWORD}\n{OTHER} {PASSWORD}\n")
+    done = aerogramme(*args, "--repair", check=False)
+    assert done.returncode == 0, done
+    assert f"{OTHER}: mended: letter".encode() in done.stdout
+    assert aerogramme(*args).stdout == b""
+
+
+def test_wrong_use(data: Path, tmp_path: Path) -> None:
+    def refused(*args: str, code: int = 2) -> bytes:
+        done = aerogramme("check", *args, "--data", str(data), check=False, stdin="nonsense\n")
+        assert done.returncode == code, done
+        return done.stderr
+
+    assert b"give an address, or --all" in refused()
+    assert b"give an address, or --all" in refused(ADDRESS, "--all")
+    assert b"goes with --all" in refused(ADDRESS, "--passwords-from", "x")
+    assert b"--all takes --passwords-from" in refused("--all", "--password-stdin")
+    assert b"no passwords can be read" in refused("--all", "--passwords-from", str(tmp_path / "none"))
+    refused(ADDRESS, "--password-stdin", code=77)
+    lines = tmp_path / "lines"
+    lines.touch(0o600)
+    lines.write_text("no-password\n")
+    assert b"line 1 of" in refused("--all", "--passwords-from", str(lines))
+    lines.write_text(f"{ADDRESS} wrong\n")
+    done = aerogramme("check", "--all", "--data", str(data), "--passwords-from", str(lines), check=False)
+    assert done.returncode == 65 and b"it does not open" in done.stdout
+
+
+def test_passwords_from_a_descriptor(data: Path) -> None:
+    lines = f"{ADDRESS} {PASSWORD}\n\n"
+    done = aerogramme("check", "--all", "--data", str(data), "--passwords-from", "fd:0", stdin=lines)
+    assert f"{ADDRESS}: everything is there and opens".encode() in done.stderr
