@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 VALUE, KEY = "v", "x"  # in this order: Garage reads on behind the end of a range that gives less than a page
-PARTITIONS = ("log", "keys", "incoming", "copied")  # that accounts have, whatever Garage's index knows by now
+# That accounts have, whatever Garage's index knows by now.
+PARTITIONS = ("log", "keys", "incoming", "uses", "usage", "unneeded", "unreadable", "copied")
 AT_ONCE = 8  # requests at once for one call
 BATCH = 100  # rows that one request writes, removes, or reads one by one
 

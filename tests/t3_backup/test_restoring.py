@@ -1,6 +1,6 @@
 """An account that comes back from a backup: the mail as it was, and no mail program is misled."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -10,9 +10,12 @@ import pytest
 from aerogramme.backup.folder import Backup
 from aerogramme.backup.taking import Taken, take
 from aerogramme.errors import AlreadyExists, Unavailable
+from aerogramme.log.clock import wall_ms
 from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.policy import HOUR, Policy
 from aerogramme.mailbox.rotation import rotate
 from aerogramme.store import Crash, CrashAt, MemoryStores, Row, Store
 from tests.helpers.backups import contents, fill, new_backup, restored, taken, verified
@@ -166,9 +169,45 @@ async def test_what_is_damaged_in_the_backup_is_told_and_the_rest_comes(tmp_path
     }
 
 
+class Between:
+    """An account's store; something happens before every call."""
+
+    def __init__(self, store: Store, act: Callable[[], Awaitable[None]]) -> None:
+        self._store, self._act = store, act
+
+    def __getattr__(self, name: str):
+        found = getattr(self._store, name)
+
+        async def call(*args, **options):
+            await self._act()
+            return await found(*args, **options)
+
+        return call
+
+
+async def run_between(world: World, backup: Backup, act: Callable[[], Awaitable[None]]) -> None:
+    store = await world.stores.open(ID)
+    with suppress(Unavailable):  # it changed too much: what was copied serves the next run
+        await take(Between(store, act), backup, "", Taken(ID))
+
+
+async def every_snapshot_is_whole(backup: Backup) -> list[int]:
+    """How many messages each has."""
+    assert verified(backup).problems == []
+    sizes = []
+    for named in backup.snapshots.all():
+        target = MemoryStores()
+        assert (await restored(backup, target, named)).whole
+        back = await open_from(target)
+        assert await audit(back) == []
+        sizes.append(len(uids(back)))
+        await back.aclose()
+    return sizes
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_while_servers_write_every_snapshot_is_whole(world: World, backup: Backup, seed: int) -> None:
-    """Mail comes, is flagged, expunged and folded, and keys are rotated, between any two calls of a run."""
+    """Mail comes, is flagged and folded, and keys are rotated, between any two calls of a run."""
     random = Random(seed)
     world.stores = MemoryStores(serial=False)
     account = await world.open()
@@ -188,32 +227,46 @@ async def test_while_servers_write_every_snapshot_is_whole(world: World, backup:
                 case 2 if len(table.uids) > 3:
                     await account.store_flags(table, list(table.uids)[:2], "+", ["\\Flagged"])
 
-    class Between:
-        """The account's store; something happens before every call."""
-
-        def __init__(self, store: Store) -> None:
-            self._store = store
-
-        def __getattr__(self, name: str):
-            found = getattr(self._store, name)
-
-            async def call(*args, **options):
-                await act()
-                return await found(*args, **options)
-
-            return call
-
-    store = await world.stores.open(ID)
     for _ in range(5):
-        report = Taken(ID)
-        with suppress(Unavailable):  # it changed too much: what was copied serves the next run
-            await take(Between(store), backup, "", report)
+        await run_between(world, backup, act)
     await taken(world.stores, backup)
-    assert verified(backup).problems == []
-    for named in backup.snapshots.all():
-        target = MemoryStores()
-        assert (await restored(backup, target, named)).whole
-        back = await open_from(target)
-        assert await audit(back) == []
-        await back.aclose()
-    assert len(uids(back)) == mails
+    assert (await every_snapshot_is_whole(backup))[-1] == mails
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_while_the_account_is_compacted_every_snapshot_is_whole(
+    world: World, backup: Backup, seed: int
+) -> None:
+    """Most mail goes again; days pass between two runs, so that things are let go of, and deleted."""
+    random = Random(seed)
+    world.stores = MemoryStores(serial=False, object_costs_request=seed % 2 == 0)
+    account = await world.open()
+    account.policy = Policy(retention=HOUR)
+    ahead, deleted = 0, 0
+
+    async def compacted() -> None:
+        nonlocal deleted
+        report = await compact(account, now_ms=lambda: wall_ms() + ahead)
+        deleted += sum(report.deleted.count.values())
+
+    async def act() -> None:
+        match random.randrange(40):
+            case 0 | 1 | 2 | 3:
+                await put(account, "INBOX", *(LETTER % n for n in range(3)))
+            case 4 | 5:
+                table = account.find("INBOX")
+                gone = list(table.uids)[:2]
+                await account.store_flags(table, gone, "+", ["\\Deleted"])
+                await account.expunge(table)
+            case 6:
+                await account.fold(force=True)
+            case 7 | 8:
+                await compacted()
+
+    for _ in range(8):
+        await run_between(world, backup, act)
+        ahead += 36 * 60 * 60 * 1000
+        await compacted()
+    await taken(world.stores, backup)
+    assert (await every_snapshot_is_whole(backup))[-1] == len(uids(account))
+    assert deleted > 0
