@@ -9,7 +9,7 @@ import trio
 
 from aerogramme.config import Config
 from aerogramme.errors import BadConfiguration
-from aerogramme.housekeeping import end_deleted, purge_deleted
+from aerogramme.housekeeping import end_deleted, note_usage, purge_deleted
 from aerogramme.imap.context import Service
 from aerogramme.imap.server import Server as ImapServer
 from aerogramme.listeners import open_listeners
@@ -17,6 +17,7 @@ from aerogramme.lmtp.server import AT_ONCE, LmtpServer
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.letterboxes import LetterBoxes
 from aerogramme.mailbox.policy import Policy
+from aerogramme.mailbox.rooms import Rooms
 from aerogramme.mailbox.seen import Seen
 from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.store.bucket import THREADS
@@ -64,8 +65,10 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                 trio.open_nursery() as background,
             ):
                 boxes = LetterBoxes(stores, background)
+                rooms = Rooms(boxes.store)
                 await background.start(accounts.run)
                 background.start_soon(end_deleted, directory, accounts)
+                background.start_soon(note_usage, accounts)
                 background.start_soon(purge_deleted, directory, stores, Retention(config.deleted_retention))
                 service = Service(
                     accounts,
@@ -81,11 +84,12 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                     max_connections=config.max_imap_connections,
                     max_before_login=config.max_imap_connections_before_login,
                 )
-                lmtp = LmtpServer(directory, boxes.open, config)
+                lmtp = LmtpServer(directory, boxes.open, config, rooms)
                 async with trio.open_nursery() as listeners:
                     if reading:
                         await listeners.start(imap.serve, imap_listeners, imap_tls_listeners)
                     if lmtp_listeners:
+                        listeners.start_soon(rooms.run)
                         await listeners.start(lmtp.serve, lmtp_listeners)
                     for name, opened in (
                         ("IMAP", imap_listeners),
@@ -98,6 +102,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                         log.info("%s: ending", signal.Signals(number).name)
                         break
                     listeners.cancel_scope.cancel()
+                await rooms.aclose()
                 await boxes.aclose()
                 background.cancel_scope.cancel()
     finally:

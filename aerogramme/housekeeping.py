@@ -1,14 +1,18 @@
-"""What a running server does by itself about deleted accounts: it ends their sessions, and erases them when
-their time is over."""
+"""What a running server does by itself: it ends the sessions of deleted accounts, and erases them when their
+time is over; and it notes how full accounts are, for who takes mail without having their keys."""
 
 import logging
 import time
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import trio
 
 from aerogramme.errors import AerogrammeError
+from aerogramme.mailbox import tally
+from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
+from aerogramme.mailbox.usage import usage
 from aerogramme.store.port import Stores
 from aerogramme.users.deletion import Retention, purge
 from aerogramme.users.directory import User
@@ -18,6 +22,8 @@ log = logging.getLogger(__name__)
 
 NOTICE = 5.0  # seconds in which the sessions of an account that was deleted end
 PURGE = 3600.0  # seconds from one purge to the next
+NOTE = 10.0  # seconds from one round of noting how full the open accounts are to the next
+PATIENCE = 30.0  # seconds that a round waits for a store that does not answer
 
 
 async def end_deleted(directory: StaticDirectory, accounts: Accounts) -> None:
@@ -53,3 +59,27 @@ async def purge_deleted(
         ) as error:  # the store is away or allows no deletion, the users file is read-only
             log.error("deleted accounts could not be erased: %s", error)
         await trio.sleep(PURGE)
+
+
+async def note_usage(accounts: Accounts) -> None:
+    """Notes how full the open accounts are, soon after it changes; until it is cancelled. What holds for them
+    (Account.policy) is looked up again on this occasion."""
+    looked: WeakKeyDictionary[Account, int] = WeakKeyDictionary()
+
+    async def one(account: Account) -> None:
+        version, until = account.version, account.drain.until
+        try:
+            await account.refresh()  # what was drained elsewhere before then is in the state now
+            await tally.note(account.store, usage(account.state), until, account.policy.quota)
+        except AerogrammeError as error:  # erased or away: the next round tries again
+            log.debug("account %s: how full it is is not noted: %s", account.id, error)
+        else:
+            looked[account] = version
+
+    while True:
+        await trio.sleep(NOTE)
+        with trio.move_on_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for account in accounts.open_accounts():
+                    if account.drain.until and looked.get(account) != account.version:
+                        nursery.start_soon(one, account)

@@ -17,9 +17,11 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class RecipientAsked:
-    """RCPT. The next call is `accept()` or `refuse(reply)`."""
+    """RCPT. The next call is `accept()` or `refuse(reply)`. `size` is what MAIL has told of the message, or
+    None."""
 
     mailbox: Mailbox
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ OK_SENDER = b"250 2.1.0 Sender ok"
 OK_RECIPIENT = b"250 2.1.5 Recipient ok"
 NO_SUCH_USER = b"550 5.1.1 There is no such user here"
 TOO_MANY_RECIPIENTS = b"452 4.5.3 Too many recipients: send the rest in another transaction"
+FULL = b"552 5.2.2 The mailbox is full"
+FULL_NOW = b"452 4.2.2 The mailbox is full: try again later"
 TOO_LARGE = b"552 5.3.4 The message is larger than this server takes"
 OUR_FAULT = b"451 4.3.0 A fault of this server: try again later"
 NO_RECIPIENTS = b"503 5.5.1 No recipient was accepted"
@@ -353,7 +355,7 @@ class LmtpProtocol:
         elif len(envelope.recipients) >= self._max_recipients:
             self._reply(TOO_MANY_RECIPIENTS)  # RFC 5321 §4.5.3.1.10
         else:
-            self._events.append(RecipientAsked(mailbox))
+            self._events.append(RecipientAsked(mailbox, envelope.size))
 
     def _data_command(self, argument: bytes) -> None:
         if argument:

@@ -23,7 +23,7 @@ from aerogramme.lmtp.events import (
     RecipientAsked,
 )
 from aerogramme.lmtp.headers import source_clause, trace_fields
-from aerogramme.lmtp.protocol import NO_SUCH_USER, OUR_FAULT, LmtpProtocol, Reply
+from aerogramme.lmtp.protocol import FULL, FULL_NOW, NO_SUCH_USER, OUR_FAULT, LmtpProtocol, Reply
 from aerogramme.users.directory import Directory, Recipient
 
 log = logging.getLogger(__name__)
@@ -66,16 +66,27 @@ class Box(Protocol):
     ) -> Letter: ...
 
 
+class Rooms(Protocol):
+    """How much room accounts with a quota have left, as far as is known (see mailbox/rooms.py)."""
+
+    async def left(self, account_id: str, quota: int, wanted: int) -> int: ...
+    def delivered(self, account_id: str, octets: int) -> None: ...
+
+
 OpenBox = Callable[[str, tuple[str, ...]], Awaitable[Box]]
 """(account, pins) -> its letter box, with a key that is pinned if any are (see LetterBoxes.open)."""
 
 
 class LmtpServer:
-    """Takes mail for the users of a directory. `open_box` is asked for a letter box for each message anew."""
+    """Takes mail for the users of a directory. `open_box` is asked for a letter box for each message anew.
+    Without `rooms` nobody's quota is looked at."""
 
-    def __init__(self, directory: Directory, open_box: OpenBox, config: Config) -> None:
+    def __init__(
+        self, directory: Directory, open_box: OpenBox, config: Config, rooms: Rooms | None = None
+    ) -> None:
         self._directory = directory
         self._open_box = open_box
+        self._rooms = rooms
         self._config = config
         self._connections = 0
 
@@ -98,7 +109,7 @@ class LmtpServer:
                 await stream.send_all(TOO_MANY_CONNECTIONS)
             return
         self._connections += 1
-        connection = _Connection(self._config, self._directory, self._open_box, stream)
+        connection = _Connection(self._config, self._directory, self._open_box, self._rooms, stream)
         try:
             await connection.run()
         except trio.BrokenResourceError:
@@ -112,11 +123,18 @@ class LmtpServer:
 
 class _Connection:
     def __init__(
-        self, config: Config, directory: Directory, open_box: OpenBox, stream: trio.abc.Stream
+        self,
+        config: Config,
+        directory: Directory,
+        open_box: OpenBox,
+        rooms: Rooms | None,
+        stream: trio.abc.Stream,
     ) -> None:
         self._config = config
         self._directory = directory
         self._open_box = open_box
+        self._rooms = rooms
+        self._full = FULL if config.over_quota == "refuse" else FULL_NOW
         self._stream = stream
         self._protocol = LmtpProtocol(
             config.hostname, max_size=config.max_message_size, max_recipients=config.max_recipients
@@ -161,11 +179,14 @@ class _Connection:
                 # peer.
                 for delivery in self._deliveries:
                     await delivery.write(data)
-            case RecipientAsked(mailbox):
-                if self._directory.by_address(mailbox.plain):
-                    self._protocol.accept()
-                else:
+            case RecipientAsked(mailbox, size):
+                recipient = self._directory.by_address(mailbox.plain)
+                if recipient is None:
                     self._protocol.refuse(NO_SUCH_USER)
+                elif not await self._has_room(recipient, size or 1):
+                    self._protocol.refuse(self._full)
+                else:
+                    self._protocol.accept()
             case MessageBegins(envelope):
                 await self._begin(envelope)
             case MessageEnds():
@@ -176,6 +197,16 @@ class _Connection:
             case MessageDropped():
                 await self.close()
 
+    async def _has_room(self, recipient: Recipient, size: int) -> bool:
+        """Whether a message of so many octets fits in: RFC 1870 §6.1 lets RCPT say so."""
+        quota = self._quota(recipient)
+        if self._rooms is None or quota is None:
+            return True
+        return size <= await self._rooms.left(recipient.user.account, quota, size)
+
+    def _quota(self, recipient: Recipient) -> int | None:
+        return recipient.user.policy(self._config.policy).quota
+
     async def _begin(self, envelope: Envelope) -> None:
         now = time.time()
         ident = os.urandom(6).hex()
@@ -184,7 +215,11 @@ class _Connection:
         limit = self._config.max_message_size + ROOM_FOR_FIELDS
         begins: list[Callable[[], Awaitable[None]]] = []
         for mailbox in envelope.recipients:
-            delivery = _Delivery(self._directory.by_address(mailbox.plain), ident)
+            recipient = self._directory.by_address(mailbox.plain)
+            delivery = _Delivery(recipient, ident)
+            quota = None if recipient is None else self._quota(recipient)
+            if self._rooms is not None and quota is not None:
+                delivery.measure(self._rooms, quota, self._full)
             self._deliveries.append(delivery)
             head = trace_fields(
                 sender=sender,
@@ -247,6 +282,13 @@ class _Delivery:
         self._recipient = recipient
         self._ident = ident
         self._letter: Letter | None = None
+        self._rooms: Rooms | None = None  # with a quota
+        self._quota = self._left = self._size = 0
+        self._full: Reply = FULL
+
+    def measure(self, rooms: Rooms, quota: int, full: Reply) -> None:
+        """There is a quota: what does not fit in is answered `full`; `rooms` hears what was delivered."""
+        self._rooms, self._quota, self._full = rooms, quota, full
 
     @property
     def _account(self) -> str:
@@ -262,12 +304,25 @@ class _Delivery:
             box = await open_box(to.user.account, to.user.pins)
             self._letter = box.letter(sender, recipient, to.detail, now, limit=limit)
             await self._letter.write(head)
+            if self._rooms is not None:
+                self._left = await self._rooms.left(to.user.account, self._quota, 1)
+                self._size = len(head)
 
         await self._guarded(action)
 
     async def write(self, data: bytes) -> None:
-        if (letter := self._letter) is not None:
-            await self._guarded(lambda: letter.write(data))
+        if (letter := self._letter) is None:
+            return
+        if self._rooms is not None:
+            self._size += len(data)
+            # The peer told no size at MAIL, or another one, or the account was filled meanwhile. The fields
+            # that we add are not looked at: RCPT did not know of them.
+            self._left -= len(data)
+            if self._left < 0:
+                self.reply = self._full
+                await self.abandon()
+                return
+        await self._guarded(lambda: letter.write(data))
 
     async def send(self) -> None:
         if (letter := self._letter) is None:
@@ -275,6 +330,8 @@ class _Delivery:
         if await self._guarded(letter.send):
             self._letter = None
             self.reply = b"250 2.0.0 Delivered, " + self._ident.encode()
+            if self._rooms is not None:
+                self._rooms.delivered(self._account, self._size)
             log.info("message %s: delivered to account %s", self._ident, self._account)
 
     async def abandon(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from aerogramme.errors import Damaged, UnknownGeneration
+from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import Op
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
@@ -50,6 +51,7 @@ class Drain:
         self._cursor: Cursor | None = None
         self._rows: dict[str, bytes] = {}  # what was read and is not drained yet
         self.unreadable: dict[str, str] = {}  # row key -> why
+        self.until = 0  # what had come by then (milliseconds since 1970) is drained, as far as it can be read
         self._lock = trio.Lock()  # one at a time; who waits finds nothing left to do
 
     async def follow(self) -> None:
@@ -76,10 +78,13 @@ class Drain:
         """
         store, deadline, drained = self._account.store, trio.current_time() + patience, 0
         async with self._lock:
+            began = wall_ms()
             rows, self._cursor = await store.read(PARTITION, self._cursor)
             self._rows.update(rows)
             while self._rows and trio.current_time() < deadline:
                 drained += await self._batch()
+            if not self._rows:
+                self.until = began
         return drained
 
     async def _batch(self) -> int:

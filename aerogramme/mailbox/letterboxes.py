@@ -114,6 +114,14 @@ class LetterBoxes:
                 raise
         return LetterBox(box.store, account_id, _choose(box, account_id, pins), self._nursery)
 
+    async def store(self, account_id: str) -> Store:
+        """The store of an account, good until the letter boxes are closed. Raises NoSuchUser, Unavailable."""
+        box = self._boxes.get(account_id)
+        if box is None:
+            async with self._opening:
+                box = self._boxes.get(account_id) or await self._open(account_id)
+        return box.store
+
     async def _open(self, account_id: str) -> _Box:
         began = trio.current_time()
         store = await self._stores.open(account_id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import AerogrammeError, NoSuchUser
+from aerogramme.errors import AerogrammeError, NoSuchUser, OverQuota, Unavailable
 from aerogramme_cli import common
 from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 
@@ -28,6 +28,9 @@ def deliver(
 ) -> None:
     """Deliver the mail on standard input. No password is needed: it is sealed to the account's public key.
 
+    Exit code 65: it is too large, or there is no room for it in the account (75 where the configuration says
+    that such mail waits). Nothing is delivered then.
+
     \b
     Examples:
       aerogramme deliver alice@example.org --data ./mail < mail.eml
@@ -40,6 +43,7 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
     import trio
 
     from aerogramme.lmtp.headers import trace_fields
+    from aerogramme.mailbox import tally
     from aerogramme.mailbox.incoming import LetterBox
     from aerogramme.mailbox.keys import StoredKeys
     from aerogramme.mailbox.letterboxes import key_to_seal_to
@@ -48,7 +52,9 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
     if recipient is None:
         raise NoSuchUser(f"no account takes mail for {address}", hint="`aerogramme account list` shows them")
     user = recipient.user
+    quota = user.policy(settings.policy).quota
     async with common.open_store(settings, user) as store:
+        room = None if quota is None else quota - (await tally.read(store)).total().octets
         public = key_to_seal_to(await StoredKeys.read(store), user.account, user.pins)
         failure: AerogrammeError | None = None
         async with trio.open_nursery() as nursery:
@@ -56,25 +62,36 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
             letter = box.letter(sender, address, recipient.detail, limit=settings.max_message_size)
             head = trace_fields(sender=sender, recipient=address, hostname=settings.hostname)
             try:
-                await _send(letter, head)
+                octets = await _send(letter, head, room)
+                if room is not None:
+                    await tally.add(store, octets)
             except AerogrammeError as error:  # out of the nursery it would come as a group
                 failure = error
                 nursery.cancel_scope.cancel()
+        if isinstance(failure, OverQuota) and settings.over_quota == "defer":
+            failure = Unavailable(str(failure))
         if failure is not None:
             raise failure
 
 
-async def _send(letter: "Letter", head: bytes) -> None:
-    """All of standard input. Raises TooLarge, Unavailable."""
+async def _send(letter: "Letter", head: bytes, room: int | None) -> int:
+    """All of standard input, if there is `room` for it; returns the octets of the letter. Raises TooLarge,
+    OverQuota, Unavailable.
+    """
     from aerogramme.lmtp.lineends import LineEnds
 
     await letter.write(head)
     lines = LineEnds()
-    ended = False
+    ended, octets = False, 0
     while chunk := sys.stdin.buffer.read(CHUNK):
         if piece := lines.feed(chunk):
+            octets += len(piece)
+            if room is not None and octets > room:
+                await letter.abandon()
+                raise OverQuota("the account is full")
             await letter.write(piece)
             ended = piece.endswith(b"\n")
     if (rest := lines.finish()) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end
         await letter.write(rest + b"\r\n")
     await letter.send()
+    return len(head) + octets

@@ -1,4 +1,5 @@
-"""Deleted accounts on a running server: their sessions end, and an hourly purge erases what is due."""
+"""What a running server does by itself: sessions of deleted accounts end, an hourly purge erases what is due,
+and how full accounts are is noted."""
 
 import logging
 from pathlib import Path
@@ -7,12 +8,16 @@ import pytest
 import trio
 
 from aerogramme.errors import AuthenticationFailed, BadConfiguration, Unavailable
-from aerogramme.housekeeping import NOTICE, PURGE, end_deleted, purge_deleted
+from aerogramme.housekeeping import NOTE, NOTICE, PURGE, end_deleted, note_usage, purge_deleted
+from aerogramme.mailbox import tally
 from aerogramme.mailbox.accounts import Accounts
+from aerogramme.mailbox.policy import Policy
+from aerogramme.mailbox.usage import Usage
 from aerogramme.users.deletion import Retention, delete, undelete
 from aerogramme.users.directory import User
 from aerogramme.users.static import StaticDirectory
-from tests.t3_mailbox.conftest import PASSWORD, World
+from tests.helpers.imap_world import quiet_faults
+from tests.t3_mailbox.conftest import PASSWORD, World, put
 
 ALICE, BOB = User("alice@example.org", "00" * 16), User("bob@example.org", "11" * 16)
 NOW = 1764072000
@@ -102,3 +107,41 @@ async def test_a_purge_that_fails_is_told_and_tried_again(
         await trio.sleep(PURGE)
     assert await world.stores.list() == [] and len(caplog.records) == 1
     nursery.cancel_scope.cancel()
+
+
+async def test_how_full_an_account_is_is_noted_soon_and_its_policy_is_that_of_now(
+    world: World, nursery, autojump_clock
+) -> None:
+    await world.create(ALICE.account)
+    policies = {ALICE.account: Policy(quota=10_000)}
+    accounts = Accounts(world.stores, policy_of=policies.__getitem__)
+    await nursery.start(accounts.run)
+    login = await accounts.login(ALICE.account, PASSWORD, None)
+    assert login.account.policy == Policy(quota=10_000)
+    nursery.start_soon(note_usage, accounts)
+    account = login.account
+    await trio.sleep(2 * NOTE)
+    assert (await tally.read(account.store)).noted is not None
+    await put(account, "INBOX", b"x" * 9000)
+    await trio.sleep(2 * NOTE)
+    noted = await tally.read(account.store)
+    assert noted.total() == Usage(9000, 1)
+    policies[ALICE.account] = Policy(retention=7200)
+    await trio.sleep(2 * NOTE)
+    assert account.policy == Policy(retention=7200)
+    assert await tally.read(account.store) == noted, "nothing has changed, nothing is written"
+
+
+async def test_a_store_that_is_away_ends_no_noting(world: World, nursery, autojump_clock) -> None:
+    faults = quiet_faults()
+    await world.create(ALICE.account)
+    accounts = Accounts(world.stores.another(faults))
+    await nursery.start(accounts.run)
+    account = (await accounts.login(ALICE.account, PASSWORD, None)).account
+    nursery.start_soon(note_usage, accounts)
+    faults.reachable = False
+    await trio.sleep(5 * NOTE)
+    faults.reachable = True
+    await trio.sleep(2 * NOTE)
+    assert (await tally.read(account.store)).total() == Usage()
+    assert (await tally.read(account.store)).noted is not None
