@@ -47,9 +47,11 @@ async def examine(account: Account, *, unfinished: bool = True) -> list[Fault]:
     faults += await audit_store.objects(account)
     faults += await audit_store.log(account)
     faults += await _replayed(account)
+    found, past = await audit_store.surveyed(account)
+    faults += past
     missing = bool(account.state.lost) or any(fault.kind in (Kind.ENTRY, Kind.GAP) for fault in faults)
-    if missing or unfinished:
-        faults += await audit_store.lost_mail(account, missing=missing)
+    if found is not None and (missing or unfinished):
+        faults += await audit_store.lost_mail(account, found, missing=missing)
     if faults:
         faults += await audit_store.newer_keys(account)
     return list({fault.what: fault for fault in faults}.values())

@@ -3,17 +3,19 @@
 import re
 from collections import Counter
 
-from aerogramme.errors import Damaged
+from aerogramme.errors import Damaged, UnknownGeneration
 from aerogramme.log import chains
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
+from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import PARTITION as LOG
 from aerogramme.log.entry import parse_key
 from aerogramme.log.records import Missing, Records
 from aerogramme.log.resealing import OBJECTS
-from aerogramme.mailbox import elsewhere, incoming, keys, rotation, uses
+from aerogramme.mailbox import elsewhere, incoming, keys, letting_go, rotation, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.faults import Fault, Kind
 from aerogramme.mailbox.setting_aside import OBJECTS as SET_ASIDE
+from aerogramme.mailbox.survey import Survey, survey
 from aerogramme.store.port import Store
 
 AT_ONCE = 8  # objects in memory: segments have some MB
@@ -24,6 +26,7 @@ SEVERAL = 2  # of them with one unknown generation: no flipped bit does that
 _ROWS = {
     incoming.PARTITION: re.compile("[0-9a-f]{12}-[0-9a-f]{16}", re.ASCII),
     uses.PARTITION: re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}(\.[0-9a-f]{8})?", re.ASCII),
+    letting_go.PARTITION: re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}(\.[0-9a-f]{8})?", re.ASCII),
 }
 _SEALED = r"(\.[0-9a-f]{8})?"
 _OBJECTS = re.compile(
@@ -108,12 +111,32 @@ async def log(account: Account) -> list[Fault]:
     return faults
 
 
-async def lost_mail(account: Account, *, missing: bool) -> list[Fault]:
+async def surveyed(account: Account) -> tuple[Survey | None, list[Fault]]:
+    """All that is kept of the past can be read, as compaction does before it lets go of anything; and what
+    it found. None if keys are missing: that is said already."""
+    try:
+        found = await survey(account, wall_ms())
+    except UnknownGeneration:
+        return None, []
+    faults = []
+    for name, why in found.damaged.items():
+        prefix, _, key = name.partition("/")
+        if prefix == letting_go.PARTITION:
+            what = f"row {key}: what was let go of cannot be read: {why}"
+            faults.append(Fault(Kind.LET_GO, what, item=(prefix, key)))
+        elif prefix in ("checkpoint", "piece"):
+            what = f"object {name}, of which the past is made, cannot be read: {why}"
+            faults.append(Fault(Kind.CHECKPOINT, what, item=("", name)))
+        # Entries, and segments that nothing names, are looked at by others.
+    return found, faults
+
+
+async def lost_mail(account: Account, found: Survey, *, missing: bool) -> list[Fault]:
     """No mail lies in the store that no message has, and none ever had. `missing`: entries are, so that may
     be what they brought; else it is what was left when a write was cut off, or the last entry of a replica
     has gone without a trace."""
     faults = []
-    for each in await elsewhere.lost_mail(account):
+    for each in await elsewhere.lost_mail(account, found):
         letters = f"{len(each.digests)} letters that are in no mailbox, and never were"
         if missing:
             faults.append(Fault(Kind.FOUND, f"segment {each.name} has {letters}", segment=each.name))

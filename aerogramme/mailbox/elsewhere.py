@@ -15,11 +15,11 @@ from aerogramme.log.segment import object_name, read_group
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_binding, body_name, pack_name
+from aerogramme.mailbox.survey import Survey
 from aerogramme.seal import open_body
 from aerogramme.store.port import Part
 
 AT_ONCE = 8  # objects in memory: segments have some MB
-PAGE = 1000  # names listed at a time
 
 Digest = dict[str, bytes]  # field -> value; of what can be read
 
@@ -121,32 +121,20 @@ async def find_letter(account: Account, content: int, records: Iterable[BodyReco
 
 @dataclass(frozen=True, slots=True)
 class LostMail:
-    """Contents that no message has, and the account never had, of one segment: with their digests. `segment`
-    if nothing names that."""
+    """Contents that no message has, and the account never had, of one segment: with their digests."""
 
     name: str
     digests: dict[int, Digest]
-    segment: SegmentRef | None
+    segment: SegmentRef
 
 
-async def lost_mail(account: Account) -> list[LostMail]:
-    """What is in segments that nothing names, and nowhere else: an entry that is lost has brought it. Only
-    what has a body. Raises Unavailable."""
-    names: dict[str, set[str]] = {}
-    async for name in _listed(account, "segment/"):
-        _, segment_name, group = base_of(name).split("/")
-        names.setdefault(segment_name, set()).add(group)
-    had: set[int] = set()
-    async with aclosing(named_segments(account)) as refs:
-        async for ref in refs:
-            names.pop(ref.name, None)
-            had.update(ref.contents)
-    for index in account.state.named_segments():
-        ref = account.state.segments[index]
-        names.pop(ref.name, None)
-        had.update(ref.contents)
-    found = []
-    for name, groups in sorted(names.items()):
+async def lost_mail(account: Account, found: Survey) -> list[LostMail]:
+    """What is in segments that nothing names, and nowhere else, as a survey has found it: an entry that is
+    lost has brought it. Only what has a body. Raises Unavailable."""
+    mail = []
+    for path, unknown in sorted(found.lost.items()):
+        name = path.rpartition("/")[2]
+        groups = tuple(group for group in GROUPS if object_name(name, group) in map(base_of, found.stored))
         [packed] = await account.journal.records.read(segment.KIND, [object_name(name, "digest")])
         if isinstance(packed, Damaged):
             continue
@@ -154,14 +142,12 @@ async def lost_mail(account: Account) -> list[LostMail]:
         digests: dict[int, Digest] = {
             content: {field: column[at] for field, column in columns.items()}
             for at, content in enumerate(contents)
-            if content not in had
+            if content in unknown
         }
         there = await _with_bodies(account, digests)
         if there:
-            had.update(there)
-            ref = SegmentRef(name, contents, tuple(sorted(groups)))
-            found.append(LostMail(name, there, ref))
-    return found
+            mail.append(LostMail(name, there, SegmentRef(name, contents, groups)))
+    return mail
 
 
 async def _with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[int, Digest]:
@@ -172,11 +158,3 @@ async def _with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[
         if record is not None and await find_letter(account, content, [record]) is not None:
             found[content] = digest
     return found
-
-
-async def _listed(account: Account, prefix: str) -> AsyncGenerator[str, None]:
-    after = prefix
-    while names := await account.store.list(prefix, after, PAGE):
-        after = names[-1]
-        for name in names:
-            yield name

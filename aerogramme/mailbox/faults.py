@@ -23,6 +23,7 @@ class Kind(StrEnum):
     KEYRING = "keyring"
     PUBLIC = "public"
     USE = "use"
+    LET_GO = "let-go"
     STRANGE = "strange"
     NAME = "name"
     TABLE = "table"
@@ -48,6 +49,7 @@ REMEDIES: dict[Kind, str] = {
     Kind.KEYRING: "written again for all passwords",
     Kind.PUBLIC: "set aside, and written again from the keyring",
     Kind.USE: "set aside: when the password was used last is forgotten",
+    Kind.LET_GO: "set aside: what it named is let go of anew",
     Kind.STRANGE: "set aside",
     Kind.NAME: "the mailbox gets the nearest name that one can have",
     Kind.TABLE: "the checkpoint that it comes from is set aside: the mailbox comes from an older one",

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from aerogramme.log.clock import COUNTER_BITS, wall_ms
 from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
-from aerogramme.mailbox import incoming, keys, passwords, uses
+from aerogramme.mailbox import incoming, keys, letting_go, passwords, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import BodyRecord, body_name
 from aerogramme.mailbox.faults import Kind
@@ -241,6 +242,17 @@ async def a_piece_is_gone(stores: MemoryStores) -> None:
     change(stores, ("", max(name for of, name in items(stores) if name.startswith("piece/"))), None)
 
 
+@breaker(Kind.CHECKPOINT)
+async def a_piece_of_an_older_checkpoint_is_gone(stores: MemoryStores) -> None:
+    async with opened(stores) as account:
+        table = account.find("INBOX")
+        old = set(table.pieces.values())
+        await account.store_flags(table, list(table.uids), "+", ["\\Answered"])
+        await account.fold(force=True)
+        [name, *_] = old - set(table.pieces.values())
+    change(stores, ("", name), None)
+
+
 @breaker(Kind.FOUND)
 async def an_entry_that_brought_mail_is_damaged(stores: MemoryStores) -> None:
     before = {key for of, key in items(stores) if of == "log"}
@@ -365,6 +377,14 @@ async def the_key_for_letters_is_another(stores: MemoryStores) -> None:
 @breaker(Kind.USE)
 async def a_use_is_damaged(stores: MemoryStores) -> None:
     flip(stores, uses.PARTITION, first(stores, uses.PARTITION))
+
+
+@breaker(Kind.LET_GO)
+async def a_row_of_what_was_let_go_of_is_damaged(stores: MemoryStores) -> None:
+    async with opened(stores) as account:
+        row = letting_go.row(account.keyring, wall_ms() << COUNTER_BITS, ["piece/1"])
+        await account.store.append(letting_go.PARTITION, [row])
+    flip(stores, letting_go.PARTITION, row.key)
 
 
 @breaker(Kind.RECOVERY, left=(Kind.RECOVERY,))

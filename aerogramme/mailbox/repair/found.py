@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from aerogramme.errors import AlreadyExists
+from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import MAX_UID, Add
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
@@ -17,6 +18,7 @@ from aerogramme.mailbox.elsewhere import LostMail, lost_mail, record_of
 from aerogramme.mailbox.faults import Fault, Kind
 from aerogramme.mailbox.repair.names import RECOVERED
 from aerogramme.mailbox.repair.placeholder import DAY
+from aerogramme.mailbox.survey import survey
 
 BATCH = 1000  # messages of one entry
 
@@ -24,7 +26,7 @@ BATCH = 1000  # messages of one entry
 async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, None]:
     if not any(fault.kind in (Kind.FOUND, Kind.UNFINISHED) for fault in faults):
         return
-    lost = await lost_mail(account)
+    lost = await lost_mail(account, await survey(account, wall_ms()))
     if lost:
         with suppress(AlreadyExists):
             await account.create_mailbox(RECOVERED)
