@@ -28,7 +28,7 @@ test: $(VENV)/ready
 # Builds Garage first, if there is none.
 test-garage: $(VENV)/ready
 	@.ci/build-garage
-	$(BIN)/pytest -m garage
+	$(BIN)/pytest $(SPREAD) -m garage
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check
