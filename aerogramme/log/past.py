@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 def clock_at(seconds: float) -> int:
     """The last clock that an entry of this moment (unix seconds, to the millisecond) can have."""
-    return max(0, min((int(seconds * 1000) + 1 << COUNTER_BITS) - 1, MAX_CLOCK))
+    return max(0, min((round(seconds * 1e6) // 1000 + 1 << COUNTER_BITS) - 1, MAX_CLOCK))
 
 
 Asking = Callable[[str, str, int | None], Awaitable[list[T]]]

@@ -3,10 +3,10 @@
 import trio
 
 from aerogramme.log.past import Past, clock_at
-from aerogramme.log.reach import check_reach
 from aerogramme.log.records import Records
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.keys import Unlocked
+from aerogramme.mailbox.reach import check_reach
 from aerogramme.store.port import Store
 
 

@@ -11,6 +11,8 @@ from aerogramme.log.checkpoint import PREFIX, clock_of
 from aerogramme.log.clock import ms_of
 from aerogramme.log.entry import KIND, PARTITION, MailboxOp, decode, parse_key
 from aerogramme.log.records import Records
+from aerogramme.log.suffix import base_of
+from aerogramme.mailbox import letting_go
 from aerogramme.store.port import Row, Store
 
 PAGE = 1000  # names listed at a time
@@ -19,7 +21,7 @@ PAGE = 1000  # names listed at a time
 async def check_reach(store: Store, records: Records, clock: int) -> None:
     """Raises Forgotten, which says how far back it goes, if what the account was at this clock cannot be told
     any more; Unavailable."""
-    oldest, name = await _oldest_checkpoint(store)
+    oldest, name = await _oldest_checkpoint(store, records)
     if oldest is not None and oldest <= clock:
         return
     rows, _ = await store.read(PARTITION)
@@ -39,14 +41,17 @@ async def check_reach(store: Store, records: Records, clock: int) -> None:
     )
 
 
-async def _oldest_checkpoint(store: Store) -> tuple[int | None, str]:
-    """The clock and the name of the oldest checkpoint, from which on all entries are kept."""
+async def _oldest_checkpoint(store: Store, records: Records) -> tuple[int | None, str]:
+    """The clock and the name of the oldest checkpoint from which on all entries are kept: of those that
+    compaction has not let go of. That is written down before the first entry goes."""
+    rows, _ = await letting_go.read(store, records)
+    gone = {name for row in rows for name in row.names}
     found: tuple[int | None, str] = None, ""
     after = ""
     while names := await store.list(PREFIX, after, PAGE):
         after = names[-1]
         for name in names:
-            if (clock := clock_of(name)) is not None:
+            if (clock := clock_of(name)) is not None and base_of(name) not in gone:
                 found = clock, name
     return found
 

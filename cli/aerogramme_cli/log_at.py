@@ -1,0 +1,195 @@
+"""`aerogramme log at`: an account as it stood at a moment: its mailboxes, its messages, a mail."""
+
+import json
+import sys
+import time
+import unicodedata
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aerogramme.config import Config
+from aerogramme_cli import common, times
+from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
+from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+
+if TYPE_CHECKING:
+    from aerogramme.log.table import Table
+    from aerogramme.mailbox.account import Account
+    from aerogramme.seal import Secret
+    from aerogramme.users.directory import User
+
+BATCH = 500  # messages whose headers are read at a time
+FROM_WIDTH = 32  # characters of a sender in a list for people
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be shown."""
+
+    at: float  # unix seconds
+    mailbox: str | None
+    message: int | None  # UID
+    zone: tzinfo | None
+    as_json: bool
+
+
+def at(
+    address: AddressArgument,
+    moment: Annotated[str, typer.Argument(metavar="TIME", help=f"Such as {times.FORMS}.")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
+    mailbox: Annotated[
+        str | None, typer.Option(metavar="NAME", help="List the messages that were in this mailbox.")
+    ] = None,
+    message: Annotated[
+        int | None,
+        typer.Option(metavar="UID", min=1, help="Print this mail of --mailbox (INBOX if there is none)."),
+    ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Times are those of this machine, the one given too. Else UTC.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: a mailbox, or a message; times in UTC.")
+    ] = False,
+) -> None:
+    """Show an account as it stood at a moment. Asks for the password.
+
+    It lists the mailboxes that there were, the messages in one of them, or prints a mail. Nothing is changed.
+    How far back it goes is the retention of the account, a week if nothing else is set; `aerogramme restore`
+    brings back what was expunged since.
+
+    \b
+    Examples:
+      aerogramme log at alice@example.org yesterday --data ./mail
+      aerogramme log at alice@example.org "3 days ago" --data ./mail --mailbox INBOX
+      aerogramme log at alice@example.org 2026-11-29T08:00:00Z --data ./mail --message 17 > mail.eml
+    """
+    zone = None if local else UTC
+    asked = Asked(times.parse_time(moment, time.time(), zone), mailbox, message, zone, as_json)
+    if as_json and message is not None:
+        raise typer.BadParameter("--message prints the mail as it is: --json does not go with it")
+    settings = common.settings(config, data, store)
+    user = common.user_of(settings, address)
+    common.run(_at, settings, user, asking(password_stdin, password_from).password(), asked)
+
+
+async def _at(settings: Config, user: "User", password: "Secret", asked: Asked) -> None:
+    from aerogramme.mailbox.past import past_of
+
+    async with common.open_account(settings, user, password) as account:
+        past = await past_of(account, asked.at)
+        if past.journal.damaged:
+            typer.echo(
+                f"{len(past.journal.damaged)} entries of the log cannot be read: something may be missing",
+                err=True,
+            )
+        if asked.message is not None:
+            await _print_mail(past, asked.mailbox or "INBOX", asked.message)
+        elif asked.mailbox is not None:
+            await _list_messages(past, asked, past.find(asked.mailbox))
+        else:
+            _list_mailboxes(past, asked)
+
+
+def _list_mailboxes(past: "Account", asked: Asked) -> None:
+    found: list[dict[str, Any]] = []
+    for info in past.mailboxes():
+        if info.id is None:
+            continue
+        table = past.state.tables[info.id]
+        read = table.flagsets.numbers_with("\\Seen")
+        found.append(
+            {
+                "name": info.name,
+                "role": info.role,
+                "subscribed": info.subscribed,
+                "uidvalidity": table.uidvalidity,
+                "messages": len(table),
+                "unseen": sum(number not in read for number in table.flags),
+                "bytes": sum(table.sizes),
+            }
+        )
+    if asked.as_json:
+        for each in found:
+            typer.echo(json.dumps(each, ensure_ascii=False))
+        return
+
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid("mailbox", box=None)
+    for column in ("messages", "unseen", "size"):
+        grid.add_column(column, justify="right")
+    grid.add_column("use")
+    for each in found:
+        counts = (f"{each['messages']:,}", f"{each['unseen']:,}", decimal(each["bytes"]))
+        grid.add_row(Text(printable(each["name"])), *counts, Text(each["role"] or ""))
+    Console().print(grid)
+
+
+async def _list_messages(past: "Account", asked: Asked, table: "Table") -> None:
+    async with aclosing(_messages(past, table)) as messages:
+        async for message in messages:
+            if asked.as_json:
+                message["date"] = common.instant(message["date"])
+                typer.echo(json.dumps(message, ensure_ascii=False))
+            else:
+                date = times.shown(message["date"], asked.zone)
+                sender = printable(message["from"])[:FROM_WIDTH]
+                flags = " ".join(message["flags"])
+                line = f"{message['uid']:>7}  {date}  {message['bytes']:>10,}  {sender:<{FROM_WIDTH}}  "
+                line += printable(message["subject"])
+                typer.echo(f"{line}  [{printable(flags)}]" if flags else line)
+
+
+async def _messages(past: "Account", table: "Table") -> AsyncGenerator[dict[str, Any], None]:
+    """What is listed of each message; memory does not grow with their number."""
+    from aerogramme.mail.header import read_fields
+    from aerogramme.mail.text import decode_header
+
+    def text(fields: dict[bytes, bytes], name: bytes) -> str:
+        return decode_header(fields.get(name, b"")).strip()
+
+    for start in range(0, len(table), BATCH):
+        rows = range(start, min(start + BATCH, len(table)))
+        [headers] = await past.digests([table.contents[row] for row in rows], ["header"])
+        for row, header in zip(rows, headers, strict=True):
+            fields = read_fields(header, 0, len(header))
+            yield {
+                "uid": table.uids[row],
+                "date": table.dates[row],
+                "from": text(fields, b"from"),
+                "subject": text(fields, b"subject"),
+                "bytes": table.sizes[row],
+                "flags": list(past.flags_of(table.flags[row])),
+            }
+
+
+async def _print_mail(past: "Account", mailbox: str, uid: int) -> None:
+    from aerogramme.errors import NotStored
+
+    table = past.find(mailbox)
+    row = table.row_of_uid(uid)
+    if row is None:
+        raise NotStored(
+            f"there was no message {uid} in {mailbox}", hint=f"`log at … --mailbox {mailbox}` lists them"
+        )
+    async with aclosing(past.stream_body(table.contents[row])) as pieces:
+        async for piece in pieces:
+            sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def printable(text: str) -> str:
+    """Text of a mail for a terminal: on one line, and without what a terminal would take for a command."""
+    return "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
