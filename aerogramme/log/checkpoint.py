@@ -29,6 +29,7 @@ from aerogramme.store.port import Store
 PIECE_KIND = "piece"  # of the sealed records; their names are those of the objects
 PREFIX = "checkpoint/"
 _NAME = re.compile(PREFIX + "([0-9a-f]{16})-([0-9a-f]{11})", re.ASCII)
+_LATEST = (1 << 44) - 1  # milliseconds since 1970
 INLINE_ROWS = 256  # a mailbox with no more messages is in the manifest itself
 TRIED = 8  # checkpoints looked at when newer ones cannot be read
 
@@ -69,6 +70,12 @@ def clock_of(name: str) -> int | None:
     """The clock of the checkpoint of this name; None if it is the name of none."""
     match = _NAME.match(name)
     return None if match is None else MAX_CLOCK - int(match[1], 16)
+
+
+def written_ms(name: str) -> int:
+    """When the checkpoint of this name was written, in milliseconds since 1970; 0 if it is no such name."""
+    match = _NAME.match(name)
+    return 0 if match is None else _LATEST - int(match[2], 16)
 
 
 def new_name(clock: int) -> str:
@@ -128,7 +135,7 @@ def take(state: State, keyring: Keyring) -> Snapshot:
 def _name_after(last: str, clock: int) -> str:
     """A name for a checkpoint. Of two with one clock, the later one lists first, also when both are of one
     millisecond: it may name what was written anew (resealing.py), or let go of what the other names."""
-    later = (1 << 44) - 1 - wall_ms()
+    later = _LATEST - wall_ms()
     match = _NAME.match(last)
     if match is not None and clock_of(last) == clock:
         later = min(later, int(match[2], 16) - 1)

@@ -50,7 +50,7 @@ from aerogramme.log.ids import MAX_COUNT
 from aerogramme.log.records import Records, Renew, never
 from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
-from aerogramme.log.suffix import base_of
+from aerogramme.log.suffix import base_of, suffix_of
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Cursor, Row, Store, always
 from aerogramme.together import together
@@ -243,7 +243,13 @@ class Journal:
         if key in self.state.damaged or (shown is not None and key <= shown[0].key):
             return False
         try:
-            return parse_key(key) not in self.state.history
+            clock, replica, _ = position = parse_key(key)
+            history = self.state.history
+            # What is sealed again was read by somebody: it is no news of a replica that was silent for long.
+            forgotten = (
+                replica not in history.trails and clock <= history.floor and suffix_of(key) is not None
+            )
+            return position not in history and not forgotten
         except Damaged as e:
             self._report(key, e)
             return False

@@ -176,13 +176,27 @@ class _Compaction:
         eighth = max(LEAST_MS, self._account.policy.retention * 1000) // 8
         newest = ms_of(checkpoint.clock_of(state.checkpoint) or 0)
         aged = state.history.tail > 0 and newest // eighth < self._now_ms() // eighth
+        before = dict(state.cut)
         if cut:  # what is not mentioned any more is not missed
             known = found.replicas | state.history.trails.keys()
             for replica in state.cut.keys() - known:
                 del state.cut[replica]
             state.cut.update((replica, seq) for replica, seq in cut.items() if replica in known)
         heavy = any(wasteful(state.segments[index], without) for index in state.named_segments())
-        return await self._account.fold(force=bool(cut) or aged or heavy, without=without)
+        force = bool(cut) or aged or heavy or self._is_alone(found)
+        try:
+            return await self._account.fold(force=force, without=without)
+        except BaseException:
+            state.cut = before  # nothing durable says so
+            raise
+
+    def _is_alone(self, found: Survey) -> bool:
+        """Whether the newest checkpoint is all that history needs, and there is no second that names the same:
+        what only an older one names would never go where nothing happens any more."""
+        if found.base is None or found.base.clock < (checkpoint.clock_of(found.kept[0]) or 0):
+            return False
+        others = (name for name in found.stored if not name.startswith(checkpoint.PREFIX))
+        return len(found.kept) < 2 or any(found.standing(name) == "history" for name in others)
 
     def _cut(self, found: Survey, state: State) -> dict[int, int]:
         """How far the entries that go reach, where the manifests do not say so yet."""

@@ -5,8 +5,8 @@ checkpoint, a kept entry or a waiting letter names.
 
 *Kept* are checkpoints from which the account can be opened as it stood at any time since the retention began:
 the newest that is older than that (the *base*), and after that the last of each eighth; besides the two
-newest, and all of the last day, since a server that looks at the newest every half day (log/folding.py) may
-still go on from one of them. Entries are kept that the base does not cover.
+newest, and all that was the newest at some time of the last day, since a server that looks at the newest every
+half day (log/folding.py) may still go on from one of them. Entries are kept that the base does not cover.
 
 Only what has been *let go* of is ever deleted, a day later (compaction.py): somebody may be about to name
 what nothing names yet. A segment that nothing names, with contents that the account never had, is what is
@@ -109,6 +109,7 @@ class _Surveying:
         self._now = now_ms
         self._retention = max(LEAST_MS, account.policy.retention * 1000)
         self._found = Survey()
+        self._known: set[str] = set()  # segments that something stored names, also if it is not kept
         self._single: set[int] = set()  # contents that are said to have a body of their own
         self._placed: set[int] = set()  # contents that are in a segment, with a body of their own or without
 
@@ -150,10 +151,10 @@ class _Surveying:
         """Those that are kept, of those that can be read: what they name."""
         found, unreadable = self._found, set[str]()
         names = sorted(name for name in found.stored if name.startswith(checkpoint.PREFIX))
-        names = [name for name in names if base_of(name) not in found.gone]
+        there = [name for name in names if base_of(name) not in found.gone]
         read: dict[str, Manifest] = {}
         while True:
-            kept, base = kept_of([n for n in names if n not in unreadable], self._now, self._retention)
+            kept, base = kept_of([n for n in there if n not in unreadable], self._now, self._retention)
             missing = [name for name in kept if name not in read]
             if not missing:
                 break
@@ -173,6 +174,19 @@ class _Surveying:
             found.needed.add(base_of(name))
             for ref in read[name].segments:
                 self._segment(ref)
+        for name in names:
+            if name not in read and name not in unreadable:
+                await self._old_manifest(name)
+
+    async def _old_manifest(self, name: str) -> None:
+        """One that is not kept: its segments are no lost mail."""
+        try:
+            old = await manifest.read(self._records, name)
+        except UnknownGeneration:
+            raise
+        except Damaged:
+            return  # nothing needs it, and it may be gone by now
+        self._known.update(f"segment/{ref.name}" for ref in old.segments)
 
     async def _pieces(self, manifests: Sequence[Manifest]) -> None:
         tables = [table for each in manifests for table in each.tables]
@@ -212,6 +226,7 @@ class _Surveying:
                 position = parse_key(key)
                 if base is not None and base.covers(*position):
                     found.old.append(key)
+                    await self._old_entry(key, value)
                     continue
                 found.entries += 1
                 self._entry(await self._opened(key, value))
@@ -220,6 +235,17 @@ class _Surveying:
             except Damaged as why:
                 self._unreadable_entry(key, why)
             await trio.lowlevel.checkpoint()
+
+    async def _old_entry(self, key: str, value: bytes) -> None:
+        """One that is not kept: its segments are no lost mail."""
+        try:
+            ops = message_ops(decode(key, await self._plain(key, value)))
+            refs = [op.segment for op in ops if isinstance(op, Add) and op.segment is not None]
+        except UnknownGeneration:
+            raise
+        except Damaged:
+            return  # nothing needs it
+        self._known.update(f"segment/{ref.name}" for ref in refs)
 
     def _unreadable_entry(self, key: str, why: Damaged) -> None:
         try:
@@ -230,14 +256,17 @@ class _Surveying:
             self._found.damaged[f"{entry.PARTITION}/{key}"] = str(why)
 
     async def _opened(self, key: str, value: bytes) -> Entry:
+        if not value:
+            self._found.needed.add(base_of(spilled(key)))
+        return decode(key, await self._plain(key, value))
+
+    async def _plain(self, key: str, value: bytes) -> bytes:
         if value:
-            return decode(key, await self._records.open(entry.KIND, key, value))
-        name = spilled(key)
-        self._found.needed.add(base_of(name))
-        [plain] = await self._records.read(entry.KIND, [name])
+            return await self._records.open(entry.KIND, key, value)
+        [plain] = await self._records.read(entry.KIND, [spilled(key)])
         if isinstance(plain, Damaged):
             raise plain
-        return decode(key, plain)
+        return plain
 
     def _entry(self, found: Entry) -> None:
         self._found.replicas.update(found.seen, [found.replica])
@@ -269,8 +298,10 @@ class _Surveying:
         groups: dict[str, str] = {}  # segment -> the smallest of its groups
         for name in sorted(found.stored, key=found.stored.__getitem__, reverse=True):
             base = base_of(name)
-            if base.startswith("segment/") and base not in found.needed and base not in found.gone:
-                groups[base.rpartition("/")[0]] = name
+            of = base.rpartition("/")[0]
+            named = base in found.needed or base in found.gone or of in self._known
+            if base.startswith("segment/") and not named:
+                groups[of] = name
         for name, group in sorted(groups.items()):
             try:
                 [plain] = await self._records.read(segment.KIND, [group])
@@ -306,16 +337,17 @@ def kept_of(names: Sequence[str], now_ms: int, retention_ms: int) -> tuple[list[
     """Of the names of checkpoints, the newest first: those that are kept, and the base, if one is older than
     the retention."""
     clocks = {name: checkpoint.clock_of(name) or 0 for name in names}
-    begin, today = (now_ms - retention_ms) << COUNTER_BITS, (now_ms - DAY_MS) << COUNTER_BITS
+    begin = (now_ms - retention_ms) << COUNTER_BITS
     base = next((name for name in names if clocks[name] <= begin), None)
     kept, eighths = [], set[int]()
+    superseded = now_ms  # when one came that is newer
     for n, name in enumerate(names):
         eighth = ms_of(clocks[name]) * 8 // retention_ms
-        if n < 2 or clocks[name] > today or name == base or eighth not in eighths:
+        last = eighth not in eighths and (base is None or clocks[name] > clocks[base])
+        if n < 2 or superseded > now_ms - DAY_MS or name == base or last:
             kept.append(name)
-        if name == base:
-            break
         eighths.add(eighth)
+        superseded = min(superseded, checkpoint.written_ms(name))
     return kept, base
 
 
