@@ -2,18 +2,21 @@
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import AlreadyExists, AuthenticationFailed, Refused
-from aerogramme_cli import account_end, account_export, common, enroll, passwords, trust
+from aerogramme.errors import AerogrammeError, AlreadyExists, AuthenticationFailed, Refused
+from aerogramme.units import duration_text, shown_size
+from aerogramme_cli import account_end, account_export, account_set, common, enroll, passwords, trust
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
+    from aerogramme.mailbox.policy import Policy
     from aerogramme.seal import Argon2Params, Code, Secret
     from aerogramme.store import Stores
     from aerogramme.users.directory import User
@@ -206,17 +209,31 @@ async def _accept(settings: Config, user: "User", code: "Secret", password: "Sec
 
 
 @app.command("list")
-def list_(config: ConfigOption = None, data: DataOption = None, as_json: Json = False) -> None:
+def list_(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    usage: Annotated[
+        bool, typer.Option("--usage", help="How much mail is in each, as far as is known without passwords.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the accounts, and the deleted ones that are not erased yet.
 
     \b
-    Example:
+    Examples:
       aerogramme account list --data ./mail
+      aerogramme account list --usage --json --data ./mail
     """
-    settings = common.settings(config, data)
+    settings = common.settings(config, data, store)
     users = common.directory(settings).users()
+    known = common.run(_usage, settings, users) if usage else {}
     if as_json:
-        typer.echo(json.dumps([_fields(settings, user) for user in users], indent=2))
+        fields = [_fields(settings, user) for user in users]
+        for each in fields:
+            if usage:
+                each["usage"] = known.get(str(each["account"]))
+        typer.echo(json.dumps(fields, indent=2))
         return
     for user in users:
         remark = ""
@@ -225,11 +242,45 @@ def list_(config: ConfigOption = None, data: DataOption = None, as_json: Json = 
             remark += f"kept until {common.day(user.deleted + settings.deleted_retention)}"
         if user.erasing:
             remark = "\tbeing erased"
-        typer.echo(f"{user.address}\t{user.account}{remark}")
+        held = ""
+        if user.account in known:
+            held = "\t" + _held(known[user.account], user.policy(settings.policy))
+        typer.echo(f"{user.address}\t{user.account}{held}{remark}")
+
+
+async def _usage(settings: Config, users: "Sequence[User]") -> dict[str, dict[str, Any]]:
+    """What the accounts hold, as it was noted (mailbox/tally.py), by account. One whose store is away or gone
+    is left out, and reported."""
+    from aerogramme.mailbox import tally
+
+    found: dict[str, dict[str, Any]] = {}
+    async with common.open_stores(settings) as stores:
+        for user in users:
+            try:
+                store = await stores.open(user.account)
+                try:
+                    known = await tally.read(store)
+                finally:
+                    await store.aclose()
+            except AerogrammeError as error:
+                typer.echo(f"{user.address}: {error}", err=True)
+                continue
+            used = known.total()
+            noted = None if known.noted is None else common.instant(known.until // 1000)
+            found[user.account] = {"octets": used.octets, "messages": used.messages, "noted": noted}
+    return found
+
+
+def _held(used: dict[str, Any], policy: "Policy") -> str:
+    of = "" if policy.quota is None else f" of {shown_size(policy.quota)}"
+    unsure = "" if used["noted"] else " (never noted)"
+    return f"{shown_size(used['octets'])}{of} in {used['messages']:,} messages{unsure}"
 
 
 def _fields(settings: Config, user: "User") -> dict[str, object]:
+    policy = user.policy(settings.policy)
     fields: dict[str, object] = {"address": user.address, "account": user.account}
+    fields |= {"quota": policy.quota, "retention": policy.retention}
     if user.pins:
         fields["pins"] = list(user.pins)
     if user.end_to_end:
@@ -251,7 +302,8 @@ def show(
     password_from: PasswordFrom = None,
     as_json: Json = False,
 ) -> None:
-    """Show an account: its addresses, its mailboxes, how much is in them. Asks for the password.
+    """Show an account: its addresses, its mailboxes, how much is in them and may be, and for how long what
+    was removed can be brought back. Asks for the password.
 
     \b
     Example:
@@ -272,6 +324,12 @@ def show(
     for alias in user.aliases:
         console.print(f"alias     {alias}", markup=False)
     console.print(f"account   {user.account}", markup=False)
+    used, quota = shown["usage"], shown["quota"]
+    of = f"; the quota is {shown_size(quota)}, {used['octets'] / quota:.0%} are used" if quota else ""
+    console.print(
+        f"mail      {shown_size(used['octets'])} in {used['messages']:,} messages{of}", markup=False
+    )
+    console.print(f"retention {duration_text(shown['retention'])}", markup=False)
     table = Table("mailbox", "use")
     for column in ("messages", "unseen", "bytes"):
         table.add_column(column, justify="right")
@@ -283,6 +341,8 @@ def show(
 
 
 async def _show(settings: Config, user: "User", password: "Secret") -> dict[str, Any]:
+    from aerogramme.mailbox.usage import usage
+
     async with common.open_account(settings, user, password) as account:
         await account.drain.all_waiting()
         boxes = []
@@ -296,17 +356,21 @@ async def _show(settings: Config, user: "User", password: "Secret") -> dict[str,
                     "role": info.role,
                     "messages": len(table.uids),
                     "unseen": sum("\\Seen" not in account.flags_of(number) for number in table.flags),
-                    "bytes": sum(table.sizes),
+                    "bytes": table.octets,
                 }
             )
         return {
             "address": user.address,
             "aliases": list(user.aliases),
             "account": user.account,
+            "quota": account.policy.quota,
+            "retention": account.policy.retention,
+            "usage": asdict(usage(account.state)),
             "mailboxes": boxes,
         }
 
 
+app.command("set")(account_set.set_)
 app.command("passwd")(passwords.passwd)
 app.command("recover")(passwords.recover)
 app.command("recovery-code")(passwords.recovery_code)
