@@ -191,8 +191,8 @@ class _Compaction:
             raise
 
     def _is_alone(self, found: Survey) -> bool:
-        """Whether the newest checkpoint is all that history needs, and there is no second that names the same:
-        what only an older one names would never go where nothing happens any more."""
+        """Whether the newest checkpoint is all that history needs, and no second one names the same: what only
+        an older one names would never go where nothing happens any more."""
         if found.base is None or found.base.clock < (checkpoint.clock_of(found.kept[0]) or 0):
             return False
         others = (name for name in found.stored if not name.startswith(checkpoint.PREFIX))

@@ -5,8 +5,9 @@ checkpoint, a kept entry or a waiting letter names.
 
 *Kept* are checkpoints from which the account can be opened as it stood at any time since the retention began:
 the newest that is older than that (the *base*), and after that the last of each eighth; besides the two
-newest, and all that was the newest at some time of the last day, since a server that looks at the newest every
-half day (log/folding.py) may still go on from one of them. Entries are kept that the base does not cover.
+newest, and all that were the newest at some time of the last day, since a server that looks at the newest
+every half day (log/folding.py) may still go on from one of them. Entries are kept that the base does not
+cover.
 
 Only what has been *let go* of is ever deleted, a day later (compaction.py): somebody may be about to name
 what nothing names yet. A segment that nothing names, with contents that the account never had, is what is

@@ -81,8 +81,10 @@ class Life:
         """A new one, of the size of a short mail."""
         self._number += 1
         number, words = self._number, " ".join(self._random.choices(WORDS, k=self._words))
-        head = f"From: a{number % 97}@example.org\r\nSubject: mail {number}\r\nMessage-ID: <{number}@life>\r\n\r\n"
-        return (head + words + "\r\n").encode()
+        head = (
+            f"From: a{number % 97}@example.org\r\nSubject: mail {number}\r\nMessage-ID: <{number}@life>\r\n"
+        )
+        return f"{head}\r\n{words}\r\n".encode()
 
     async def _add(self) -> None:
         messages = []
