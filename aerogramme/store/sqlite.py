@@ -20,6 +20,8 @@ from aerogramme.store.sqlite_file import create as create_file
 
 END = ".sqlite"
 PIECE = 1 << 20  # bytes of a long object that go into one transaction: others wait for it about 10 ms
+FREE_MIN = 1024  # pages (4 MiB) that a file may keep for what comes next
+GIVE_BACK = 4096  # pages given back at a time: 16 MiB, some tens of milliseconds
 DELETE_MAX = 256  # objects deleted in one transaction, for the same reason
 LOOK_MAX = 256  # so many new rows at most are read in trio's thread: about 1 ms
 # Between processes nobody calls: a watcher looks at the time of change of the file, every 25 ms at first (a
@@ -73,6 +75,8 @@ class SqliteStore:
         names = [*names]
         for first in range(0, len(names), DELETE_MAX):
             await self._file.write(partial(_delete, names=names[first : first + DELETE_MAX]))
+        if names:
+            self._file.post(_give_back)
 
     async def append(
         self,
@@ -308,6 +312,15 @@ def _names(
     sql = f"SELECT {columns} FROM objects WHERE {where}"  # noqa: S608 - the columns are written above
     values = (prefix, prefix + "\x7f", after, -1 if limit is None else limit)
     return connection.execute(sql, values).fetchall()
+
+
+def _give_back(connection: sqlite3.Connection) -> None:
+    """Cut free pages off the file, when they are many: else they are used again. What they held is gone."""
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if free > max(FREE_MIN, pages // 8):
+        for _ in range(min(free, GIVE_BACK)):  # each gives back one: the module runs only its first step
+            connection.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _delete(connection: sqlite3.Connection, names: Sequence[str]) -> None:

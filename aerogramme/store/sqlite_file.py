@@ -24,6 +24,7 @@ CHUNKS_MAX = 1 << CHUNK_BITS  # in an object: 64 GiB
 
 # docs/format.md describes these tables for whoever writes another reader.
 SCHEMA = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = {MAGIC};
 PRAGMA journal_mode = WAL;
 BEGIN;

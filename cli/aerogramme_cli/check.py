@@ -1,22 +1,19 @@
 """`aerogramme check`: whether everything of an account is there, opens, and fits together; and repair."""
 
 import json
-import os
-import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, RolledBack
-from aerogramme_cli import common
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
+from aerogramme_cli import common, many
+from aerogramme_cli.asking import PasswordFrom, PasswordStdin
 from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
+from aerogramme_cli.many import All, OptionalAddress, PasswordsFrom, Told
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.faults import Fault
@@ -24,32 +21,19 @@ if TYPE_CHECKING:
     from aerogramme.seal import Secret
     from aerogramme.users.directory import User
 
-Told = Callable[[str], None]
-
-LONGEST = 1 << 20  # octets of a file of passwords: what is longer is none
-
 
 def check(
-    address: Annotated[
-        str | None, typer.Argument(help="The address of the account, such as alice@example.org.")
-    ] = None,
+    address: OptionalAddress = None,
     config: ConfigOption = None,
     data: DataOption = None,
     store: StoreOption = None,
-    every: Annotated[bool, typer.Option("--all", help="All accounts, instead of one.")] = False,
+    every: All = False,
     mend: Annotated[
         bool, typer.Option("--repair", help="Mend what is found, instead of saying what would be done.")
     ] = False,
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
-    passwords_from: Annotated[
-        str | None,
-        typer.Option(
-            "--passwords-from",
-            metavar="FILE|fd:N",
-            help="With --all: lines of an address, a space, and its password.",
-        ),
-    ] = None,
+    passwords_from: PasswordsFrom = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, one line an account.")
     ] = False,
@@ -71,21 +55,9 @@ def check(
       aerogramme check --all --data ./mail --passwords-from fd:3 3< passwords
     """
     settings = common.settings(config, data, store)
-    if every == (address is not None):
-        raise typer.BadParameter("give an address, or --all")
-    secrets: dict[str, Secret] = {}
-    if address is not None:
-        if passwords_from is not None:
-            raise typer.BadParameter("--passwords-from goes with --all")
-        users = [common.user_of(settings, address)]
-        secrets[users[0].account] = asking(password_stdin, password_from).password()
-    else:
-        if password_stdin or password_from:
-            raise typer.BadParameter("--all takes --passwords-from")
-        users = [user for user in common.directory(settings).users() if not user.erasing]
-        secrets = _by_account(settings, _read_passwords(passwords_from)) if passwords_from else {}
+    users, secrets = many.chosen(settings, address, every, password_stdin, password_from, passwords_from)
     wrong = 0
-    with _progress() as told, common.interruptible("interrupted; the same command again goes on"):
+    with many.progress() as told, common.interruptible("interrupted; the same command again goes on"):
         for user in users:
             looking = partial(_one, mend=mend, alone=not every)
             result = common.run(looking, settings, user, secrets.get(user.account), told)
@@ -182,55 +154,3 @@ def _plain(result: Result) -> dict[str, Any]:
         "faults": [fields(fault) for fault in result.left],
         "error": result.error or None,
     }
-
-
-# --- passwords of many accounts ---------------------------------------------------------------------------
-
-
-def _read_passwords(source: str) -> "dict[str, Secret]":
-    """Address -> password, as the file or descriptor has them. Raises BadParameter."""
-    from aerogramme.seal import Secret
-
-    try:
-        if source.startswith("fd:") and source[3:].isdecimal():
-            with open(int(source[3:]), "rb", closefd=False) as file:
-                raw = file.read(LONGEST + 1)
-        else:
-            if stat.S_IMODE(os.stat(source).st_mode) & 0o077:
-                raise typer.BadParameter(f"{source} can be read by others: chmod 600 it")
-            with Path(source).open("rb") as file:
-                raw = file.read(LONGEST + 1)
-        if len(raw) > LONGEST:
-            raise typer.BadParameter(f"{source} has more than {LONGEST} octets")
-        lines = raw.decode("utf-8").splitlines()
-    except OSError as error:
-        raise typer.BadParameter(f"no passwords can be read from {source}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"what {source} gives is not UTF-8") from None
-    found: dict[str, Secret] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        address, space, password = line.partition(" ")
-        if not (address and space and password):
-            raise typer.BadParameter(f"line {number} of {source} is not an address, a space, and a password")
-        found[address] = Secret(password)
-    return found
-
-
-def _by_account(settings: Config, passwords: "Mapping[str, Secret]") -> "dict[str, Secret]":
-    """Account -> password. Raises NoSuchUser for an address that is nobody's."""
-    return {common.user_of(settings, address).account: secret for address, secret in passwords.items()}
-
-
-@contextmanager
-def _progress() -> Iterator[Told]:
-    """What is being done, on a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status("") as status:
-        yield lambda words: status.update(words.replace("[", r"\["))

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from aerogramme.errors import AerogrammeError
-from aerogramme_cli import account, backup, check, deliver, demo, key, log, restore_backup, serve, store
+from aerogramme_cli import (
+    account,
+    backup,
+    check,
+    compact,
+    deliver,
+    demo,
+    key,
+    log,
+    restore_backup,
+    serve,
+    store,
+)
 
 # Plain help: rich's costs more to import than all the rest, and a script reads the same text everywhere.
 app = typer.Typer(
@@ -28,6 +40,7 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("deliver")(deliver.deliver)
 app.command("check")(check.check)
+app.command("compact")(compact.compact)
 app.command("restore-backup")(restore_backup.restore_backup)
 
 

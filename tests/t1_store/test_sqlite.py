@@ -468,3 +468,25 @@ def test_the_kind_is_chosen_by_the_name_of_the_place(tmp_path: Path) -> None:
     for where in ("sqlite:", "memory:x", "mysql:there", "s3://bucket"):
         with pytest.raises(BadConfiguration):
             open_stores(where)
+
+
+async def test_the_disk_gets_back_what_was_deleted(store: SqliteStore, monkeypatch) -> None:
+    monkeypatch.setattr(sqlite, "FREE_MIN", 8)
+    names = [f"body/{n:016x}" for n in range(200)]
+    for name in names:
+        await store.put(name, bytes(20_000))
+
+    async def pages() -> tuple[int, int]:
+        return await store._file.read(
+            lambda connection: (
+                connection.execute("PRAGMA page_count").fetchone()[0],
+                connection.execute("PRAGMA freelist_count").fetchone()[0],
+            )
+        )
+
+    before, _ = await pages()
+    await store.delete(names[10:])
+    await store.append("log", rows("1"))  # after what is posted
+    after, free = await pages()
+    assert after < before // 8 and free <= max(8, after // 8)
+    assert await store.get(names[3]) == bytes(20_000)
