@@ -12,7 +12,7 @@ from typing import Protocol
 import trio
 
 from aerogramme.config import Config
-from aerogramme.errors import AerogrammeError
+from aerogramme.errors import AerogrammeError, NoSuchUser
 from aerogramme.lmtp.events import (
     Envelope,
     Event,
@@ -344,7 +344,9 @@ class _Delivery:
         try:
             await action()
         except Exception as error:  # the top of a delivery: the message may still reach its other recipients
-            if isinstance(error, AerogrammeError):
+            # The directory has the address. So an account that is not in the store was lost, and may come back
+            # from a backup; or it was erased just now, and the next RCPT says that there is no such user.
+            if isinstance(error, AerogrammeError) and not isinstance(error, NoSuchUser):
                 self.reply = reply_to(error)
             else:
                 self.reply = OUR_FAULT

@@ -107,10 +107,11 @@ async def test_a_fault_while_giving_up_harms_nobody(running, boxes):
     assert await client.codes(MAIL, 2) == ["451 4.3.0", "250 2.0.0"]
 
 
-async def test_an_account_that_is_gone_is_no_such_user(running, boxes):
+async def test_mail_waits_for_an_account_that_is_lost(running, boxes):
+    """Its user is known, so it comes back from a backup, or its erasure is about to end."""
     client = await running.client()
     await client.codes(b"MAIL FROM:<>\r\nRCPT TO:<gone@example.org>\r\nDATA\r\n", 3)
-    assert await client.codes(MAIL, 1) == ["550 5.1.1"]
+    assert await client.codes(MAIL, 1) == ["451 4.3.0"]
 
 
 async def test_a_user_who_goes_between_rcpt_and_data(running, boxes, book, monkeypatch):
