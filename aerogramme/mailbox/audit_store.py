@@ -138,7 +138,10 @@ async def lost_mail(account: Account, found: Survey, *, missing: bool) -> list[F
     faults = []
     for each in await elsewhere.lost_mail(account, found):
         letters = f"{len(each.digests)} letters that are in no mailbox, and never were"
-        if missing:
+        if each.needless:
+            what = f"segment {each.name} has {len(each.digests)} letters of a write that was done again"
+            faults.append(Fault(Kind.UNFINISHED, what, segment=each.name))
+        elif missing:
             faults.append(Fault(Kind.FOUND, f"segment {each.name} has {letters}", segment=each.name))
         else:
             what = f"segment {each.name} has {letters}: of a write that was cut off, as far as can be told"

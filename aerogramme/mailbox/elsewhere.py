@@ -1,8 +1,11 @@
 """What is left of a content anywhere in the store: its digest, in whatever segment, and its body."""
 
+import hashlib
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+
+import trio
 
 from aerogramme.errors import Damaged
 from aerogramme.log import segment
@@ -24,7 +27,9 @@ AT_ONCE = 8  # objects in memory: segments have some MB
 Digest = dict[str, bytes]  # field -> value; of what can be read
 
 
-async def own_digests(account: Account, contents: Collection[int]) -> dict[int, Digest]:
+async def own_digests(
+    account: Account, contents: Collection[int], groups: Collection[str] = tuple(GROUPS)
+) -> dict[int, Digest]:
     """What can be read of the digests of contents where they should be. Raises Unavailable."""
     state = account.state
     found: dict[int, Digest] = {content: {} for content in contents}
@@ -34,13 +39,14 @@ async def own_digests(account: Account, contents: Collection[int]) -> dict[int, 
         if place is not None:
             by_segment.setdefault(place[0], []).append((content, place[1]))
     for index, placed in by_segment.items():
-        for group, fields in GROUPS.items():
+        for group in groups:
             try:
                 [columns] = await account.journal.segments.load([index], group)
             except Damaged:
                 continue
             for content, at in placed:
-                found[content].update((field, columns[field][at]) for field in fields if field in columns)
+                known = {field: columns[field][at] for field in GROUPS[group] if field in columns}
+                found[content].update(known)
     return found
 
 
@@ -121,17 +127,32 @@ async def find_letter(account: Account, content: int, records: Iterable[BodyReco
 
 @dataclass(frozen=True, slots=True)
 class LostMail:
-    """Contents that no message has, and the account never had, of one segment: with their digests."""
+    """Contents that no message has, and the account never had, of one segment: with their digests.
+
+    `again`: those of which a message has the same letter. The write of the one was cut off, and done again.
+    """
 
     name: str
     digests: dict[int, Digest]
+    again: frozenset[int]
     segment: SegmentRef
+
+    @property
+    def needless(self) -> bool:
+        """Whether messages have all of it."""
+        return self.digests.keys() == self.again
+
+    def names(self) -> list[str]:
+        """The objects that it is made of; base names."""
+        groups = [object_name(self.name, group) for group in self.segment.groups]
+        return [*groups, *map(body_name, self.digests)]
 
 
 async def lost_mail(account: Account, found: Survey) -> list[LostMail]:
     """What is in segments that nothing names, and nowhere else, as a survey has found it: an entry that is
     lost has brought it. Only what has a body. Raises Unavailable."""
-    mail = []
+    mail: list[LostMail] = []
+    known: set[bytes] | None = None
     for path, unknown in sorted(found.lost.items()):
         name = path.rpartition("/")[2]
         groups = tuple(group for group in GROUPS if object_name(name, group) in map(base_of, found.stored))
@@ -146,8 +167,45 @@ async def lost_mail(account: Account, found: Survey) -> list[LostMail]:
         }
         there = await _with_bodies(account, digests)
         if there:
-            mail.append(LostMail(name, there, SegmentRef(name, contents, groups)))
+            known = await _letters(account) if known is None else known
+            await _with_headers(account, name, there)
+            letters = {content: _identity(digest) for content, digest in there.items()}
+            again = frozenset(content for content, letter in letters.items() if letter in known)
+            known.update(letter for letter in letters.values() if letter)
+            mail.append(LostMail(name, there, again, SegmentRef(name, contents, groups)))
     return mail
+
+
+def _identity(digest: Mapping[str, bytes]) -> bytes:
+    """By which a letter is known again: its header block and its size. Empty if that cannot be read."""
+    record, header = record_of(digest), digest.get("header", b"")
+    if record is None or not header:
+        return b""
+    return hashlib.blake2b(b"%d " % record.size + header, digest_size=16).digest()
+
+
+async def _letters(account: Account) -> set[bytes]:
+    """By what the letters of all messages are known again."""
+    state = account.state
+    live = {content for table in state.tables.values() for content in table.contents}
+    found: set[bytes] = set()
+    for index in sorted(state.named_segments()):
+        contents = live.intersection(state.segments[index].contents)
+        digests = await own_digests(account, contents, ("digest", "header"))
+        found.update(map(_identity, digests.values()))
+        await trio.lowlevel.checkpoint()
+    return found - {b""}
+
+
+async def _with_headers(account: Account, name: str, digests: Mapping[int, Digest]) -> None:
+    """Adds the header blocks to what is known of some contents of a segment."""
+    [packed] = await account.journal.records.read(segment.KIND, [object_name(name, "header")])
+    if isinstance(packed, Damaged):
+        return
+    contents, columns = read_group(packed)
+    for at, content in enumerate(contents):
+        if content in digests and "header" in columns:
+            digests[content]["header"] = columns["header"][at]
 
 
 async def _with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[int, Digest]:

@@ -55,7 +55,7 @@ REMEDIES: dict[Kind, str] = {
     Kind.TABLE: "the checkpoint that it comes from is set aside: the mailbox comes from an older one",
     Kind.NAMELESS: "the mailbox is shown as Recovered",
     Kind.FOUND: "brought to the mailbox Recovered",
-    Kind.UNFINISHED: "brought to the mailbox Recovered",
+    Kind.UNFINISHED: "brought to the mailbox Recovered; let go of, if messages have the same letters",
     Kind.REOPENED: "what it is opened from is written anew",
 }
 """What the repair does, for each kind that it can do something about."""

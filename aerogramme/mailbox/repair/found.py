@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from aerogramme.errors import AlreadyExists
-from aerogramme.log.clock import wall_ms
+from aerogramme.log.clock import COUNTER_BITS, wall_ms
 from aerogramme.log.entry import MAX_UID, Add
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
+from aerogramme.mailbox import letting_go
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.elsewhere import LostMail, lost_mail, record_of
 from aerogramme.mailbox.faults import Fault, Kind
@@ -27,12 +28,17 @@ async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, Non
     if not any(fault.kind in (Kind.FOUND, Kind.UNFINISHED) for fault in faults):
         return
     lost = await lost_mail(account, await survey(account, wall_ms()))
-    if lost:
+    if any(not each.needless for each in lost):
         with suppress(AlreadyExists):
             await account.create_mailbox(RECOVERED)
     for n, each in enumerate(lost):
         yield f"recovering mail: {n + 1} of {len(lost)}"
-        contents = sorted(each.digests)
+        if each.needless:  # deleted in a day, by the next compaction, if nothing needs it by then
+            await account.journal.records.fresh()
+            row = letting_go.row(account.keyring, wall_ms() << COUNTER_BITS, each.names())
+            await account.store.append(letting_go.PARTITION, [row])
+        # What messages have already is in the segment, and in no message: that is nothing unusual.
+        contents = sorted(each.digests.keys() - each.again)
         for start in range(0, len(contents), BATCH):
             await _bring(account, each, contents[start : start + BATCH])
 
