@@ -70,7 +70,7 @@ class Rooms(Protocol):
     """How much room accounts with a quota have left, as far as is known (see mailbox/rooms.py)."""
 
     async def left(self, account_id: str, quota: int, wanted: int) -> int: ...
-    def delivered(self, account_id: str, octets: int) -> None: ...
+    def delivered(self, account_id: str, octets: int, began: float) -> None: ...
 
 
 OpenBox = Callable[[str, tuple[str, ...]], Awaitable[Box]]
@@ -327,11 +327,12 @@ class _Delivery:
     async def send(self) -> None:
         if (letter := self._letter) is None:
             return
+        began = time.time()
         if await self._guarded(letter.send):
             self._letter = None
             self.reply = b"250 2.0.0 Delivered, " + self._ident.encode()
             if self._rooms is not None:
-                self._rooms.delivered(self._account, self._size)
+                self._rooms.delivered(self._account, self._size, began)
             log.info("message %s: delivered to account %s", self._ident, self._account)
 
     async def abandon(self) -> None:
@@ -344,8 +345,8 @@ class _Delivery:
         try:
             await action()
         except Exception as error:  # the top of a delivery: the message may still reach its other recipients
-            # The directory has the address. So an account that is not in the store was lost, and may come back
-            # from a backup; or it was erased just now, and the next RCPT says that there is no such user.
+            # The directory has the address. So an account that is not in the store was lost, and may come
+            # back from a backup; or it was erased just now, and the next RCPT says that there is no such user.
             if isinstance(error, AerogrammeError) and not isinstance(error, NoSuchUser):
                 self.reply = reply_to(error)
             else:
