@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aerogramme.errors import Damaged
+from aerogramme.log import manifest
+from aerogramme.log.checkpoint import PREFIX
 from aerogramme.log.entry import NO_LINK, Again, Entry, decode, encode, link, parse_key
 from aerogramme.log.reading import entries
-from aerogramme.log.records import Renew, never
+from aerogramme.log.records import Records, Renew, never
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Store
 
@@ -47,6 +49,7 @@ async def broken(
     cut    replica -> seq up to which entries were removed because a checkpoint covers them
     lost   entries that were given up
     """
+    cut = await _cut_by_all(Records(store, keyring, renew), store, cut)
     chains: dict[int, _Chain] = {}
     last = dict(known)
     given_up: dict[int, set[int]] = {}
@@ -80,6 +83,17 @@ async def broken(
             _rise(last, entry.seen)
     for replica in sorted(chains.keys() | last):
         found += chain(replica).breaks(last.get(replica, 0))
+    return found
+
+
+async def _cut_by_all(records: Records, store: Store, cut: Mapping[int, int]) -> Mapping[int, int]:
+    """As all checkpoints together say: one that was written while others cut the log does not know of it."""
+    found = dict(cut)
+    for name in await store.list(PREFIX):
+        try:
+            _rise(found, (await manifest.read(records, name)).cut)
+        except Damaged:
+            continue  # that is for others to find
     return found
 
 

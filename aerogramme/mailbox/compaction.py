@@ -171,43 +171,35 @@ class _Compaction:
         """A checkpoint, if there is something that only a new one can say, or the last is not of this
         eighth of the retention: what is kept of the past begins with one."""
         state = self._account.state
-        cut = self._cut(found, state)
+        cut = {} if found.damaged else self._cut(found, state)
         without = set() if found.damaged else found.dropped
         eighth = max(LEAST_MS, self._account.policy.retention * 1000) // 8
         newest = ms_of(checkpoint.clock_of(state.checkpoint) or 0)
         aged = state.history.tail > 0 and newest // eighth < self._now_ms() // eighth
-        before = dict(state.cut)
-        if cut:  # what is not mentioned any more is not missed
-            known = found.replicas | state.history.trails.keys()
-            for replica in state.cut.keys() - known:
-                del state.cut[replica]
-            state.cut.update((replica, seq) for replica, seq in cut.items() if replica in known)
+        if cut:
+            state.cut = cut
         heavy = any(wasteful(state.segments[index], without) for index in state.named_segments())
         force = bool(cut) or aged or heavy or self._is_alone(found)
-        try:
-            return await self._account.fold(force=force, without=without)
-        except BaseException:
-            state.cut = before  # nothing durable says so
-            raise
+        return await self._account.fold(force=force, without=without)
 
     def _is_alone(self, found: Survey) -> bool:
-        """Whether the newest checkpoint is all that history needs, and no second one names the same: what only
-        an older one names would never go where nothing happens any more."""
+        """Whether the newest checkpoint is all that history needs, and no second one names the same: what
+        only an older one names would never go where nothing happens any more."""
         if found.base is None or found.base.clock < (checkpoint.clock_of(found.kept[0]) or 0):
             return False
         others = (name for name in found.stored if not name.startswith(checkpoint.PREFIX))
         return len(found.kept) < 2 or any(found.standing(name) == "history" for name in others)
 
     def _cut(self, found: Survey, state: State) -> dict[int, int]:
-        """How far the entries that go reach, where the manifests do not say so yet."""
-        if found.damaged:
-            return {}
+        """How far the entries reach that are gone, or go now; empty if the newest checkpoint says so. One
+        that another server wrote at the same time as that may not know of it."""
         cut: dict[int, int] = {}
-        for key in found.old:
-            _, replica, seq = entry.parse_key(key)
-            if seq > max(cut.get(replica, 0), state.cut.get(replica, 0)):
-                cut[replica] = seq
-        return cut
+        going = (entry.parse_key(key)[1:] for key in found.old)
+        for replica, seq in (*found.cut.items(), *state.cut.items(), *going):
+            cut[replica] = max(seq, cut.get(replica, 0))
+        known = found.replicas | state.history.trails.keys()  # what is not mentioned any more is not missed
+        cut = {replica: seq for replica, seq in cut.items() if replica in known}
+        return {} if all(seq <= found.said.get(replica, 0) for replica, seq in cut.items()) else cut
 
     # --- deleting
 

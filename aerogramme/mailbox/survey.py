@@ -62,6 +62,7 @@ class Survey:
     lost      segment -> the contents it has that the account never had: perhaps lost mail
     let_go    rows of what has been let go of
     old       keys of entries that are not kept
+    cut, said replica -> seq up to which entries are gone: as all checkpoints together say, and as the newest
     entries   how many are
     replicas  who has written them, or is said in them to have been seen
     damaged   name -> why: what could not be read, so that nobody knows what it names
@@ -79,6 +80,8 @@ class Survey:
     lost: dict[str, Sequence[int]] = field(default_factory=dict)
     let_go: list[LetGo] = field(default_factory=list)
     old: list[str] = field(default_factory=list)
+    cut: dict[int, int] = field(default_factory=dict)
+    said: dict[int, int] = field(default_factory=dict)
     entries: int = 0
     replicas: set[int] = field(default_factory=set)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -171,7 +174,9 @@ class _Surveying:
         found.kept = kept
         found.base = None if base is None else read[base]
         await self._pieces([read[name] for name in kept])
+        found.said = {} if not kept else dict(read[kept[0]].cut)
         for name in kept:
+            self._is_cut(read[name])
             found.needed.add(base_of(name))
             for ref in read[name].segments:
                 self._segment(ref)
@@ -187,7 +192,12 @@ class _Surveying:
             raise
         except Damaged:
             return  # nothing needs it, and it may be gone by now
+        self._is_cut(old)
         self._known.update(f"segment/{ref.name}" for ref in old.segments)
+
+    def _is_cut(self, told: Manifest) -> None:
+        cut = self._found.cut
+        cut.update((replica, seq) for replica, seq in told.cut.items() if seq > cut.get(replica, 0))
 
     async def _pieces(self, manifests: Sequence[Manifest]) -> None:
         tables = [table for each in manifests for table in each.tables]
