@@ -223,11 +223,15 @@ class _Taking:
         self._told()
         gone = False
         for first in range(0, len(new), AT_ONCE):
-            for name, start in await self._starts(new[first : first + AT_ONCE]):
-                copied = None if start is None else await self._object(name, start)
+            starts = await self._starts(new[first : first + AT_ONCE])
+            items += await _in_thread(self._short, [each for each in starts if len(each[1] or b"") < RANGE])
+            for name, start in starts:
+                copied: Item | None = self._objects.get(object_item(name))
+                if copied is None and start is not None:
+                    copied = await self._long(name, start)
+                    items += [] if copied is None else [copied]
                 gone |= copied is None and name not in report.unreadable
-                if copied is not None:
-                    items.append(copied)
+            self._told()
         for partition, found in rows.items():
             items += await _in_thread(self._rows, partition, found)
         keys, _ = await store.read(KEYS)
@@ -250,8 +254,17 @@ class _Taking:
             self._report.unreadable.append(name)
             return None
 
-    async def _object(self, name: str, start: bytes) -> Item | None:
-        """Copies the object whose first range was read. None when it is gone, or damaged."""
+    def _short(self, objects: Sequence[tuple[str, bytes | None]]) -> list[Item]:
+        """Copies those that are there, and were read whole."""
+        items = []
+        for name, body in objects:
+            if body is not None:
+                items.append(item := self._copied(object_item(name), body))
+                self._object_done(item)
+        return items
+
+    async def _long(self, name: str, start: bytes) -> Item | None:
+        """Copies an object whose first range was read. None when it is gone, or damaged."""
         report = self._report
         await _in_thread(self._writer.begin)
         try:
@@ -266,11 +279,13 @@ class _Taking:
                 report.unreadable.append(name)
             return None
         item = await _in_thread(self._writer.end, object_item(name))
-        self._objects[item.name] = item
-        report.objects_done += 1
         report.items_copied += 1
-        self._told()
+        self._object_done(item)
         return item
+
+    def _object_done(self, item: Item) -> None:
+        self._objects[item.name] = item
+        self._report.objects_done += 1
 
     def _rows(self, partition: str, rows: Sequence[Row]) -> list[Item]:
         """Copies those rows that the backup has not."""
@@ -282,14 +297,17 @@ class _Taking:
                 continue
             item = Item(name, len(value), hash_of(value))
             if item not in self._places and item not in self._rows_written:
-                self._writer.begin()
-                self._writer.write(value)
-                self._writer.end(name)
+                self._copied(name, value)
                 self._rows_written.add(item)
-                self._report.octets_copied += len(value)
-                self._report.items_copied += 1
             items.append(item)
         return items
+
+    def _copied(self, name: str, data: bytes) -> Item:
+        self._writer.begin()
+        self._writer.write(data)
+        self._report.octets_copied += len(data)
+        self._report.items_copied += 1
+        return self._writer.end(name)
 
     # --- the snapshot
 

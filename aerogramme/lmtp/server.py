@@ -346,7 +346,7 @@ class _Delivery:
             await action()
         except Exception as error:  # the top of a delivery: the message may still reach its other recipients
             # The directory has the address. So an account that is not in the store was lost, and may come
-            # back from a backup; or it was erased just now, and the next RCPT says that there is no such user.
+            # back from a backup; or it was erased just now, which the next RCPT says.
             if isinstance(error, AerogrammeError) and not isinstance(error, NoSuchUser):
                 self.reply = reply_to(error)
             else:

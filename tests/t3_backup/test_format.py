@@ -14,8 +14,9 @@ from aerogramme.backup import folder
 from aerogramme.backup.snapshot import Named, Snapshot
 from aerogramme.backup.volume import Item, Volume, hash_of, index_of
 from aerogramme.errors import BadConfiguration, Damaged, NotStored
-from aerogramme.store import MemoryStores
-from tests.helpers.backups import ACCOUNT, USER, fill, new_backup, taken
+from aerogramme.store import MemoryStores, Row
+from tests.helpers.backup_reader import read_snapshot
+from tests.helpers.backups import ACCOUNT, USER, contents, fill, new_backup, taken
 
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
 partitions = st.text(st.sampled_from("abcxyz-_.0"), min_size=1, max_size=8)
@@ -149,3 +150,27 @@ def test_a_folder_of_something_else_is_not_written_to(tmp_path: Path) -> None:
     for call in (folder.begin, folder.accounts):
         with pytest.raises(BadConfiguration, match="does not know"):
             call(tmp_path / "new" / "deep")
+
+
+@pytest.mark.parametrize("keep", [None, 3])
+async def test_another_reader_finds_all_that_the_account_had(tmp_path: Path, keep: int | None) -> None:
+    """Written from docs/format.md, without any code of ours."""
+    stores = MemoryStores()
+    store = await fill(stores, {"body/1": b"12345", "body/with a space": b"", "checkpoint/1": b"c"})
+    backup = new_backup(tmp_path / "backup")
+    had, said = [], []
+    for n in range(5):
+        await store.put(f"body/1{n}", b"x" * n)
+        await store.append("log", [Row(f"{n + 100:016x}-r-2", b"%d" % n)], delete=[("log", f"{n:016x}-r-1")])
+        had.append(await contents(stores))
+        await taken(stores, backup, keep=keep)
+        said.append(read_snapshot(backup.folder, n + 1)[0])
+    for named in backup.snapshots.all():
+        _, items = read_snapshot(backup.folder, named.number)
+        plain = {name[2:]: body for name, body in items.items()}
+        assert plain == had[named.number - 1]
+        assert len(items) == len(plain)
+    assert all(each["user"] == USER for each in said)
+    kept = backup.snapshots.all()
+    assert said[0]["previous"] is None
+    assert [each["previous"] for each in said[-len(kept) + 1 :]] == [named.hash for named in kept[:-1]]
