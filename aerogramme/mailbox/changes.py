@@ -10,6 +10,7 @@ from typing import Literal
 
 from aerogramme.errors import NoSuchMailbox, Refused
 from aerogramme.log.entry import MAX_UID, Add, Flags, Remove, SegmentRef
+from aerogramme.log.expunged import Expunged
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.contents import Content
@@ -83,6 +84,22 @@ def add(
     uids = _claims(table, len(ids))
     sizes = [content.record.size for content in contents]
     return Add(table.mailbox, ids, uids, dates, sizes, flags, [c.id for c in contents], segment)
+
+
+def bring_back(
+    table: Table, ids: Sequence[int], messages: Sequence[Expunged], segment: SegmentRef | None
+) -> Add:
+    """Messages that were removed, as others, with what they were but for \\Deleted."""
+    return Add(
+        table.mailbox,
+        ids,
+        _claims(table, len(ids)),
+        [message.date for message in messages],
+        [message.size for message in messages],
+        [tuple(flag for flag in message.flags if flag != "\\Deleted") for message in messages],
+        [message.content for message in messages],
+        segment,
+    )
 
 
 def rows_of(table: Table, uids: Iterable[int]) -> list[int]:

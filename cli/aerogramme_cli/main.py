@@ -17,6 +17,7 @@ from aerogramme_cli import (
     demo,
     key,
     log,
+    restore,
     restore_backup,
     serve,
     store,
@@ -41,6 +42,7 @@ app.command("demo")(demo.demo)
 app.command("deliver")(deliver.deliver)
 app.command("check")(check.check)
 app.command("compact")(compact.compact)
+app.command("restore")(restore.restore)
 app.command("restore-backup")(restore_backup.restore_backup)
 
 
