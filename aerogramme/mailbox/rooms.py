@@ -5,7 +5,6 @@ that down for other servers, and for itself after a restart.
 """
 
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -42,13 +41,8 @@ class _Account:
 class Rooms:
     """`open_store` gives the store of an account, which stays its giver's (LetterBoxes.store)."""
 
-    def __init__(
-        self,
-        open_store: Callable[[str], Awaitable[Store]],
-        now: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, open_store: Callable[[str], Awaitable[Store]]) -> None:
         self._open_store = open_store
-        self._now = now
         self._writer = tally.new_writer()
         self._accounts: dict[str, _Account] = {}
 
@@ -62,14 +56,15 @@ class Rooms:
             await self._ask(account_id, account)
         return self._left(account, quota)
 
-    def delivered(self, account_id: str, octets: int) -> None:
-        """A letter of so many octets was put down for an account that has a quota."""
+    def delivered(self, account_id: str, octets: int, began: float) -> None:
+        """A letter of so many octets was put down for an account that has a quota; that began at a unix time
+        in seconds."""
         account = self._accounts.setdefault(account_id, _Account())
-        account.own.append((int(self._now() * 1000), Usage(octets, 1)))
+        account.own.append((int(began * 1000), Usage(octets, 1)))
         account.unwritten = True
         if len(account.own) > MANY:
             older = account.own[: MANY // 2]
-            account.own[: MANY // 2] = [(older[-1][0], _sum(older))]
+            account.own[: MANY // 2] = [(max(when for when, _ in older), _sum(older))]
 
     async def run(self) -> None:
         """Writes down what was delivered, now and then; until it is cancelled. Then `aclose`."""
@@ -92,7 +87,7 @@ class Rooms:
                 await self._read(store, account)
                 account.unwritten = False
                 if account.own:
-                    until = account.own[-1][0]
+                    until = max(when for when, _ in account.own)
                     await tally.deliver(store, self._writer, _sum(account.own), until)
             except NoSuchUser:
                 del self._accounts[account_id]

@@ -32,6 +32,10 @@ COMMANDS = 0
 # an account, the more exactly it is known. Without a quota, by so many octets and such a part of all.
 PART_OF_REST = 64
 STEP, PART_OF_ALL = 1024 * 1024, 50
+# Milliseconds after a note in which a letter counts as noted: who drains may see a letter before who delivers
+# knows that it is down, and clocks differ a little. One that is not in the note yet will be drained, and make
+# a difference then; one that counted twice would make none that anybody could see.
+SLACK = 2000
 MANY = 32  # rows that are worth a note only to be rid of them
 
 
@@ -74,8 +78,8 @@ class Tally:
 
     @property
     def until(self) -> int:
-        """Letters put down before this time are noted."""
-        return 0 if self.noted is None else self.noted.until
+        """Letters put down up to this time are noted."""
+        return 0 if self.noted is None else self.noted.until + SLACK
 
     def total(self, *, without: int | None = None, until: int | None = None) -> Usage:
         """What the account holds, as far as the rows know: but for what one writer has delivered, and for
@@ -127,11 +131,11 @@ async def note(store: Store, used: Usage, until: int, quota: int | None) -> bool
     `until`: milliseconds since 1970, up to when letters that came are in `used`. Raises Unavailable.
     """
     tally = await read(store)
-    told = tally.total(until=until)
+    told = tally.total(until=until + SLACK)
     if tally.noted is not None and len(tally.keys) < MANY and not _differ(told, used, quota):
         return False
     row = tally.row(NOTED, new_writer(), used, until, wall_ms())
-    kept = {each.key for _, each in tally.delivered if each.until > until}
+    kept = {each.key for _, each in tally.delivered if each.until > until + SLACK}
     gone = [(PARTITION, key) for key in tally.keys if key not in kept]
     await store.append(PARTITION, [row], delete=gone)
     return True
