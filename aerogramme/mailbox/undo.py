@@ -9,7 +9,7 @@ A content that no message has may be missing in the newest checkpoint, and in it
 along, out of the past, and a body that lies in a pack is written as an object of its own.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
@@ -156,12 +156,10 @@ class Undo:
         """Undoes `bring_back`: removes the messages that it has brought, where they still are. Mailboxes
         stay. Raises Unavailable."""
         report = Report()
-        state = self._account.state
         by_mailbox: dict[int, list[int]] = {}
-        for message in self._messages:
-            brought = self._brought(state, message)
-            if brought is not None:
-                by_mailbox.setdefault(brought[0], []).append(brought[1])
+        for new, where in self._follow(self._account.state, ()).values():
+            if where:
+                by_mailbox.setdefault(where, []).append(new)
         for mailbox, ids in by_mailbox.items():
             line = report.mailboxes.setdefault(self._account.name_of(mailbox) or f"{mailbox:x}", Line())
             for start in range(0, len(ids), BATCH):
@@ -172,57 +170,58 @@ class Undo:
 
     def _missing(self, report: Report) -> list[Back]:
         """The messages to bring back; the others are counted."""
-        state = self._account.state
+        ends = self._follow(self._account.state, self._shared)
         missing: dict[int, Back] = {}
         for message in self._messages:
-            shared = message.content in self._shared
-            new = following_id(message.id)
-            while (where := self._where(state, new)) is not None:
-                if where:
-                    report.there += 1
-                elif new in self._removed:
-                    pass  # it was expunged in this same time, and is one of those to bring back
-                elif shared:
-                    report.there += 1  # it came back, and was moved
-                else:
-                    new = following_id(new)
-                    continue
-                break
-            else:
-                if shared and not (message.whole or self._wanted.copies):
-                    report.elsewhere += 1
-                else:
-                    missing.setdefault(new, Back(message, new))
+            new, where = ends[message.id]
+            if (
+                where is None
+                and message.content in self._shared
+                and not (message.whole or self._wanted.copies)
+            ):
+                report.elsewhere += 1
+            elif where is None:
+                missing.setdefault(new, Back(message, new))
+            elif where or new not in self._removed:
+                report.there += 1  # here, or moved since
         return list(missing.values())
 
-    def _brought(self, state: State, message: Expunged) -> tuple[int, int] | None:
-        """Mailbox and id of the message that has come back for this one."""
-        new = following_id(message.id)
-        while (where := self._where(state, new)) is not None and new not in self._removed:
-            if where:
-                return where, new
-            new = following_id(new)
-        return None
+    def _follow(self, state: State, shared: Container[int]) -> dict[int, tuple[int, int | None]]:
+        """For each message that was expunged the last id under which it has come back, or would, and where
+        that is (see `_places`). One that was expunged in turn, in this same time, is another of these
+        messages; of one whose content is among those shared it counts that it was moved."""
+        ends: dict[int, tuple[int, int | None]] = {}
+        waiting = {message.id: (following_id(message.id), message.content) for message in self._messages}
+        while waiting:
+            places = self._places(state, {new for new, _ in waiting.values()})
+            further = {}
+            for message, (new, content) in waiting.items():
+                where = places.get(new)
+                if where == 0 and new not in self._removed and content not in shared:
+                    further[message] = following_id(new), content
+                else:
+                    ends[message] = new, where
+            waiting = further
+        return ends
 
-    def _where(self, state: State, message: int) -> int | None:
-        """The mailbox in which a message is; 0 if it is gone; None if it has never been."""
+    def _places(self, state: State, ids: set[int]) -> dict[int, int]:
+        """The mailboxes in which messages are; 0 for those that are gone, none for those that never were."""
         assert self._found is not None
-        where: int | None = None
+        places: dict[int, int] = {}
+        # The newest state may have forgotten that one is gone; entries that are kept have not.
+        for table in (*self._found.state.tables.values(), *state.tables.values()):
+            places.update(dict.fromkeys(ids.intersection(table.tombs.ids), 0))
+            places.update(dict.fromkeys(ids & table.early.keys(), 0))
         for mailbox, table in state.tables.items():
-            if table.row_of_id(message) is not None or message in table.hidden:
-                return mailbox
-            if message in table.tombs or message in table.early:
-                where = 0
-        # The newest state may have forgotten that it is gone; entries that are kept have not.
-        if where is None and any(message in table.tombs for table in self._found.state.tables.values()):
-            where = 0
-        return where
+            places.update(dict.fromkeys(ids.intersection(table.ids), mailbox))
+            places.update(dict.fromkeys(ids & table.hidden.keys(), mailbox))
+        return places
 
     async def _contents_of_others(self) -> set[int]:
         """Those of the contents that are in messages which have not been brought back."""
         asked = {message.content for message in self._messages}
         state = self._account.state
-        brought = {new for m in self._messages if (found := self._brought(state, m)) for new in found[1:]}
+        brought = {new for new, where in self._follow(state, ()).values() if where}
         shared: set[int] = set()
         for table in list(state.tables.values()):
             for start in range(0, len(table), LOOK):
@@ -350,7 +349,8 @@ class Undo:
         objects = [(body_name(content), sealed) for content, sealed in bodies.items()]
 
         def build(state: State) -> Draft | None:
-            new = [back for back in share if self._where(state, back.id) is None]
+            known = self._places(state, {back.id for back in share})
+            new = [back for back in share if back.id not in known]
             if not new:
                 return None
             table, messages = account.find(name), [back.message for back in new]
