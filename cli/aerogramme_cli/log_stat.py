@@ -171,9 +171,9 @@ def summary(found: "Statistics") -> Iterator[str]:
     """What else there is to say, in words."""
     from aerogramme.units import duration_text, shown_size
 
-    letters = f"{found.messages:,} message{'' if found.messages == 1 else 's'}"
+    letters, where = _count(found.messages, "message"), _count(found.mailboxes, "mailbox")
     stored = shown_size(found.total().octets)
-    yield f"{letters} in {found.mailboxes:,} mailboxes, {shown_size(found.mail)} as mail, {stored} as stored"
+    yield f"{letters} in {where}, {shown_size(found.mail)} as mail, {stored} as stored"
     if found.oldest_entry is not None and found.newest_entry is not None:
         yield f"entries from {_time(found.oldest_entry)} to {_time(found.newest_entry)} (UTC)"
     if found.oldest_checkpoint is not None and found.newest_checkpoint is not None:
@@ -181,7 +181,12 @@ def summary(found: "Statistics") -> Iterator[str]:
         yield f"checkpoints from {' to '.join(times)} (UTC)"
     yield f"history is kept for {duration_text(found.retention)}"
     if found.damaged:
-        yield f"{found.damaged:,} things cannot be read: `aerogramme check` says which"
+        yield f"{_count(found.damaged, 'thing')} cannot be read: `aerogramme check` says more"
+
+
+def _count(count: int, what: str) -> str:
+    many = {"entry": "entries", "mailbox": "mailboxes"}.get(what, f"{what}s")
+    return f"{count:,} {what if count == 1 else many}"
 
 
 def _time(seconds: float) -> str:
@@ -215,11 +220,6 @@ def show_plot(console: "Console", found: "Statistics") -> None:
             rows.append((name, [came.mail], f"{shown_size(came.mail)}, {counts}"))
         _bars(console, rows, [marks["live"]], [colours[0]])
     console.print()
-
-
-def _count(count: int, what: str) -> str:
-    many = what[:-1] + "ies" if what.endswith("y") else what + "s"
-    return f"{count:,} {what if count == 1 else many}"
 
 
 def periods(days: "Mapping[date, Day]") -> "list[tuple[str, Day]]":

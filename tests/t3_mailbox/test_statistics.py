@@ -38,8 +38,17 @@ def octets_of(world: World) -> int:
 async def look(world: World) -> Statistics:
     """As somebody sees it who opens the account now."""
     account = await world.open()
-    before = octets_of(world)
-    found = await statistics.statistics(account)
+    before, asked, told = octets_of(world), list[str](), dict[str, int]()
+    get_many = account.store.get_many
+
+    async def noted(wanted):
+        asked.extend(each if isinstance(each, str) else each.name for each in wanted)
+        return await get_many(wanted)
+
+    account.store.get_many = noted
+    found = await statistics.statistics(account, told.__setitem__)
+    assert not any(name.startswith(("body/", "pack/")) for name in asked), "no mail is read"
+    assert told.get("entries", 0) >= sum_of(found, "entries").count
     assert octets_of(world) == before, "looking changes nothing"
     assert found.total().octets == before, "all is counted, and nothing twice"
     return found

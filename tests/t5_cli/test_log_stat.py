@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from datetime import date
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from rich.console import Console
 from aerogramme.log.resealing import Tally
 from aerogramme.mailbox.statistics import NEEDS, Day, Statistics
 from aerogramme_cli.log_stat import BARS_MAX, bar, periods, show_plot, show_table
-from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
+from tests.helpers.server import ADDRESS, PASSWORD, PROGRAM, aerogramme, create_account
+from tests.helpers.terminal import on_a_terminal
 
 MAIL = "From: bob@example.net\nSubject: Hi\n\nHello\n"
 
@@ -43,6 +45,9 @@ def test_an_account_on_the_command_line(tmp_path: Path) -> None:
     assert ["bodies", "1"] in [line.split()[:2] for line in table.splitlines()]
     picture = aerogramme("log", "stat", *where, "--plot", stdin=PASSWORD).stdout.decode()
     assert "mail that came" in picture and "1 message, " in picture
+    command, typed = [PROGRAM, "log", "stat", *where[:3]], [(b"Password: ", PASSWORD.encode())]
+    returned, screen = on_a_terminal(command, typed, os.environ | {"TERM": "xterm"})
+    assert returned == 0 and b"opening the account" in screen and b"1 message in " in screen
     both = aerogramme("log", "stat", *where, "--plot", "--json", stdin=PASSWORD, check=False)
     assert both.returncode == 2 and b"exclude each other" in both.stderr
 
