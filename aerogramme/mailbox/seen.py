@@ -80,7 +80,7 @@ class Seen:
             known = await self._load(account_id)
             if unlocked.keyring.version < known.keyring or unlocked.keyring.current < known.generation:
                 raise self._rolled_back(account_id, "its keys are older than those that were seen here")
-            gone = [key for key in known.entries if not _has(account, key)]
+            gone = await self.gone(account)
             if gone:
                 raise self._rolled_back(
                     account_id, f"entry {gone[0]} of its log, which was seen here, is gone"
@@ -91,6 +91,10 @@ class Seen:
                 await account.aclose()
             raise
         return account
+
+    async def gone(self, account: Account) -> list[str]:
+        """Row keys of entries that were seen here and are not in an open account, the latest first."""
+        return [key for key in (await self._load(account.id)).entries if not _has(account, key)]
 
     def _rolled_back(self, account_id: str, why: str) -> RolledBack:
         log.error("account %s: the store has gone back in time: %s", account_id, why)
@@ -155,8 +159,8 @@ def _last_entries(account: Account) -> list[str]:
 
 
 def _has(account: Account, key: str) -> bool:
-    """Whether an entry is in the state; of replicas that a checkpoint has forgotten, all is. What a repair has
-    given up is gone with good reason."""
+    """Whether an entry is in the state; of replicas that a checkpoint has forgotten, all is. What a repair
+    has given up is gone with good reason."""
     clock, replica, seq = parse_key(key)
     history = account.state.history
     if (replica, seq) in account.state.lost:

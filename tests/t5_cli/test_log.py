@@ -1,4 +1,4 @@
-"""`aerogramme log show`: on an account with a history that happened at known times."""
+"""`aerogramme log show` and `log verify`: on an account with a history that happened at known times."""
 
 import json
 import os
@@ -292,6 +292,53 @@ def test_an_entry_that_cannot_be_read_is_shown_as_such(own: Path) -> None:
     assert nonsense["key"] == "nonsense" and nonsense["time"] is None
     out = aerogramme("log", "show", *where, "--kind", "flags", stdin=PASSWORD).stdout.decode()
     assert [line[3:5] for line in said(out)] == ["17"]
+
+
+# --- log verify
+
+
+def test_a_sound_log(log) -> None:
+    code, out, err = log("verify", "--bodies")
+    assert (code, out) == (0, "") and "all is there and opens (" in err
+    code, out, err = log("verify", "--json")
+    assert (code, err.count("\n")) == (0, 1)
+    (told,) = shown(out)
+    assert told["problems"] == 0 and told["notes"] == [] and told["looked"]["entries"] > 8
+
+
+def test_what_is_damaged_or_missing_is_a_line_each_and_an_exit_code(own: Path) -> None:
+    [file] = (own / "accounts").glob("*.sqlite")
+    with closing(connect(file)) as database, database:
+        keys = [key for (key,) in database.execute("SELECT key FROM rows WHERE part = 'log' ORDER BY key")]
+        database.execute("UPDATE rows SET value = substr(value, 2) WHERE key = ?", (keys[2],))
+        database.execute("DELETE FROM rows WHERE key = ?", (keys[3],))
+    where = (ADDRESS, "--data", str(own), "--password-stdin")
+    found = aerogramme("log", "verify", *where, stdin=PASSWORD, check=False)
+    assert found.returncode == 65
+    lines = found.stdout.decode().splitlines()
+    assert any(f"entry {keys[2]} cannot be read" in line for line in lines)
+    assert any(f"replica {keys[3][17:27]}: entry 1 is missing" in line for line in lines)
+    assert b"are not as they should be" in found.stderr and b"aerogramme check" in found.stderr
+    found = aerogramme("log", "verify", *where, "--json", stdin=PASSWORD, check=False)
+    *problems, told = shown(found.stdout.decode())
+    assert found.returncode == 65 and told["problems"] == len(problems) == len(lines)
+    assert {each["problem"] for each in problems} == {"entry", "gap"}
+
+
+def test_a_store_that_has_gone_back_in_time_is_named_as_such(own: Path) -> None:
+    where = (ADDRESS, "--data", str(own), "--password-stdin")
+    aerogramme("account", "show", *where, stdin=PASSWORD)
+    [file] = (own / "accounts").glob("*.sqlite")
+    with closing(connect(file)) as database, database:
+        sql = "DELETE FROM rows WHERE part = 'log' AND key = (SELECT max(key) FROM rows WHERE part = 'log')"
+        database.execute(sql)
+    found = aerogramme("log", "verify", *where, stdin=PASSWORD, check=False)
+    assert found.returncode == 79 and b"account trust" in found.stderr
+    [line] = found.stdout.decode().splitlines()
+    assert line.endswith("is gone: the store has gone back in time")
+
+
+# --- log show --follow
 
 
 @pytest.fixture
