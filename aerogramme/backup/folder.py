@@ -58,8 +58,8 @@ class Backup:
 def begin(folder: Path) -> None:
     """Makes a folder one of backups, if it is empty or not there. Raises BadConfiguration when it is
     something else."""
-    with files.explained("make", folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        files.make_folder(missing)
     try:
         check(folder)
     except NotStored:

@@ -27,18 +27,26 @@ SHORT = files.READ
 
 
 class Contents:
-    """The items of one snapshot. Everything here waits for a disk."""
+    """The items of one snapshot. Everything here waits for a disk.
+
+    `lost`: what of it nobody knows by name, in words, as the index of a volume is not there or damaged.
+    """
 
     def __init__(self, backup: Backup, snapshot: Snapshot) -> None:
-        """Raises NotStored, Damaged when a volume is not there, or its index cannot be read."""
         self._backup = backup
+        self.lost: list[str] = []
         self.items: dict[str, Item] = {}
         self._places: dict[Item, list[tuple[Volume, int]]] = {}
         self._whole: set[tuple[str, int]] = set()  # long ones that were hashed
         self._others_read = False
-        for volume_id in snapshot.volumes:
-            volume = backup.volumes.load(volume_id)
-            for n in snapshot.items_of(volume):
+        for volume_id, runs in snapshot.volumes.items():
+            try:
+                volume = backup.volumes.load(volume_id)
+                numbers = list(snapshot.items_of(volume))
+            except (Damaged, NotStored) as error:
+                self.lost.append(f"{sum(count for _, count in runs)} items of volume {volume_id} ({error})")
+                continue
+            for n in numbers:
                 item = volume.items[n]
                 self.items[item.name] = item
                 self._places.setdefault(item, []).append((volume, n))
@@ -100,7 +108,7 @@ class Contents:
 class SnapshotStore:
     """One snapshot, with the promise of a store (port.py) as far as it is read. What writes is `Refused`.
 
-    `damaged`: rows (partition/key) that cannot be read, and are left out.
+    `damaged`: what cannot be read and is left out: rows (partition/key), and what is lost without a name.
     """
 
     serialized = False
@@ -114,7 +122,7 @@ class SnapshotStore:
             if row_of(name) is None
         )
         self._read: dict[str, list[Row]] = {}
-        self.damaged: list[str] = []
+        self.damaged = list(contents.lost)
 
     async def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         return await _in_thread(self._contents.read, f"o/{name}", start, stop)

@@ -98,7 +98,7 @@ async def _restore_all(
         with copying.progress(len(chosen)) as told:
             for its, named in chosen:
                 try:
-                    report = await _restore(settings, stores, its, named, names, told, asked_for=asked_for)
+                    report = await restore_one(settings, stores, its, named, names, told, asked_for=asked_for)
                 except AerogrammeError as error:
                     failed.append((names.get(its.account, its.account), error))
                 else:
@@ -106,7 +106,7 @@ async def _restore_all(
     return reports, names, failed
 
 
-async def _restore(
+async def restore_one(
     settings: Config,
     stores: "Stores",
     its: "Backup",
@@ -116,6 +116,8 @@ async def _restore(
     *,
     asked_for: bool,
 ) -> "Report":
+    """Puts one account back, and then into the users file. `names` gets what to call it; `asked_for`: by its
+    name, so that it comes back alive. Raises AlreadyExists before anything is copied; Damaged."""
     from aerogramme.backup.reading import open_snapshot
     from aerogramme.backup.restoring import restore
     from aerogramme.backup.snapshot import iso

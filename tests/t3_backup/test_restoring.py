@@ -169,6 +169,27 @@ async def test_what_is_damaged_in_the_backup_is_told_and_the_rest_comes(tmp_path
     }
 
 
+@pytest.mark.parametrize("lost", ["missing", "damaged"])
+async def test_an_index_that_is_lost_takes_no_other_volume_along(tmp_path: Path, lost: str) -> None:
+    stores = MemoryStores()
+    store = await fill(stores, {"body/1": b"11111"})
+    backup = new_backup(tmp_path / "b")
+    await taken(stores, backup)
+    await store.put("body/2", b"22222")
+    [before] = backup.volumes.ids()
+    await taken(stores, backup)
+    [volume_id] = set(backup.volumes.ids()) - {before}
+    index = backup.volumes.index(volume_id)
+    if lost == "missing":
+        index.unlink()
+    else:
+        index.write_bytes(index.read_bytes()[:-1])
+    target = MemoryStores()
+    [words] = (await restored(backup, target)).unreadable
+    assert words.startswith(f"1 items of volume {volume_id}")
+    assert (await contents(stores)).items() - (await contents(target)).items() == {("body/2", b"22222")}
+
+
 class Between:
     """An account's store; something happens before every call."""
 

@@ -12,10 +12,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError
+from aerogramme.store import Crash, MemoryStores
+from aerogramme.users import static
 from aerogramme.users.static import StaticDirectory
+from aerogramme_cli import restore_backup
 from aerogramme_cli.main import app
 from tests.helpers.audit import audit_data
+from tests.helpers.backups import contents, fill, new_backup, taken
+from tests.helpers.file_steps import FileSteps
 from tests.helpers.server import (
     ADDRESS,
     PROGRAM,
@@ -212,3 +218,35 @@ def test_from_a_bucket_into_a_file_and_into_a_bucket_again(
     aerogramme("account", "delete", ADDRESS, "--now", "--yes", "--data", str(data), "--store", far)
     run("restore-backup", folder, "--data", data, "--store", far)
     assert messages(data, far) == 1 and audit_data(data, ADDRESS, store=far) == []
+
+
+async def test_a_restore_that_dies_at_a_step_of_the_users_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = MemoryStores()
+    await fill(stores, {"body/1": b"a body"})
+    its = new_backup(tmp_path / "backup")
+    await taken(stores, its)
+    [named] = its.snapshots.all()
+    steps = FileSteps(static, monkeypatch)
+    n, done = 0, False
+    while not done:
+        n += 1
+        settings, target = Config.for_data(tmp_path / str(n)), MemoryStores()
+
+        async def restored(settings: Config = settings, target: MemoryStores = target) -> None:
+            await restore_backup.restore_one(
+                settings, target, its, named, {}, lambda _: None, asked_for=False
+            )
+
+        steps.begin(n)
+        try:
+            await restored()
+            done = True
+        except Crash:
+            pass
+        steps.begin(0)
+        assert await contents(target) == await contents(stores)
+        await restored()
+        assert StaticDirectory(settings.users_file).owner(ADDRESS).account == its.account
+    assert n > 4
