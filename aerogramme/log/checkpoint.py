@@ -219,7 +219,26 @@ async def load(records: Records, names: Sequence[str]) -> State:
     return state
 
 
-async def _load(records: Records, name: str) -> State:
+async def load_what_is_left(records: Records, names: Sequence[str]) -> State:
+    """What the newest checkpoint of these says that can be read, without the messages whose pieces cannot be.
+
+    For an account of whose checkpoints none can be opened whole, and whose log does not go back to the
+    beginning: better than nothing, which is what that would open as. What is missing is in `missing` of the
+    state. Raises Unavailable.
+    """
+    for name in names:
+        try:
+            state = await _load(records, name, partly=True)
+        except Damaged:
+            continue
+        state.checkpoint = name
+        return state
+    state = State()
+    state.missing[0, 0] = PREFIX
+    return state
+
+
+async def _load(records: Records, name: str, *, partly: bool = False) -> State:
     manifest = await read(records, name)
     state = State()
     state.history.clock, state.history.floor = manifest.clock, manifest.floor
@@ -231,7 +250,7 @@ async def _load(records: Records, name: str) -> State:
         for spelling, first_use in manifest.flags:
             state.flagsets.flag(spelling, first_use)
         for table in manifest.tables:
-            _decode_table(state, pieces, table)
+            state.missing.update(_decode_table(state, pieces, table, partly))
         state.subscriptions.update(manifest.subscriptions)
         state.last_uidvalidity = manifest.last_uidvalidity
         for ref in manifest.segments:
@@ -254,14 +273,23 @@ def _decode_trail(state: State, stored: StoredTrail) -> None:
             state.history.holes.add((stored.replica, stored.first + at))
 
 
-def _decode_table(state: State, pieces: Mapping[str, bytes | Damaged], stored: StoredTable) -> None:
+def _decode_table(
+    state: State, pieces: Mapping[str, bytes | Damaged], stored: StoredTable, partly: bool
+) -> dict[tuple[int, int], str]:
+    """Gives the pieces that were left out: (mailbox, number) -> name."""
     table = state.table(stored.mailbox)
-    for name in stored.names.values():
-        plain = pieces[name]
-        if isinstance(plain, Damaged):
-            raise plain
-        piece.decode_rows(table, decompress(plain))
-    table.pieces = stored.names
+    missing: dict[tuple[int, int], str] = {}
+    for number, name in stored.names.items():
+        try:
+            plain = pieces[name]
+            if isinstance(plain, Damaged):
+                raise plain
+            piece.decode_rows(table, decompress(plain))
+        except Damaged:
+            if not partly:
+                raise
+            missing[stored.mailbox, number] = name
+    table.pieces = {n: name for n, name in stored.names.items() if (stored.mailbox, n) not in missing}
     if stored.inline is not None:
         piece.decode_rows(table, stored.inline)
     ids, uids, modseqs = stored.tombs
@@ -281,3 +309,4 @@ def _decode_table(state: State, pieces: Mapping[str, bytes | Damaged], stored: S
     if stored.attributes:
         state.attributes[stored.mailbox] = {name: (clock, value) for name, clock, value in stored.attributes}
         state.settle_attributes(stored.mailbox)
+    return missing

@@ -97,7 +97,7 @@ class Folding:
 
     async def fold(self, packer: Packer | None, *, force: bool, without: Container[int] = ()) -> bool:
         """See Journal.fold."""
-        if not force and not self._worth_a_checkpoint():
+        if self._state.missing or (not force and not self._worth_a_checkpoint()):
             return False
         async with self._lock:
             self._drop_merged()

@@ -31,7 +31,7 @@ from typing import NoReturn
 import trio
 
 from aerogramme.errors import Behind, Damaged, Outdated, Unavailable
-from aerogramme.log import checkpoint, rules
+from aerogramme.log import checkpoint, remains, rules
 from aerogramme.log.clock import COUNTER_BITS, Clock, wall_ms
 from aerogramme.log.entry import (
     KIND,
@@ -140,7 +140,7 @@ class Journal:
 
         async def load() -> None:
             nonlocal state
-            state = await checkpoint.load(records, names)
+            state = await remains.load(store, records, names)
 
         async def read_tail() -> None:
             nonlocal tail
@@ -378,7 +378,8 @@ class Journal:
         """Writes a checkpoint, if what came after the last one makes it worth it (or if told to). Where
         there is a packer, bodies are packed on the way; digests of the contents `without` are left out.
 
-        Reading and appending go on meanwhile. Raises Unavailable: then the checkpoint may be there.
+        Reading and appending go on meanwhile. None is written while some of the state is missing. Raises
+        Unavailable: then the checkpoint may be there.
         """
         return await self._folding.fold(packer, force=force, without=without)
 

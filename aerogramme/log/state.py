@@ -34,6 +34,8 @@ class State:
     damaged     row key -> what is wrong with it: entries that cannot be read, and are left out
     checkpoint  the name of the one whose parts this state names, "" for none
     cut, lost   entries that are no longer there, with good reason; see Manifest
+    missing     (mailbox, number) -> name of pieces that cannot be read, and are nowhere else: their messages
+                are not in the tables. No checkpoint is written of such a state; `check --repair` mends it
     version     grows with every entry
     """
 
@@ -48,6 +50,7 @@ class State:
         self.checkpoint = ""
         self.cut: dict[int, int] = {}
         self.lost: set[tuple[int, int]] = set()
+        self.missing: dict[tuple[int, int], str] = {}
         self.attributes: dict[int, dict[str, Attribute]] = {}
         self.subscriptions: dict[str, int] = {}  # name -> clock << 1 | on
         self.last_uidvalidity = 0

@@ -33,6 +33,7 @@ async def examine(account: Account, *, unfinished: bool = True) -> list[Fault]:
     Unavailable."""
     await account.refresh()
     faults = audit_store.left_out(account.journal.damaged)
+    faults += audit_store.missing(account.state)
     faults += _hierarchy(account.state)
     for name, mailbox in account.state.names.items():
         faults += [

@@ -11,6 +11,8 @@ from aerogramme.log.entry import PARTITION as LOG
 from aerogramme.log.entry import parse_key
 from aerogramme.log.records import Missing, Records
 from aerogramme.log.resealing import OBJECTS
+from aerogramme.log.rows import PIECE_BITS
+from aerogramme.log.state import State
 from aerogramme.mailbox import elsewhere, incoming, keys, letting_go, rotation, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.faults import Fault, Kind
@@ -146,6 +148,21 @@ async def lost_mail(account: Account, found: Survey, *, missing: bool) -> list[F
         else:
             what = f"segment {each.name} has {letters}: of a write that was cut off, as far as can be told"
             faults.append(Fault(Kind.UNFINISHED, what, segment=each.name))
+    return faults
+
+
+def missing(state: State) -> list[Fault]:
+    """Messages that a damaged piece of an index is the only one to tell of."""
+    names = {mailbox: name for name, mailbox in state.names.items()}
+    faults = []
+    for mailbox, number in sorted(state.missing):
+        if not mailbox:
+            what = "no checkpoint can be read, and the log does not go back to the beginning"
+        else:
+            first, last = max(1, number << PIECE_BITS), (number + 1 << PIECE_BITS) - 1
+            where = f"mailbox {names.get(mailbox, f'{mailbox:x}')}"
+            what = f"{where}: a piece of its index is lost: messages with UIDs from {first} to {last}"
+        faults.append(Fault(Kind.MISSING, what, mailbox=mailbox))
     return faults
 
 

@@ -165,7 +165,7 @@ async def lost_mail(account: Account, found: Survey) -> list[LostMail]:
             for at, content in enumerate(contents)
             if content in unknown
         }
-        there = await _with_bodies(account, digests)
+        there = await with_bodies(account, digests)
         if there:
             known = await _letters(account) if known is None else known
             await _with_headers(account, name, there)
@@ -208,7 +208,7 @@ async def _with_headers(account: Account, name: str, digests: Mapping[int, Diges
             digests[content]["header"] = columns["header"][at]
 
 
-async def _with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[int, Digest]:
+async def with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[int, Digest]:
     """Those of the contents whose body opens."""
     found = {}
     for content, digest in digests.items():

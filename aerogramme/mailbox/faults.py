@@ -17,6 +17,7 @@ class Kind(StrEnum):
     GAP = "gap"
     LINK = "link"
     CHECKPOINT = "checkpoint"
+    MISSING = "missing"
     OBJECT = "object"
     LETTER = "letter"
     SLOT = "slot"
@@ -43,6 +44,7 @@ REMEDIES: dict[Kind, str] = {
     Kind.GAP: "given up; the mail that they brought is looked for",
     Kind.LINK: "what lay between the two is given up",
     Kind.CHECKPOINT: "a new one is written, from an older one and the log",
+    Kind.MISSING: "all letters that are there, and in no mailbox, are brought to the mailbox Recovered",
     Kind.OBJECT: "set aside: nothing needs it",
     Kind.LETTER: "set aside; a message in INBOX tells of it",
     Kind.SLOT: "set aside; the password that it was opens nothing any more and is taken out",

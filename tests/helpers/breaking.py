@@ -253,6 +253,32 @@ async def a_piece_of_an_older_checkpoint_is_gone(stores: MemoryStores) -> None:
     change(stores, ("", name), None)
 
 
+async def let_the_past_go(stores: MemoryStores) -> None:
+    """All that is left is the newest checkpoint, as long after."""
+    async with opened(stores) as account:
+        state = account.state
+        state.cut.update(state.vector)
+        await account.fold(force=True)
+        kept = state.checkpoint
+    for item in items(stores):
+        if item[0] == "log" or (item[1].startswith("checkpoint/") and item[1] != kept):
+            change(stores, item, None)
+
+
+@breaker(Kind.MISSING)
+async def a_piece_that_nothing_else_tells_of_is_damaged(stores: MemoryStores) -> None:
+    await let_the_past_go(stores)
+    async with opened(stores) as account:
+        [name, *_] = account.find("Sent").pieces.values()
+    flip(stores, "", name)
+
+
+@breaker(Kind.MISSING)
+async def the_only_checkpoint_is_damaged(stores: MemoryStores) -> None:
+    await let_the_past_go(stores)
+    flip(stores, "", first(stores, "", "checkpoint/"))
+
+
 @breaker(Kind.FOUND)
 async def an_entry_that_brought_mail_is_damaged(stores: MemoryStores) -> None:
     before = {key for of, key in items(stores) if of == "log"}

@@ -5,17 +5,17 @@ Recovered already is not looked for again: its content has a message.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 
 from aerogramme.errors import AlreadyExists
 from aerogramme.log.clock import COUNTER_BITS, wall_ms
-from aerogramme.log.entry import MAX_UID, Add
+from aerogramme.log.entry import MAX_UID, Add, SegmentRef
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
 from aerogramme.mailbox import letting_go
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.elsewhere import LostMail, lost_mail, record_of
+from aerogramme.mailbox.elsewhere import Digest, lost_mail, own_digests, record_of, with_bodies
 from aerogramme.mailbox.faults import Fault, Kind
 from aerogramme.mailbox.repair.names import RECOVERED
 from aerogramme.mailbox.repair.placeholder import DAY
@@ -39,17 +39,47 @@ async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, Non
             await account.store.append(letting_go.PARTITION, [row])
         # What messages have already is in the segment, and in no message: that is nothing unusual.
         contents = sorted(each.digests.keys() - each.again)
-        for start in range(0, len(contents), BATCH):
-            await _bring(account, each, contents[start : start + BATCH])
+        await _bring(account, each.digests, contents, each.segment)
 
 
-async def _bring(account: Account, lost: LostMail, contents: list[int]) -> None:
+async def mend_missing(account: Account, faults: list[Fault]) -> AsyncGenerator[str, None]:
+    """Brings back what a lost piece of an index told of. Which letters those were nobody can tell: so all
+    that are there come that no message has, those among them that were deleted lately."""
+    if not any(fault.kind == Kind.MISSING for fault in faults):
+        return
+    state = account.state
+    live = {content for table in state.tables.values() for content in table.contents}
+    live.update(hidden.content for table in state.tables.values() for hidden in table.hidden.values())
+    indices = sorted(state.named_segments())
+    for n, index in enumerate(indices):
+        yield f"looking for letters that are in no mailbox: {n + 1} of {len(indices)}"
+        contents = [content for content in state.segments[index].contents if content not in live]
+        digests = await own_digests(account, contents, ("digest",))
+        there = await with_bodies(account, digests)
+        if there:
+            with suppress(AlreadyExists):
+                await account.create_mailbox(RECOVERED)
+            await _bring(account, there, sorted(there), None)
+    state.missing.clear()  # a checkpoint can be written now, and is, by parts.py
+
+
+async def _bring(
+    account: Account, digests: Mapping[int, Digest], contents: Sequence[int], segment: SegmentRef | None
+) -> None:
+    """Messages with these contents, of one segment, in Recovered. One entry for each BATCH of them."""
+    for start in range(0, len(contents), BATCH):
+        await _bring_some(account, digests, contents[start : start + BATCH], segment)
+
+
+async def _bring_some(
+    account: Account, digests: Mapping[int, Digest], contents: Sequence[int], segment: SegmentRef | None
+) -> None:
     ids = account.journal.new_ids(len(contents))
     sizes, dates, now = [], [], int(time.time())
     for content in contents:
-        record = record_of(lost.digests[content])
+        record = record_of(digests[content])
         assert record is not None  # else it would not be among them
-        sent = lost.digests[content].get("sent", b"")
+        sent = digests[content].get("sent", b"")
         sizes.append(record.size)
         dates.append(int(sent) * DAY if sent.isdigit() else now)
 
@@ -59,6 +89,6 @@ async def _bring(account: Account, lost: LostMail, contents: list[int]) -> None:
         assert first + len(contents) <= MAX_UID
         uids = range(first, first + len(contents))
         flags: list[tuple[str, ...]] = [()] * len(contents)
-        return Draft([Add(table.mailbox, ids, uids, dates, sizes, flags, contents, lost.segment)])
+        return Draft([Add(table.mailbox, ids, uids, dates, sizes, flags, contents, segment)])
 
     await account.journal.commit(build)

@@ -37,6 +37,7 @@ class Outcome:
 STEPS = (
     keyring.mend,
     letters.mend,
+    found.mend_missing,
     parts.mend,
     digests.mend,
     bodies.mend,
