@@ -142,7 +142,7 @@ class Account:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(persist, self.id, partial(self.journal.follow, self.eager))
             nursery.start_soon(persist, self.id, self._follow_keys)
-            if not isinstance(self.store, Past):  # there nothing comes in, and nothing that is written stays
+            if not self.past:
                 nursery.start_soon(persist, self.id, self.drain.follow)
                 nursery.start_soon(persist, self.id, self._fold_as_it_grows)
             self._nursery = nursery
@@ -203,6 +203,11 @@ class Account:
         if not self.store.object_costs_request:
             with suppress(Unavailable):  # `run` finds the same, and says so
                 await self.journal.refresh()
+
+    @property
+    def past(self) -> bool:
+        """Whether this is the account as it stood: nothing comes in, and nothing that is written stays."""
+        return isinstance(self.store, Past)
 
     @property
     def state(self) -> State:

@@ -241,7 +241,8 @@ class Accounts:
             with opened.scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._seen.keep, account)
-                    nursery.start_soon(persist, account.id, partial(compact_from_time_to_time, account))
+                    if not account.past:
+                        nursery.start_soon(persist, account.id, partial(compact_from_time_to_time, account))
                     await account.run(task_status=task_status)
         except* AuthenticationFailed:  # the last secret that opened it was revoked
             log.info("account %s is closed: all that has opened it is revoked", account.id)

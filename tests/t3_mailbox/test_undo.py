@@ -10,13 +10,16 @@ from aerogramme.errors import Forgotten, NoSuchMailbox, Refused
 from aerogramme.log.clock import ms_of
 from aerogramme.mailbox import undo
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.compaction import compact
 from aerogramme.mailbox.contents import body_name, pack_name
+from aerogramme.mailbox.past import past_of
 from aerogramme.mailbox.reencrypting import Reencrypting
 from aerogramme.mailbox.undo import Report, Undo, Wanted
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put
+from tests.t3_mailbox.test_rotation import contents, fill, opened, rotate
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -467,3 +470,26 @@ async def everywhere(account: Account) -> Counter[tuple[str, bytes]]:
         for content in account.find(name).contents:
             found[name, await account.body(content)] += 1
     return found
+
+
+@pytest.mark.parametrize("kind", ["serial", "packed"])
+async def test_keys_that_were_rotated_since(kind: str, monkeypatch) -> None:
+    """What the past is sealed with is found under its new names; what was expunged comes back, too."""
+    stores = MemoryStores(serial=kind == "serial", object_costs_request=kind == "packed")
+    before = await fill(stores, monkeypatch)
+    account = await opened(stores)
+    since = moment(account)
+    await expunge(account, "INBOX", 1, 2, 3, 4, 5, 6, 7)
+    await account.delete_mailbox("Archive")
+    await account.drain.all_waiting()
+    await account.fold(force=True)
+    await account.aclose()
+    await rotate(stores)
+    account = await opened(stores)
+    past = await past_of(account, since)
+    assert await contents(past) == {name: letters for name, letters in before.items() if name != "letters"}
+    assert (await bring_back(account, since)).messages == sum(map(len, before.values())) - 1
+    fresh = await opened(stores)
+    assert sorted((await contents(fresh))["INBOX"]) == sorted(before["INBOX"] + before["letters"])
+    assert (await contents(fresh))["Archive"] == before["Archive"]
+    assert await audit(fresh) == []
