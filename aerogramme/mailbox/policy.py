@@ -4,12 +4,9 @@ from dataclasses import dataclass
 
 from aerogramme.units import duration_text, parse_duration, parse_size, size_text
 
-HOUR = 60 * 60
-DAY = 24 * HOUR
+DAY = 24 * 60 * 60
 RETENTION = 7 * DAY  # seconds, by default
-# Mail programs that come back within this time hear of every message that went (QRESYNC, RFC 7162), and a
-# server that was asleep finds what it had seen.
-LEAST_RETENTION = HOUR
+LEAST_RETENTION = DAY  # compaction keeps so much in any case: running servers rely on it
 LARGEST_RETENTION = 3650 * DAY
 NO_QUOTA = "none"  # as settings spell it
 

@@ -37,7 +37,7 @@ def set_(
         typer.Option(
             "--retention",
             metavar="TIME",
-            help='How long what was removed can be brought back, such as "12h" or "30d"; "default" for what '
+            help='How long what was removed can be brought back, such as "36h" or "30d"; "default" for what '
             "the configuration says.",
         ),
     ] = None,

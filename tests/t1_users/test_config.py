@@ -181,7 +181,7 @@ def test_the_docs_explain_every_setting(name):
         ("data = '/d'\n[limits]\nmessage_size = '5 MB or so'", "limits.message_size: not a size", ""),
         ("data = '/d'\n[limits]\nmessage_size = 0", "limits.message_size: a message size is", ""),
         ("data = '/d'\n[limits]\nmessage_size = '1 GiB'", "limits.message_size: a message size is", ""),
-        ("data = '/d'\n[accounts]\nretention = '59m'", "accounts.retention: a retention is from 1h", ""),
+        ("data = '/d'\n[accounts]\nretention = '23h'", "accounts.retention: a retention is from 1d", ""),
         ("data = '/d'\n[accounts]\nretention = '1 year'", "accounts.retention: not a duration", ""),
         ("data = '/d'\n[accounts]\nquota = 0", "accounts.quota: a quota is a size such as", ""),
         ("data = '/d'\n[accounts]\nquota = '5 apples'", "accounts.quota: a quota is a size such as", ""),

@@ -61,7 +61,7 @@ def over_quota() -> str:
 
 
 @pytest.fixture
-async def limited(config, over_quota, autojump_clock):
+async def limited(config, over_quota):
     stores = MemoryStores(serial=True)
     for user in (FULL, BOB):
         await Account.create(stores, user.account, PASSWORD, params=CHEAP)
@@ -98,7 +98,7 @@ async def test_what_was_announced_smaller_or_not_at_all_is_refused_when_it_grows
     assert await limited.deliver(QUOTA, "alice", size=size) == ["250 2.0.0"], "the last octet fits"
 
 
-async def test_who_is_full_gets_nothing_until_there_is_room_again(limited):
+async def test_who_is_full_gets_nothing_until_there_is_room_again(limited, autojump_clock):
     assert await limited.deliver(QUOTA, "alice") == ["250 2.0.0"]
     assert await limited.ask(None, "alice", "alice+lists") == ["552 5.2.2", "552 5.2.2"]
     account = await limited.account()
@@ -127,7 +127,7 @@ async def test_mail_can_wait_at_its_sender_instead(limited, over_quota):
     assert await limited.deliver(QUOTA + 1, "alice") == ["452 4.2.2"]
 
 
-async def test_a_quota_that_cannot_be_looked_up_keeps_no_mail_away(limited):
+async def test_a_quota_that_cannot_be_looked_up_keeps_no_mail_away(limited, autojump_clock):
     async def away(*_: object) -> int:
         await trio.sleep_forever()
 

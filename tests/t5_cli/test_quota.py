@@ -56,7 +56,7 @@ def test_the_configuration_says_what_holds_for_the_others(where, tmp_path):
         ((), b"nothing to set"),
         (("--quota", "0"), b"a quota is a size"),
         (("--quota", "much"), b"a quota is a size"),
-        (("--retention", "5m"), b"a retention is from 1h to 3650d"),
+        (("--retention", "5m"), b"a retention is from 1d to 3650d"),
         (("--retention", "soon"), b"not a duration"),
     ],
 )
