@@ -33,6 +33,18 @@ class Backup:
         with files.locked(self.folder / "lock"):
             yield
 
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """While it is read: no run removes anything meanwhile."""
+        with files.shared(self.folder / "reading"):
+            yield
+
+    @contextmanager
+    def unread(self) -> Iterator[bool]:
+        """Whether nobody reads it, and so things may be removed; nobody begins to meanwhile."""
+        with files.alone(self.folder / "reading") as alone:
+            yield alone
+
     def newest(self) -> Snapshot:
         """Raises NotStored when there is none yet; Damaged."""
         found = self.snapshots.all()

@@ -331,20 +331,26 @@ class _Taking:
         )
 
     async def _tidy(self, keep: int | None) -> None:
-        """Removes what is not needed any more; nothing at all when a snapshot cannot be read, as nobody knows
-        what that one needs."""
+        """Removes what is not needed any more; nothing while somebody reads the backup, nor when a snapshot
+        cannot be read, as nobody knows what that one needs."""
         snapshots = self._backup.snapshots
-        left = await _in_thread(snapshots.keep, keep) if keep else await _in_thread(snapshots.all)
-        self._report.snapshots = len(left)
-        wanted: set[str] = set()
-        for each in left:
-            try:
-                wanted |= (await _in_thread(snapshots.load, each)).volumes.keys()
-            except Damaged as error:
-                log.warning("%s: %s; nothing is removed", self._backup.folder, error)
+        with self._backup.unread() as alone:
+            left = (
+                await _in_thread(snapshots.keep, keep) if keep and alone else await _in_thread(snapshots.all)
+            )
+            self._report.snapshots = len(left)
+            if not alone:
+                log.warning("%s: it is read just now; nothing is removed", self._backup.folder)
                 return
-        await _in_thread(snapshots.tidy)
-        self._report.octets_freed = await _in_thread(self._backup.volumes.tidy, wanted)
+            wanted: set[str] = set()
+            for each in left:
+                try:
+                    wanted |= (await _in_thread(snapshots.load, each)).volumes.keys()
+                except Damaged as error:
+                    log.warning("%s: %s; nothing is removed", self._backup.folder, error)
+                    return
+            await _in_thread(snapshots.tidy)
+            self._report.octets_freed = await _in_thread(self._backup.volumes.tidy, wanted)
 
 
 async def _names(store: Store, prefix: str = "") -> AsyncIterator[str]:

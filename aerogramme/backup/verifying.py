@@ -33,8 +33,13 @@ class Verified:
 
 
 def verify(backup: Backup, report: Verified, told: Callable[[], None] = lambda: None) -> None:
-    """Reads everything and changes nothing; waits for a disk. A run of `backup` beside it is fine, one that
-    removes old snapshots may make it say that something is missing. Raises Unavailable."""
+    """Reads everything and changes nothing; waits for a disk. Another snapshot may be taken meanwhile. Raises
+    Unavailable."""
+    with backup.read():
+        _verify(backup, report, told)
+
+
+def _verify(backup: Backup, report: Verified, told: Callable[[], None]) -> None:
     snapshots: list[tuple[Named, Snapshot]] = []
     before: Named | None = None
     found = backup.snapshots.all()

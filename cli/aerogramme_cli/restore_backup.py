@@ -98,7 +98,10 @@ async def _restore_all(
         with copying.progress(len(chosen)) as told:
             for its, named in chosen:
                 try:
-                    report = await restore_one(settings, stores, its, named, names, told, asked_for=asked_for)
+                    with its.read():
+                        report = await restore_one(
+                            settings, stores, its, named, names, told, asked_for=asked_for
+                        )
                 except AerogrammeError as error:
                     failed.append((names.get(its.account, its.account), error))
                 else:

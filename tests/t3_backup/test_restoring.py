@@ -15,7 +15,7 @@ from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.compaction import compact
-from aerogramme.mailbox.policy import HOUR, Policy
+from aerogramme.mailbox.policy import Policy
 from aerogramme.mailbox.rotation import rotate
 from aerogramme.store import Crash, CrashAt, MemoryStores, Row, Store
 from tests.helpers.backups import contents, fill, new_backup, restored, taken, verified
@@ -262,7 +262,7 @@ async def test_while_the_account_is_compacted_every_snapshot_is_whole(
     random = Random(seed)
     world.stores = MemoryStores(serial=False, object_costs_request=seed % 2 == 0)
     account = await world.open()
-    account.policy = Policy(retention=HOUR)
+    account.policy = Policy(retention=3600)
     ahead, deleted = 0, 0
 
     async def compacted() -> None:

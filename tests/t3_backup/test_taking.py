@@ -188,6 +188,20 @@ async def test_what_cannot_be_read_removes_nothing(backup: Backup) -> None:
     assert verified(backup).problems == []
 
 
+async def test_nothing_is_removed_while_somebody_reads(backup: Backup) -> None:
+    stores = MemoryStores()
+    store = await fill(stores, {"body/0": b"0" * 5000})
+    await taken(stores, backup)
+    await store.delete(["body/0"])
+    with backup.read(), backup.read():
+        report = await taken(stores, backup, keep=1)
+        assert (report.snapshots, report.octets_freed) == (2, 0)
+        assert verified(backup).problems == []
+        assert (await restored(backup, MemoryStores(), backup.snapshots.all()[0])).whole
+    report = await taken(stores, backup, keep=1)
+    assert report.snapshots == 1 and report.octets_freed > 5000
+
+
 # --- damage in the backup
 
 
