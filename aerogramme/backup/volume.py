@@ -72,11 +72,11 @@ class Volume:
         if hash_of(index) != volume_id:
             raise Damaged("the index of a volume is not the one it was named for")
         try:
-            head, *lines, last = index.decode("ascii").split("\n")
+            head, *lines = index.decode("ascii").split("\n")
         except UnicodeDecodeError:
             raise Damaged("the index of a volume is no text") from None
         match = _HEAD.fullmatch(head)
-        if match is None or last or match[1] != account:
+        if match is None or match[1] != account or not lines or lines.pop():
             raise Damaged("the index of a volume is that of another account, or none")
         items, starts, octets = [], [], 0
         for line in lines:
