@@ -48,6 +48,7 @@ class Deleted(NamedTuple):
 class Found:
     """What was expunged.
 
+    start       the clock of the checkpoint from which the log was read; None for none
     messages    in the order in which they were removed
     mailboxes   by their ids
     state       that of now, with all tombstones since; knows where the digests of the messages are, and
@@ -57,6 +58,7 @@ class Found:
 
     state: State
     segments: Segments
+    start: int | None
     messages: list[Expunged] = field(default_factory=list)
     mailboxes: dict[int, Deleted] = field(default_factory=dict)
     unreadable: int = 0
@@ -70,7 +72,8 @@ async def find_expunged(
     records = Records(store, keyring, renew)
     then = Past(store, since, shared=True)
     state = await checkpoint.load(records, await checkpoint.newest(then))
-    found = Found(state, Segments(records, keyring, state.segments))
+    start = checkpoint.clock_of(state.checkpoint)
+    found = Found(state, Segments(records, keyring, state.segments), start)
     async with aclosing(entries(store, keyring, renew, after=checkpoint.horizon(state))) as every:
         async for key, entry in every:
             if isinstance(entry, Entry):

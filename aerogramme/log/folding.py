@@ -1,7 +1,7 @@
 """Folding: a state becomes a checkpoint, and small segments become larger ones on the way."""
 
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
@@ -107,7 +107,7 @@ class Folding:
             await self._records.fresh()
             old, new = await self._merge_segments(packer, without)
             async with self._newest():
-                if old:
+                if old and not self._left_out(old, new):
                     refs = [self._state.segments[i] for i in sorted(self._state.named_segments() - old)]
                     self._state.set_segments([*refs, *new])
                     self._merged |= old
@@ -120,6 +120,17 @@ class Folding:
                 raise
             checkpoint.stored(self._state, snapshot)
             return True
+
+    def _left_out(self, old: Iterable[int], new: Iterable[SegmentRef]) -> bool:
+        """Whether a message has, by now, a content whose digest was left out while segments were merged: it
+        was brought back meanwhile. Then what was merged is not used."""
+        gone = {content for index in old for content in self._state.segments[index].contents}
+        gone.difference_update(*(ref.contents for ref in new))
+        tables = self._state.tables.values() if gone else ()
+        return any(
+            not gone.isdisjoint(table.contents) or any(h.content in gone for h in table.hidden.values())
+            for table in tables
+        )
 
     def _worth_a_checkpoint(self) -> bool:
         state = self._state

@@ -27,7 +27,7 @@ from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_name
-from aerogramme.mailbox.names import canonical, check
+from aerogramme.mailbox.names import INBOX, canonical, check
 from aerogramme.mailbox.packs import Trip
 from aerogramme.mailbox.reach import check_reach
 from aerogramme.store.port import Part
@@ -114,7 +114,7 @@ class Undo:
 
     async def plan(self) -> None:
         """Looks for what was expunged. Raises Refused, NoSuchMailbox; Forgotten when the history does not go
-        back so far; Unavailable."""
+        back so far; Damaged, Unavailable."""
         wanted, account = self._wanted, self._account
         since, until = clock_at(wanted.since), clock_at(wanted.until)
         if since >= until:
@@ -122,8 +122,14 @@ class Undo:
         if wanted.into is not None:
             check(wanted.into)
         await account.refresh()
-        await check_reach(account.store, account.journal.records, since)
-        found = await find_expunged(account.store, account.keyring, since, until, account.holding.renew)
+        store, records = account.store, account.journal.records
+        await check_reach(store, records, since)
+        found = await find_expunged(store, account.keyring, since, until, account.holding.renew)
+        if found.start is not None:  # an older one, perhaps, since the next cannot be read
+            await check_reach(store, records, found.start)
+        if INBOX not in found.state.names:
+            hint = "`aerogramme check --repair` may mend it"
+            raise Damaged("No checkpoint of that time can be read", hint=hint)
         names = {canonical(name) for name in wanted.mailboxes}
         known = {*found.state.names, *account.state.names}
         known |= {message.name for message in found.messages}
