@@ -55,7 +55,13 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
         user = directory.by_account(account)
         return config.policy if user is None else user.policy(config.policy)
 
-    accounts = Accounts(stores, linger=config.linger, seen=Seen(config.data / "seen"), policy_of=policy_of)
+    accounts = Accounts(
+        stores,
+        linger=config.linger,
+        seen=Seen(config.data / "seen"),
+        policy_of=policy_of,
+        chores=[note_usage],
+    )
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
@@ -68,7 +74,6 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                 rooms = Rooms(boxes.store)
                 await background.start(accounts.run)
                 background.start_soon(end_deleted, directory, accounts)
-                background.start_soon(note_usage, accounts)
                 background.start_soon(purge_deleted, directory, stores, Retention(config.deleted_retention))
                 service = Service(
                     accounts,

@@ -4,7 +4,6 @@ time is over; and it notes how full accounts are, for who takes mail without hav
 import logging
 import time
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 import trio
 
@@ -20,16 +19,17 @@ from aerogramme.users.static import StaticDirectory
 
 log = logging.getLogger(__name__)
 
-NOTICE = 5.0  # seconds in which the sessions of an account that was deleted end
+NOTICE = 5.0  # seconds in which the sessions of an account that was deleted end, and another policy holds
 PURGE = 3600.0  # seconds from one purge to the next
-NOTE = 10.0  # seconds from one round of noting how full the open accounts are to the next
-PATIENCE = 30.0  # seconds that a round waits for a store that does not answer
+NOTE = 10.0  # seconds in which it is noted how full an account is
 
 
 async def end_deleted(directory: StaticDirectory, accounts: Accounts) -> None:
-    """Ends the sessions of deleted accounts, soon after each gets its tombstone; until it is cancelled."""
+    """Ends the sessions of deleted accounts, soon after each gets its tombstone; until it is cancelled. The
+    others learn what their policy is now."""
     while True:
         await trio.sleep(NOTICE)
+        accounts.renew_policies()
         if opened := accounts.opened():
             for user in directory.users():
                 if user.deleted is not None and user.account in opened:
@@ -61,25 +61,13 @@ async def purge_deleted(
         await trio.sleep(PURGE)
 
 
-async def note_usage(accounts: Accounts) -> None:
-    """Notes how full the open accounts are, soon after it changes; until it is cancelled. What holds for them
-    (Account.policy) is looked up again on this occasion."""
-    looked: WeakKeyDictionary[Account, int] = WeakKeyDictionary()
-
-    async def one(account: Account) -> None:
-        version, until = account.version, account.drain.until
-        try:
-            await account.refresh()  # what was drained elsewhere before then is in the state now
-            await tally.note(account.store, usage(account.state), until, account.policy.quota)
-        except AerogrammeError as error:  # erased or away: the next round tries again
-            log.debug("account %s: how full it is is not noted: %s", account.id, error)
-        else:
-            looked[account] = version
-
+async def note_usage(account: Account) -> None:
+    """Notes how full an open account is, soon after it changes; until it is cancelled. Raises Unavailable."""
+    looked = -1
     while True:
         await trio.sleep(NOTE)
-        with trio.move_on_after(PATIENCE):
-            async with trio.open_nursery() as nursery:
-                for account in accounts.open_accounts():
-                    if account.drain.until and looked.get(account) != account.version:
-                        nursery.start_soon(one, account)
+        version, until = account.version, account.drain.until
+        if until and version != looked:
+            await account.refresh()  # what was drained elsewhere before then is in the state now
+            await tally.note(account.store, usage(account.state), until, account.policy.quota)
+            looked = version

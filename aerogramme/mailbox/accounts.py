@@ -5,7 +5,7 @@ cost.
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -40,6 +40,8 @@ MAX_REMEMBERED = 64  # passwords remembered for one account: more than anybody h
 Unlock = Callable[[StoredKeys], Awaitable[Unlocked]]
 PolicyOf = Callable[[str], Policy]
 """(account) -> its policy, as things are now."""
+Chore = Callable[[Account], Awaitable[None]]
+"""What runs for ever beside each open account; what goes wrong with it is logged, and it is begun again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -95,10 +97,12 @@ class Accounts:
         linger: float = LINGER,
         seen: Seen | None = None,
         policy_of: PolicyOf = lambda _: Policy(),
+        chores: Sequence[Chore] = (),
     ) -> None:
         """`seen`: what this machine remembers of accounts; by default it remembers nothing."""
         self._stores = stores
         self._policy_of = policy_of
+        self._chores = chores
         self._seen = seen or Seen(None)
         self._linger_time = linger
         self._open: dict[str, _Open] = {}
@@ -242,7 +246,8 @@ class Accounts:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._seen.keep, account)
                     if not account.past:
-                        nursery.start_soon(persist, account.id, partial(compact_from_time_to_time, account))
+                        for chore in (compact_from_time_to_time, *self._chores):
+                            nursery.start_soon(persist, account.id, partial(chore, account))
                     await account.run(task_status=task_status)
         except* AuthenticationFailed:  # the last secret that opened it was revoked
             log.info("account %s is closed: all that has opened it is revoked", account.id)
@@ -306,11 +311,10 @@ class Accounts:
         """The accounts that are open now."""
         return set(self._open)
 
-    def open_accounts(self) -> list[Account]:
-        """The accounts that are open now, each with the policy that it has now."""
+    def renew_policies(self) -> None:
+        """The users file may have changed: what holds for the accounts that are open is looked up again."""
         for account_id, opened in self._open.items():
             opened.account.policy = self._policy_of(account_id)
-        return [opened.account for opened in self._open.values()]
 
     def end(self, account_id: str) -> None:
         """Closes an account under its sessions, which are told so; one that is not open is fine."""

@@ -2,6 +2,7 @@
 and how full accounts are is noted."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import trio
 from aerogramme.errors import AuthenticationFailed, BadConfiguration, Unavailable
 from aerogramme.housekeeping import NOTE, NOTICE, PURGE, end_deleted, note_usage, purge_deleted
 from aerogramme.mailbox import tally
-from aerogramme.mailbox.accounts import Accounts
-from aerogramme.mailbox.policy import Policy
+from aerogramme.mailbox.accounts import LINGER, Accounts
+from aerogramme.mailbox.policy import DAY, Policy
 from aerogramme.mailbox.usage import Usage
 from aerogramme.users.deletion import Retention, delete, undelete
 from aerogramme.users.directory import User
@@ -109,39 +110,48 @@ async def test_a_purge_that_fails_is_told_and_tried_again(
     nursery.cancel_scope.cancel()
 
 
-async def test_how_full_an_account_is_is_noted_soon_and_its_policy_is_that_of_now(
-    world: World, nursery, autojump_clock
-) -> None:
+async def test_how_full_an_account_is_is_noted_soon(world: World, nursery, autojump_clock) -> None:
     await world.create(ALICE.account)
-    policies = {ALICE.account: Policy(quota=10_000)}
-    accounts = Accounts(world.stores, policy_of=policies.__getitem__)
+    accounts = Accounts(world.stores, policy_of=lambda _: Policy(quota=10_000), chores=[note_usage])
     await nursery.start(accounts.run)
     login = await accounts.login(ALICE.account, PASSWORD, None)
-    assert login.account.policy == Policy(quota=10_000)
-    nursery.start_soon(note_usage, accounts)
-    account = login.account
+    account, store = login.account, await world.stores.open(ALICE.account)
     await trio.sleep(2 * NOTE)
-    assert (await tally.read(account.store)).noted is not None
+    assert (await tally.read(store)).noted is not None
     await put(account, "INBOX", b"x" * 9000)
     await trio.sleep(2 * NOTE)
-    noted = await tally.read(account.store)
+    noted = await tally.read(store)
     assert noted.total() == Usage(9000, 1)
-    policies[ALICE.account] = Policy(retention=7200)
-    await trio.sleep(2 * NOTE)
-    assert account.policy == Policy(retention=7200)
-    assert await tally.read(account.store) == noted, "nothing has changed, nothing is written"
+    await trio.sleep(10 * NOTE)
+    assert await tally.read(store) == noted, "nothing has changed, nothing is written"
+    login.release()
+    await trio.sleep(LINGER + 2 * NOTE)
+    assert accounts.open_count == 0
+    await store.aclose()
+
+
+async def test_another_policy_holds_soon(world: World, nursery, directory, autojump_clock) -> None:
+    await world.create(ALICE.account)
+    accounts = Accounts(
+        world.stores, policy_of=lambda account: directory.by_account(account).policy(Policy(quota=7))
+    )
+    await nursery.start(accounts.run)
+    account = (await accounts.login(ALICE.account, PASSWORD, None)).account
+    nursery.start_soon(end_deleted, directory, accounts)
+    assert account.policy == Policy(quota=7)
+    directory.change(ALICE.address, lambda alice: replace(alice, quota=0, retention=14 * DAY))
+    await trio.sleep(2 * NOTICE)
+    assert account.policy == Policy(retention=14 * DAY, quota=None)
 
 
 async def test_a_store_that_is_away_ends_no_noting(world: World, nursery, autojump_clock) -> None:
     faults = quiet_faults()
     await world.create(ALICE.account)
-    accounts = Accounts(world.stores.another(faults))
+    accounts = Accounts(world.stores.another(faults), chores=[note_usage])
     await nursery.start(accounts.run)
     account = (await accounts.login(ALICE.account, PASSWORD, None)).account
-    nursery.start_soon(note_usage, accounts)
     faults.reachable = False
     await trio.sleep(5 * NOTE)
     faults.reachable = True
-    await trio.sleep(2 * NOTE)
-    assert (await tally.read(account.store)).total() == Usage()
+    await trio.sleep(3 * NOTE)
     assert (await tally.read(account.store)).noted is not None
