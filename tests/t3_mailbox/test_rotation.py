@@ -7,7 +7,7 @@ import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged
 from aerogramme.log import checkpoint, resealing, segment
-from aerogramme.mailbox import keys, passwords, rotation, uses
+from aerogramme.mailbox import keys, letting_go, passwords, rotation, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.incoming import LetterBox
@@ -74,6 +74,8 @@ async def fill(stores: MemoryStores, monkeypatch) -> dict[str, list[bytes]]:
         await put(account, "INBOX", mail(30), flags=("\\Seen",))
     await account.store_flags(account.find("INBOX"), [1, 2], "+", ["\\Flagged"])
     await uses.note(account.store, account.keyring, bytes(16), now=1_700_000_000)
+    let_go = letting_go.row(account.keyring, account.state.clock, ["piece/00"])
+    await account.store.append(letting_go.PARTITION, [let_go])
     await letter(stores, 40)
     return await contents(account) | {"letters": [mail(40)]}
 
@@ -97,7 +99,7 @@ async def openable(store: MemoryStore, keyring: Keyring) -> list[str]:
     """All rows and objects that a keyring opens: whatever its kind, and whatever name it was sealed with."""
     found = []
     sealed = [(name, await store.get(name)) for name in await store.list("")]
-    for partition in ("log", "uses"):
+    for partition in rotation.PARTITIONS:
         sealed += (await store.read(partition))[0]
     kinds = [*resealing.OBJECTS.values(), *rotation.PARTITIONS.values()]
     for name, value in sealed:
