@@ -13,10 +13,12 @@ from aerogramme.log.records import Missing, Records
 from aerogramme.log.resealing import OBJECTS
 from aerogramme.log.rows import PIECE_BITS
 from aerogramme.log.state import State
+from aerogramme.log.suffix import base_of
 from aerogramme.mailbox import elsewhere, incoming, keys, letting_go, rotation, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.faults import Fault, Kind
 from aerogramme.mailbox.setting_aside import OBJECTS as SET_ASIDE
+from aerogramme.mailbox.setting_aside import are_aside
 from aerogramme.mailbox.survey import Survey, survey
 from aerogramme.store.port import Store
 
@@ -38,6 +40,9 @@ _OBJECTS = re.compile(
     f"|entry/[0-9a-f]{{16}}-[0-9a-f]{{10}}-[0-9a-f]{{8}}{_SEALED}",
     re.ASCII,
 )
+
+
+_PARTS = ("pack/", "segment/")
 
 
 def is_known(name: str) -> bool:
@@ -130,6 +135,13 @@ async def surveyed(account: Account) -> tuple[Survey | None, list[Fault]]:
             what = f"object {name}, of which the past is made, cannot be read: {why}"
             faults.append(Fault(Kind.CHECKPOINT, what, item=("", name)))
         # Entries, and segments that nothing names, are looked at by others.
+    gone = {name for name in found.needed - set(map(base_of, found.stored)) if name.startswith(_PARTS)}
+    if gone:
+        gone -= set(map(base_of, await are_aside(account.store)))
+    for name in sorted(gone):
+        if found.standing(name) == "history":  # what the account needs now is missed by others
+            what = f"object {name}, of which the past is made, is missing"
+            faults.append(Fault(Kind.PAST, what, item=("", name)))
     return found, faults
 
 

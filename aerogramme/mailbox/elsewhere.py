@@ -125,6 +125,15 @@ async def find_letter(account: Account, content: int, records: Iterable[BodyReco
     return None
 
 
+def opens(account: Account, content: int, record: BodyRecord, sealed: bytes) -> bool:
+    """Whether a sealed body is that of a content, as its record says."""
+    try:
+        plain = open_body(record.key, body_binding(bytes.fromhex(account.id), content), sealed)
+    except Damaged:
+        return False
+    return len(plain) == record.size
+
+
 @dataclass(frozen=True, slots=True)
 class LostMail:
     """Contents that no message has, and the account never had, of one segment: with their digests.

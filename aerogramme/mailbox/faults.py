@@ -18,6 +18,7 @@ class Kind(StrEnum):
     LINK = "link"
     CHECKPOINT = "checkpoint"
     MISSING = "missing"
+    PAST = "past"
     OBJECT = "object"
     LETTER = "letter"
     SLOT = "slot"
@@ -45,6 +46,7 @@ REMEDIES: dict[Kind, str] = {
     Kind.LINK: "what lay between the two is given up",
     Kind.CHECKPOINT: "a new one is written, from an older one and the log",
     Kind.MISSING: "all letters that are there, and in no mailbox, are brought to the mailbox Recovered",
+    Kind.PAST: "given up: the past has a hole there, for as long as it is kept",
     Kind.OBJECT: "set aside: nothing needs it",
     Kind.LETTER: "set aside; a message in INBOX tells of it",
     Kind.SLOT: "set aside; the password that it was opens nothing any more and is taken out",

@@ -43,6 +43,11 @@ async def remove(store: Store, item: Item) -> None:
         await store.delete([name])
 
 
+async def give_up(store: Store, name: str) -> None:
+    """Notes of an object that is gone that it is known to be. Raises Unavailable."""
+    await store.put(OBJECTS + name, b"")
+
+
 async def set_aside(store: Store, item: Item) -> bool:
     """Puts something aside; it is gone from where it was. False if there was nothing. Raises Unavailable."""
     if not await copy_aside(store, item):

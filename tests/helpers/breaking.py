@@ -279,6 +279,18 @@ async def the_only_checkpoint_is_damaged(stores: MemoryStores) -> None:
     flip(stores, "", first(stores, "", "checkpoint/"))
 
 
+@breaker(Kind.PAST)
+async def a_segment_of_the_past_is_gone(stores: MemoryStores) -> None:
+    async with opened(stores) as account:
+        state = account.state
+        named = {state.segments[index].name for index in state.named_segments()}
+        await put(account, "INBOX", *letters(50, 3))
+        await account.fold(force=True)
+        gone = named - {state.segments[index].name for index in state.named_segments()}
+    names = [name for of, name in items(stores) if not of and name.startswith("segment/")]
+    change(stores, ("", min(name for name in names if name.split("/")[1] in gone)), None)
+
+
 @breaker(Kind.FOUND)
 async def an_entry_that_brought_mail_is_damaged(stores: MemoryStores) -> None:
     before = {key for of, key in items(stores) if of == "log"}

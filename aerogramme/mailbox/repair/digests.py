@@ -11,7 +11,6 @@ each is bound to that name in any case.
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import replace
 
-from aerogramme.errors import Damaged
 from aerogramme.log.entry import SegmentRef
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
@@ -19,15 +18,13 @@ from aerogramme.mailbox.contents import (
     GROUPS,
     BodyRecord,
     Content,
-    body_binding,
     body_name,
     digest_field,
     pack_name,
 )
-from aerogramme.mailbox.elsewhere import Digest, find_letter, other_digests, own_digests, record_of
+from aerogramme.mailbox.elsewhere import Digest, find_letter, opens, other_digests, own_digests, record_of
 from aerogramme.mailbox.faults import Fault, Kind
 from aerogramme.mailbox.setting_aside import set_aside
-from aerogramme.seal import open_body
 from aerogramme.store.port import Part
 
 FIELDS = tuple(field for fields in GROUPS.values() for field in fields)
@@ -109,7 +106,7 @@ async def _measured(account: Account, content: int, record: BodyRecord, letter: 
     """The record with the sizes that the body has."""
     record = record._replace(size=len(letter))
     [sealed] = await account.store.get_many([body_name(content)])
-    if sealed is not None and _opens(account, content, record, sealed):
+    if sealed is not None and opens(account, content, record, sealed):
         return record._replace(sealed_size=len(sealed), place=None)
     return record
 
@@ -117,28 +114,18 @@ async def _measured(account: Account, content: int, record: BodyRecord, letter: 
 async def _unpack(account: Account, content: int, record: BodyRecord) -> None:
     """Stores a body of a pack alone, if it can be read there and is not alone already."""
     [single] = await account.store.get_many([body_name(content)])
-    if single is not None and _opens(account, content, record, single):
+    if single is not None and opens(account, content, record, single):
         return
     assert record.place is not None
     start = record.place.offset
     [part] = await account.store.get_many(
         [Part(pack_name(record.place.pack), start, start + record.sealed_size)]
     )
-    if part is None or not _opens(account, content, record, part):
+    if part is None or not opens(account, content, record, part):
         return
     if single is not None:
         await set_aside(account.store, ("", body_name(content)))
     await account.store.put(body_name(content), part)
-
-
-def _opens(account: Account, content: int, record: BodyRecord, sealed: bytes) -> bool:
-    try:
-        return (
-            len(open_body(record.key, body_binding(bytes.fromhex(account.id), content), sealed))
-            == record.size
-        )
-    except Damaged:
-        return False
 
 
 def _with_packs(made: SegmentRef, digests: Mapping[int, Digest], before: SegmentRef) -> SegmentRef:

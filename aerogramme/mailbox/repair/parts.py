@@ -12,9 +12,11 @@ from aerogramme.log.manifest import read
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import wrong_table
+from aerogramme.mailbox.contents import body_name, pack_name
+from aerogramme.mailbox.elsewhere import opens, own_digests, record_of
 from aerogramme.mailbox.faults import Fault, Item, Kind
-from aerogramme.mailbox.setting_aside import copy_aside, remove, set_aside
-from aerogramme.store.port import Store
+from aerogramme.mailbox.setting_aside import copy_aside, give_up, remove, set_aside
+from aerogramme.store.port import Part, Store
 
 PIECES = "piece/"
 PAGE = 1000  # names listed at a time
@@ -53,6 +55,22 @@ async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, Non
         if fault.kind == Kind.OBJECT and fault.item is not None:
             yield f"setting aside: {fault.what}"
             await set_aside(store, fault.item)
+            if fault.content is not None:
+                await _copy_from_pack(account, fault.content)
+        elif fault.kind == Kind.PAST and fault.item is not None:
+            yield f"giving up: {fault.what}"
+            await give_up(store, fault.item[1])
+
+
+async def _copy_from_pack(account: Account, content: int) -> None:
+    """A body that lies in a pack is an object of its own again, for those who know of no pack."""
+    record = record_of((await own_digests(account, [content], ("digest",)))[content])
+    if record is None or record.place is None:
+        return
+    pack, start = record.place
+    [part] = await account.store.get_many([Part(pack_name(pack), start, start + record.sealed_size)])
+    if part is not None and opens(account, content, record, part):
+        await account.store.put(body_name(content), part)
 
 
 async def _items(store: Store, fault: Fault) -> list[Item]:
