@@ -26,9 +26,10 @@ from aerogramme.log.suffix import base_of
 from aerogramme.mailbox import audit_keys, faults, incoming, letting_go
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.body_check import BodyCheck
-from aerogramme.mailbox.contents import BodyRecord, Place, body_name
+from aerogramme.mailbox.contents import BodyRecord, body_name
 from aerogramme.mailbox.elsewhere import named_segments
 from aerogramme.mailbox.seen import Seen
+from aerogramme.mailbox.setting_aside import are_aside
 from aerogramme.mailbox.survey import PAGE, Survey, survey
 from aerogramme.seal import Binding
 
@@ -46,10 +47,16 @@ _DECODE: Mapping[str, Callable[[bytes], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: `what` in plain words, which names mailboxes, and nothing else of the mail."""
+    """One thing that is wrong.
+
+    what     in plain words, which name mailboxes, and nothing else of the mail
+    history  it is about what the account was, within the retention: what it is now does not need it. A repair
+             leaves such things, and they go with the history
+    """
 
     kind: Kind
     what: str
+    history: bool = False
 
 
 @dataclass(slots=True)
@@ -87,6 +94,7 @@ class Verification:
         self._seen, self._with_bodies, self._told, self._now_ms = seen, bodies, told, now_ms
         self._letters: dict[int, BodyRecord] = {}
         self._found: Survey | None = None
+        self._aside: set[str] = set()  # base names of what a repair has set aside
 
     async def problems(self) -> AsyncGenerator[Problem, None]:
         """All that is wrong, as it is found. Close it (aclosing). Raises Unavailable."""
@@ -186,16 +194,23 @@ class Verification:
             yield Problem("missing", f"what is named cannot be gone through: {why}")
             return
         self._found = found
+        self._aside = set(map(base_of, await are_aside(self._store)))
+        if known := {name for name in missing & self._aside if found.standing(name) != "live"}:
+            self.progress.notes.append(
+                f"{len(known)} objects of the history were given up by `check --repair`"
+            )
+        missing -= known
         self.progress.looked["entries"] = found.entries + len(found.old)
         bodies = {body_name(content): content for content in found.needed_bodies}
         live, gone = self._live(), 0
         for name in sorted(missing):
             content = bodies.get(name)
             if content is None:
-                needs = "the account" if found.standing(name) == "live" else "its history"
-                yield Problem("missing", f"object {name} is missing, which {needs} needs")
+                is_live = found.standing(name) == "live"
+                needs = "the account" if is_live else "its history"
+                yield Problem("missing", f"object {name} is missing, which {needs} needs", not is_live)
             elif content in live:
-                yield Problem("missing", f"the body of {self._message(content)} is missing")
+                yield self._missing_body(content)
             elif content in self._letters:
                 yield Problem("missing", f"the body of a letter that waits is missing: {name}")
             else:
@@ -205,6 +220,14 @@ class Verification:
                 f"{gone} bodies of removed messages are gone, and cannot be restored: `key rotate --bodies` "
                 "deletes those"
             )
+
+    def _missing_body(self, content: int) -> Problem:
+        """That of a message. It may be in a pack, too; then what was before it was packed needs it."""
+        place = self._state.contents.find(content)
+        if place is None or content in self._state.segments[place[0]].single:
+            return Problem("missing", f"the body of {self._message(content)} is missing")
+        what = f"the body of {self._message(content)} is missing outside of its pack, where history has it"
+        return Problem("missing", what, history=True)
 
     def _missing(self, found: Survey) -> set[str]:
         there = set(map(base_of, found.stored))
@@ -238,12 +261,17 @@ class Verification:
                 for name, plain in zip(names, await self._records.read(kind, names), strict=True):
                     self._did("objects")
                     if why := _why(prefix, plain):
-                        yield Problem("object", f"object {name} does not open: {why}{self._needless(name)}")
+                        is_live = self._found is None or self._found.standing(name) == "live"
+                        what = f"object {name} does not open: {why}{self._need(name)}"
+                        yield Problem("object", what, not is_live)
                     await trio.lowlevel.checkpoint()
 
-    def _needless(self, name: str) -> str:
-        needed = self._found is None or self._found.standing(name) in ("live", "history")
-        return "" if needed else " (nothing needs it)"
+    def _is_needed(self, name: str) -> bool:
+        return self._found is None or self._found.standing(name) in ("live", "history")
+
+    def _need(self, name: str) -> str:
+        standing = "live" if self._found is None else self._found.standing(name)
+        return {"live": "", "history": " (only history needs it)"}.get(standing, " (nothing needs it)")
 
     # --- bodies
 
@@ -253,9 +281,9 @@ class Verification:
         wanted = live if self._found is None else self._found.contents
         self._doing("opening bodies", len(wanted))
         check = BodyCheck(self._store, self._account.keyring.account)
-        done: set[tuple[int, Place | None]] = set()
+        done: set[tuple[int, bytes]] = set()
         async with aclosing(self._digests()) as digests:
-            async for contents, values in digests:
+            async for name, contents, values in digests:
                 bodies = []
                 for content, value in zip(contents, values, strict=True):
                     if content not in wanted:
@@ -263,37 +291,46 @@ class Verification:
                     try:
                         record = BodyRecord.from_bytes(value)
                     except Damaged as why:
-                        yield Problem("body", f"the body of {self._message(content)} does not open: {why}")
+                        yield self._body(content, str(why), name)
                         continue
-                    if (content, record.place) not in done:
-                        done.add((content, record.place))
+                    if (content, value) not in done:
+                        done.add((content, value))
                         bodies.append((content, record))
                 async with aclosing(check.wrong(bodies)) as wrong:
                     async for content, reason in wrong:
-                        yield Problem("body", f"the body of {self._message(content)} does not open: {reason}")
+                        yield self._body(content, reason, name)
                 self._did("bodies", len(bodies))
         async with aclosing(check.wrong([*self._letters.items()])) as wrong:
             async for content, reason in wrong:
                 yield Problem("letter", f"the body {body_name(content)} of a letter does not open: {reason}")
         self._did("bodies", len(self._letters))
 
-    async def _digests(self) -> AsyncGenerator[tuple[Iterable[int], Iterable[bytes]], None]:
-        """Contents and their records, of all segments there are; some more than once. What cannot be read has
-        been told of."""
+    def _body(self, content: int, why: str, segment_name: str) -> Problem:
+        """A body that does not open as the digest in a segment says."""
+        place = self._state.contents.find(content)
+        is_live = place is not None and self._state.segments[place[0]].name == segment_name
+        of = "" if is_live else ", as history has it,"
+        return Problem("body", f"the body of {self._message(content)}{of} does not open: {why}", not is_live)
+
+    async def _digests(self) -> AsyncGenerator[tuple[str, Iterable[int], Iterable[bytes]], None]:
+        """Names, contents and records of all segments there are, of some more than once. What cannot be read
+        has been told of."""
         read: set[str] = set()
         async with aclosing(named_segments(self._account)) as refs:
             async for ref in refs:
                 if ref.inline is not None and ref.name not in read and "digest" in ref.inline:
                     read.add(ref.name)
-                    yield _records(ref.inline["digest"])
+                    yield ref.name, *_records(ref.inline["digest"])
         after = "segment/"
         while names := await self._store.list("segment/", after, PAGE):
             after = names[-1]
-            digests = [name for name in names if base_of(name).endswith("/digest")]
-            for name in digests:
+            for name in names:
+                # What nothing needs may name packs that have gone.
+                if not base_of(name).endswith("/digest") or not self._is_needed(name):
+                    continue
                 [plain] = await self._records.read(segment.KIND, [name])
                 if isinstance(plain, bytes):
-                    yield _records(plain)
+                    yield name.split("/")[1], *_records(plain)
 
 
 def _records(packed: bytes) -> tuple[Iterable[int], Iterable[bytes]]:

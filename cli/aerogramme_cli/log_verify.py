@@ -58,7 +58,8 @@ def verify(
 
     def problem(each: "Problem") -> None:
         found.append(each)
-        typer.echo(json.dumps({"problem": each.kind, "what": each.what}) if as_json else each.what)
+        told = {"problem": each.kind, "what": each.what, "history": each.history}
+        typer.echo(json.dumps(told) if as_json else each.what)
 
     with common.interruptible("interrupted; not all was looked at"), _progress() as told:
         progress = common.run(_verify, settings, user, secret, bodies, problem, told)
@@ -71,9 +72,14 @@ def verify(
     if any(each.kind == "rollback" for each in found):
         raise RolledBack(hint="if a backup was restored on purpose: `aerogramme account trust`")
     if found:
+        only_history = (
+            "what the account is now is whole: only its history has lost something, for the retention"
+        )
         raise Damaged(
             f"{len(found):,} of the things looked at are not as they should be ({words})",
-            hint="`aerogramme check` says what can be done about it",
+            hint=only_history
+            if all(each.history for each in found)
+            else "`aerogramme check` says what can be done about it",
         )
     typer.echo(f"{user.address}: all is there and opens ({words})", err=True)
 

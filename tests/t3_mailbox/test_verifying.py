@@ -8,10 +8,30 @@ import trio
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.entry import PARTITION as LOG
 from aerogramme.mailbox import body_check, passwords
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.faults import Kind as Fault
+from aerogramme.mailbox.policy import DAY, Policy
+from aerogramme.mailbox.repair import repair
 from aerogramme.mailbox.seen import Seen
 from aerogramme.mailbox.verifying import Verification
+from tests.helpers.breaking import BREAKERS, opened
+from tests.helpers.life import START, calendar
 from tests.helpers.packed import letters
-from tests.helpers.tampering import ID, PASSWORD, Item, Whole, build, change, items, open_account
+from tests.helpers.tampering import (
+    HOUR,
+    ID,
+    PASSWORD,
+    Item,
+    Whole,
+    build,
+    change,
+    earlier,
+    items,
+    open_account,
+    small,
+)
 from tests.t3_mailbox.conftest import put
 
 NOBODY = Seen(None)
@@ -25,12 +45,13 @@ def whole(request) -> Whole:
     return trio.run(made)
 
 
-async def verified(stores, *, bodies=True, seen=NOBODY):
+async def verified(stores, *, bodies=True, seen=NOBODY, with_history=True):
     """What is wrong, as (kind, words), and what was looked at. Nothing is written."""
     before = items(stores)
     account = await open_account(stores)
     verification = Verification(account, seen, bodies=bodies)
-    found = [(each.kind, each.what) async for each in verification.problems()]
+    every = [each async for each in verification.problems()]
+    found = [(each.kind, each.what) for each in every if with_history or not each.history]
     await account.aclose()
     assert items(stores) == before
     return found, verification.progress
@@ -73,13 +94,13 @@ async def test_whatever_is_changed_is_found_as_what_it_is(whole):
             continue
         if item[1].startswith("keyring-"):
             continue  # with another keyring nothing opens at all
-        found = await problems(whole, {item: flipped(value)})
+        with_bodies = item[1].startswith(("body/", "pack/"))
+        found = await problems(whole, {item: flipped(value)}, bodies=with_bodies)
         needless = item[1].startswith("body/") and not found
         assert needless or {kind for kind, _ in found} & told_of(item), f"{item}: {found}"
-        for bit in range(0, min(64, 8 * len(value)), 29):  # what is read before anything is opened
+        for bit in range(0, min(64, 8 * len(value)), 37):  # what is read before anything is opened
             first = bytes([value[bit // 8] ^ 1 << bit % 8])
             head = value[: bit // 8] + first + value[bit // 8 + 1 :]
-            with_bodies = item[1].startswith(("body/", "pack/"))
             found = await problems(whole, {item: head}, bodies=with_bodies)
             assert needless or found, f"{item}, bit {bit}"
 
@@ -196,3 +217,113 @@ async def test_after_passwords_have_changed(whole):
     store = await stores.open(ID)
     await passwords.create_app_password(store, ID, PASSWORD, "another")
     assert (await verified(stores))[0] == []
+
+
+# --- beside what changes a store rightly
+
+
+LOOKED_AT = {
+    *(Fault.ENTRY, Fault.GAP, Fault.LINK, Fault.CHECKPOINT, Fault.DIGEST, Fault.OBJECT),
+    *(Fault.BODY, Fault.PACK, Fault.LETTER, Fault.SLOT, Fault.KEYRING, Fault.PUBLIC, Fault.USE),
+}
+
+
+@pytest.mark.parametrize("breaker", BREAKERS, ids=lambda breaker: breaker.name)
+async def test_what_is_broken_is_found_and_nothing_after_the_repair(whole, breaker):
+    if breaker.serial not in (None, whole.stores.serial):
+        pytest.skip("it is a fault of the other kind of store")
+    stores = whole.copy()
+    with small():
+        with earlier(HOUR // 2):
+            await breaker.act(stores)
+        if breaker.kind in LOOKED_AT and breaker.name != "a_digest_is_not_that_of_its_letter":
+            assert (await verified(stores))[0] != []
+        outcome = await repair(lambda: opened(stores))
+        found, _ = await verified(stores, with_history=False)
+        assert found == [] or not outcome.mended
+
+
+@pytest.fixture
+def wall():
+    """The time of day, which goes on when it is told to."""
+    with calendar() as wall:
+        yield wall
+
+
+async def test_what_compaction_has_removed_is_not_missed(world, account, wall):
+    account.policy = Policy(retention=2 * DAY)
+    for day in range(8):
+        other = await world.open()  # another process each day; entries of it go, and it is forgotten
+        other.policy = account.policy
+        await put(other, "INBOX", *letters(10 * day, 5))
+        table = other.find("INBOX")
+        await other.store_flags(table, list(table.uids[:2]), "+", ["\\Deleted"])
+        await other.expunge(table)
+        await other.fold(force=True)
+        await compact(other)
+        looking = await world.open()
+        looking.policy = account.policy
+        verification = Verification(looking, NOBODY, bodies=True)
+        assert [each async for each in verification.problems()] == [], day
+        wall.now += DAY
+    [first, *_], _ = await account.store.read(LOG)
+    assert int(first.key[:16], 16) >> 20 > START * 1000, "entries have gone"
+
+
+async def test_a_gap_above_what_compaction_has_removed_is_missed(world, account, wall):
+    account.policy = Policy(retention=2 * DAY)
+    for day in range(6):
+        await put(account, "INBOX", *letters(10 * day, 3))
+        await account.fold(force=True)
+        await compact(account)
+        wall.now += DAY
+    rows, _ = await account.store.read(LOG)
+    await account.store.delete_rows(LOG, [rows[-2].key])
+    looking = await world.open()
+    found = [each async for each in Verification(looking, NOBODY).problems()]
+    assert [each.kind for each in found] == ["gap"]
+    world.expected = await audit(looking)
+
+
+async def test_a_store_that_changes_meanwhile(world, account, wall):
+    """Between any two calls somebody delivers, or compacts: nothing is found that is not so."""
+    account.policy = Policy(retention=2 * DAY)
+    for day in range(5):
+        await put(account, "INBOX", *letters(10 * day, 3))
+        await account.fold(force=True)
+        wall.now += DAY
+    number = 0
+
+    async def busy():
+        nonlocal number
+        number += 1
+        if number % 5 == 0:
+            await put(account, "INBOX", *letters(1000 + number, 2))
+        if number % 7 == 0:
+            await account.fold(force=True)
+        if number % 11 == 0:
+            await compact(account)
+
+    class Between:
+        """A store between whose calls others are busy."""
+
+        def __init__(self, store):
+            self._store = store
+
+        def __getattr__(self, name):
+            real = getattr(self._store, name)
+            if name not in ("page", "read", "list", "sizes", "get", "get_many"):
+                return real
+
+            async def call(*args, **options):
+                found = await real(*args, **options)
+                await busy()
+                return found
+
+            return call
+
+    store = Between(await world.stores.open(account.id))
+    looking = await Account.open(store, account.id, world.unlocked[account.id])
+    looking.policy = account.policy
+    found = [each async for each in Verification(looking, NOBODY, bodies=True).problems()]
+    assert found == [] and number > 20
