@@ -18,9 +18,9 @@ from aerogramme.store.port import Row, Store
 PAGE = 1000  # names listed at a time
 
 
-async def check_reach(store: Store, records: Records, clock: int) -> None:
+async def check_reach(store: Store, records: Records, clock: int, *, unborn: bool = False) -> None:
     """Raises Forgotten, which says how far back it goes, if what the account was at this clock cannot be told
-    any more; Unavailable."""
+    any more; Unavailable. `unborn`: that there was no account is an answer, too."""
     oldest, name = await _oldest_checkpoint(store, records)
     if oldest is not None and oldest <= clock:
         return
@@ -29,7 +29,7 @@ async def check_reach(store: Store, records: Records, clock: int) -> None:
     if first is not None and await _is_first(records, rows[0]):
         covered = await _covered(records, name) if name else {}
         if _without_gaps(rows, clock if oldest is None else oldest, covered):
-            if first <= clock:
+            if first <= clock or unborn:
                 return
             oldest = first
     if oldest is None:

@@ -123,7 +123,7 @@ class Undo:
             check(wanted.into)
         await account.refresh()
         store, records = account.store, account.journal.records
-        await check_reach(store, records, since)
+        await check_reach(store, records, since, unborn=True)
         found = await find_expunged(store, account.keyring, since, until, account.holding.renew)
         if found.start is not None:  # an older one, perhaps, since the next cannot be read
             await check_reach(store, records, found.start)

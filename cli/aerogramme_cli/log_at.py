@@ -167,6 +167,7 @@ async def _messages(past: "Account", table: "Table") -> AsyncGenerator[dict[str,
             fields = read_fields(header, 0, len(header))
             yield {
                 "uid": table.uids[row],
+                "id": f"{table.ids[row]:x}",
                 "date": table.dates[row],
                 "from": text(fields, b"from"),
                 "subject": text(fields, b"subject"),

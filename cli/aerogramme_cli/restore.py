@@ -95,7 +95,7 @@ def restore(
             typer.echo(f"to take it back: the same command with {span} --undo", err=True)
     if report.lost:
         raise Damaged(
-            f"{report.lost:,} messages cannot be brought back: their mail is not there any more",
+            f"{_messages(report.lost)} cannot be brought back: the mail is not there any more",
             hint="`aerogramme check` tells more; `key rotate --bodies` erases what was expunged before it",
         )
 
@@ -158,16 +158,26 @@ def _show(report: "Report", *, undo: bool, dry_run: bool) -> None:
             title = printable(name) + (" (made again)" if line.made else "")
             table.add_row(Text(title), *counts, _spans(line.uids))
         Console().print(table)
+    elif not (report.there or report.elsewhere or report.lost):
+        typer.echo("nothing was expunged in that time" if not undo else "nothing is there of it", err=True)
     verb = "removed again" if undo else "brought back"
     would = "would be " if dry_run else ""
-    typer.echo(f"{report.messages:,} messages {would}{verb}", err=True)
+    typer.echo(f"{_messages(report.messages)} {would}{verb}", err=True)
     for count, what in (
-        (report.there, "had been brought back before, and are there"),
-        (report.elsewhere, "were left out, as other mailboxes have them: --copies brings them too"),
-        (report.unreadable, "entries of the log cannot be read: what they removed is not known"),
+        (report.there, "brought back before"),
+        (report.elsewhere, "left out, as other mailboxes have the mail: --copies brings it back, too"),
     ):
         if count:
-            typer.echo(f"{count:,} {what}", err=True)
+            typer.echo(f"{_messages(count)} {what}", err=True)
+    if report.unreadable:
+        typer.echo(
+            f"{report.unreadable:,} entries of the log cannot be read: what they removed is not known",
+            err=True,
+        )
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} message{'' if count == 1 else 's'}"
 
 
 def _spans(uids: Sequence[int]) -> str:

@@ -7,8 +7,10 @@ from random import Random
 import pytest
 
 from aerogramme.errors import Forgotten, NoSuchMailbox, Refused
+from aerogramme.log import checkpoint
 from aerogramme.log.clock import ms_of
-from aerogramme.mailbox import undo
+from aerogramme.log.past import clock_at
+from aerogramme.mailbox import letting_go, undo
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.compaction import compact
@@ -216,9 +218,14 @@ async def test_mailboxes_are_chosen_and_mail_goes_into_one(account: Account) -> 
         await bring_back(account, since, into="a//b")
 
 
+async def test_a_time_before_the_account_was_made(account: Account) -> None:
+    """All that was ever expunged."""
+    await put(account, "INBOX", letter(1))
+    await expunge(account, "INBOX", 1)
+    assert (await bring_back(account, 1.0)).messages == 1
+
+
 async def test_times_that_make_no_sense(account: Account) -> None:
-    with pytest.raises(Forgotten):
-        await bring_back(account, 1.0)
     with pytest.raises(Refused):
         await bring_back(account, time.time(), time.time() - 1)
 
@@ -493,3 +500,28 @@ async def test_keys_that_were_rotated_since(kind: str, monkeypatch) -> None:
     assert sorted((await contents(fresh))["INBOX"]) == sorted(before["INBOX"] + before["letters"])
     assert (await contents(fresh))["Archive"] == before["Archive"]
     assert await audit(fresh) == []
+
+
+async def test_where_a_checkpoint_cannot_be_read() -> None:
+    """It goes on from an older one, if all entries since are there; else it says so."""
+    world = World()
+    account = await world.open()
+    await put(account, "INBOX", letter(1))
+    await account.fold(force=True)
+    await put(account, "INBOX", letter(2), letter(3))
+    await account.fold(force=True)
+    newest, oldest = await account.store.list(checkpoint.PREFIX)
+    since = moment(account)
+    await expunge(account, "INBOX", 1, 2)
+    data = account.store._data
+    data.objects[newest] = b"?"
+    fresh = await world.open()
+    run = Undo(fresh, Wanted(since, time.time() + 1))
+    await run.plan()
+    assert (await run.bring_back(dry_run=True)).messages == 2
+    # Now it is let go of, and the entries between the two are deleted.
+    await account.store.append(letting_go.PARTITION, [letting_go.row(account.keyring, 1, [oldest])])
+    rows, _ = await account.store.read("log")
+    await account.store.delete_rows("log", [key for key, _ in rows if key < f"{clock_at(since):016x}"])
+    with pytest.raises(Forgotten):
+        await bring_back(account, since)
