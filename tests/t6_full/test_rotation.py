@@ -1,6 +1,7 @@
 """Keys of 10,000 messages rotated by the command, while a real server delivers and serves them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,13 +51,22 @@ def delivers(server: Server, begun: Callable[[], None], over: Event) -> int:
     return sent
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Keyring]:
+    """The account before any rotation, and what its password opens."""
+    data = tmp_path_factory.mktemp("made") / "data"
+    return data, make_large_account(data, MESSAGES).keyring
+
+
 @pytest.mark.parametrize("options", [[], ["--bodies"]], ids=["metadata", "bodies"])
-def test_a_rotation_under_way_refuses_and_loses_nothing(tmp_path: Path, options: list[str]) -> None:
-    data = tmp_path / "data"
-    old = make_large_account(data, MESSAGES).keyring
+def test_a_rotation_under_way_refuses_and_loses_nothing(
+    tmp_path: Path, made: tuple[Path, Keyring], options: list[str]
+) -> None:
+    data, old = tmp_path / "data", made[1]
+    shutil.copytree(made[0], data)
     assert len(openable(data, old)) > 50
     where = [ADDRESS, "--data", str(data), "--password-stdin"]
-    over, tasks = Event(), [reads, reads, delivers]
+    over, tasks = Event(), [reads, delivers]
     with serving(data) as server, ThreadPoolExecutor(len(tasks)) as pool:
         under_way = [Event() for _ in tasks]
         running = [
@@ -68,8 +78,8 @@ def test_a_rotation_under_way_refuses_and_loses_nothing(tmp_path: Path, options:
             done = aerogramme("key", "rotate", *where, *options, stdin=PASSWORD)
         finally:
             over.set()
-        *fetched, sent = [each.result() for each in running]
-        assert min(fetched) >= STEP and sent >= 1
+        fetched, sent = [each.result() for each in running]
+        assert fetched >= STEP and sent >= 1
         assert b"generation 2 seals everything" in done.stdout
         assert openable(data, old) == []
         found = json.loads(aerogramme("key", "status", *where, "--json", stdin=PASSWORD).stdout)
