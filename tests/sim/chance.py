@@ -15,20 +15,21 @@ from unittest.mock import patch
 import trio
 
 from aerogramme.lmtp import server as lmtp_server
-from aerogramme.log import checkpoint, clock, folding, journal
-from aerogramme.mailbox import account, incoming, keys, packs, passwords, reencrypting
+from aerogramme.log import checkpoint, clock, folding, journal, segment
+from aerogramme.mailbox import account, incoming, keys, letting_go, packs, passwords, reencrypting
 
 START = 1_700_000_000.0  # unix seconds at which every schedule begins
 
 
 class Machine:
-    """A machine with its clock, in seconds off from the true time."""
+    """A machine with its clock, which is off from the true time by `skew` seconds. `slept`: how long all of
+    them did nothing, while time passed."""
 
     def __init__(self, name: str, skew: float = 0.0) -> None:
-        self.name, self.skew = name, skew
+        self.name, self.skew, self.slept = name, skew, 0.0
 
     def now(self) -> float:
-        return START + trio.current_time() + self.skew
+        return START + trio.current_time() + self.slept + self.skew
 
 
 HERE: ContextVar[Machine] = ContextVar("the machine on which a task runs")
@@ -58,6 +59,13 @@ class _Secrets:
 
     def token_hex(self, octets: int) -> str:
         return self._random.randbytes(octets).hex()
+
+
+class _Os:
+    """In place of the module `os`."""
+
+    def __init__(self, random: Random) -> None:
+        self.urandom = random.randbytes
 
 
 class Complaints(logging.Handler):
@@ -90,10 +98,11 @@ def seeded(seed: int, **constants: int) -> Iterator[Complaints]:
     before = run._r.getstate(), logger.level, logger.propagate, gc.isenabled()
     secrets, time = _Secrets(Random(seed)), _Time()
     with ExitStack() as stack:
-        for module in (journal, checkpoint, incoming, passwords, reencrypting):
+        for module in (journal, checkpoint, incoming, letting_go, passwords, reencrypting):
             stack.enter_context(patch.object(module, "secrets", secrets))
         for module in (clock, account, incoming, lmtp_server):
             stack.enter_context(patch.object(module, "time", time))
+        stack.enter_context(patch.object(segment, "os", _Os(Random(seed))))
         stack.enter_context(patch.object(incoming, "_ids", incoming._LetterIds()))
         stack.enter_context(patch.object(keys, "stretch", _stretch))
         stack.enter_context(patch.object(run, "_ALLOW_DETERMINISTIC_SCHEDULING", True))

@@ -1,11 +1,14 @@
-"""What goes wrong with servers, their clocks and their way to the store; folds and rotations at the same
-time."""
+"""What goes wrong with servers, their clocks and their way to the store; folds, rotations and compactions
+at the same time."""
 
 from random import Random
 from typing import TYPE_CHECKING
 
+import trio
+
 from aerogramme.errors import AerogrammeError, Unavailable
 from aerogramme.mailbox import rotation
+from aerogramme.mailbox.compaction import compact
 from aerogramme.store.faults import Crash
 from tests.sim.chance import HERE
 from tests.sim.servers import Server
@@ -14,10 +17,13 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 SKEW = 240.0  # seconds that clocks may be off: from five minutes on the stores refuse a server
-AGES = (1.0, 61.0, 11 * 60.0, 2 * 3600.0, 26 * 3600.0)  # seconds that pass while nobody does anything
+HOUR, DAY = 3600.0, 24 * 3600.0
+AGES = (1.0, 61.0, 11 * 60.0, 2 * HOUR, 26 * HOUR)  # seconds that pass while nobody does anything
 
+REST = (13 * HOUR, 25 * HOUR, 49 * HOUR, 8 * DAY)  # and what passes while history is compacted
 
 ROTATES = 16  # in one of so many schedules the keys are rotated: it takes as long as all the rest of it
+COMPACTS = 4  # and in one of so many history is compacted
 
 
 class Nemesis:
@@ -25,6 +31,7 @@ class Nemesis:
         self.world = world
         self._ages = world.random.random() < 0.4
         self.rotates = world.seed % ROTATES == 3
+        self.compacts = world.seed % COMPACTS == 3
 
     async def live(self) -> None:
         world, random = self.world, self.world.random
@@ -70,10 +77,7 @@ class Nemesis:
         world = self.world
         if not self._ages or any(link.writing for link in world.links):
             return
-        seconds = world.random.choice(AGES)
-        world.tell(f"{seconds:.0f} s pass")
-        for machine in (*world.servers, world.observer):
-            machine.skew += seconds
+        world.sleep(world.random.choice(AGES))
 
     async def fold(self, server: Server) -> None:
         account = None if server.process is None else server.process.account
@@ -115,6 +119,34 @@ class Nemesis:
                 world.tell(f"{server.name}: died in a rotation")
             finally:
                 HERE.reset(here)
+
+    async def compact(self) -> None:
+        """Servers compact, several at once too; and sometimes so much time passes that what they have let go
+        of may be deleted."""
+        if not self.compacts:
+            return
+        world, random = self.world, Random(f"compaction {self.world.seed}")  # the others stay as they are
+        async with trio.open_nursery() as nursery:
+            while world.steps > 0:
+                await trio.sleep(random.uniform(0, 6 * world.pace))
+                if random.random() < 0.4 and not any(link.writing for link in world.links):
+                    world.sleep(random.choice(REST))
+                nursery.start_soon(self._compact, random.choice(world.servers))
+
+    async def _compact(self, server: Server) -> None:
+        world, account = self.world, None if server.process is None else server.process.account
+        if account is None:
+            return
+        world.tell(f"{server.name}: compacts")
+        HERE.set(server)
+        try:
+            report = await compact(account)
+            folded = ", with a checkpoint" if report.folded else ""
+            world.tell(f"{server.name}: compacted, {report.entries} entries deleted{folded}")
+        except (AerogrammeError, Crash) as error:
+            world.tell(f"{server.name}: the compaction failed: {type(error).__name__}")
+        HERE.set(world.observer)
+        await world.check_needed()
 
     async def stop(self) -> None:
         """All ways are open, all servers run, and what was on its way arrives."""

@@ -70,6 +70,11 @@ class Link(Faults):
         finally:
             self.writing -= 1
 
+    def give_up(self) -> None:
+        """What its failed writes have left on their way comes now, or never."""
+        Faults._surface(self, 0.5)
+        self._waiting.clear()
+
     async def _way(self) -> None:
         if self.dead:
             raise Crash

@@ -8,7 +8,9 @@ All above the store is the real thing: accounts with their tasks, IMAP and LMTP 
     3. UIDNEXT and HIGHESTMODSEQ never mislead: who asks for what is above them has the mailbox then;
     4. when the faults stop, all servers agree, every program has exactly the mailbox after one more
        synchronization, letters are drained once, and the audit finds nothing;
-    5. where keys were rotated meanwhile, all of this holds, and nothing is left under older ones.
+    5. where keys were rotated meanwhile, all of this holds, and nothing is left under older ones;
+    6. where history was compacted meanwhile, nothing that is needed has gone, and in the end, after so much
+       time that all history has passed, nothing is left but what is needed.
 """
 
 import gc
@@ -21,11 +23,17 @@ from random import Random
 import trio
 import trio.testing
 
+from aerogramme.errors import Outdated
+from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import PARTITION
 from aerogramme.log.state import State
+from aerogramme.log.suffix import base_of
 from aerogramme.mailbox import incoming, keys, rotation
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.survey import survey
 from aerogramme.seal import Argon2Params, Keyring, Secret
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row
@@ -37,6 +45,7 @@ from tests.sim.senders import Sender
 from tests.sim.servers import ACCOUNT, PASSWORD, Distant, Link, Server
 
 ROUNDS = 60  # until all is quiet
+LONG = 12 * 3600.0  # seconds in which no call is on its way to a store any more
 LONGEST = 3 * 24 * 3600.0  # seconds of the schedule's own time: who waits for longer waits for ever
 
 
@@ -72,7 +81,7 @@ _template: _Template | None = None
 def template() -> _Template:
     global _template
     if _template is None:
-        with seeded(0):
+        with seeded(1 << 40):  # of no schedule: two replicas of one id would follow one another
             _template = trio.run(_make_template, clock=trio.testing.MockClock())
     return _template
 
@@ -134,6 +143,15 @@ class World:
         until = trio.current_time() + self.random.uniform(0, longest)
         await trio.sleep_until(math.ceil(until / self.beat) * self.beat if self.beat else until)
 
+    def sleep(self, seconds: float) -> None:
+        """Time passes while nobody does anything. In a day what is on its way comes, or is lost."""
+        self.tell(f"{seconds:.0f} s pass")
+        for machine in (*self.servers, self.observer):
+            machine.slept += seconds
+        if seconds > LONG:
+            for link in self.links:
+                link.give_up()
+
     def another_step(self) -> bool:
         self.steps -= 1
         return self.steps >= 0
@@ -168,17 +186,14 @@ class World:
                         others.start_soon(program.live)
                     others.start_soon(self.nemesis.live)
                     others.start_soon(self.nemesis.rotate)
+                    others.start_soon(self.nemesis.compact)
                 await self.nemesis.stop()
             await self.finale()
             self.nursery.cancel_scope.cancel()
 
     async def finale(self) -> None:
         """Nothing goes wrong any more."""
-        accounts = []
-        for server in self.servers:
-            assert server.process is not None
-            login = await server.process.accounts.login(ACCOUNT, Secret(PASSWORD), None)
-            accounts.append((login.account, server.name))
+        accounts = [(await self.newest_of(server), server.name) for server in self.servers]
         if self.nemesis.rotates:
             await self.last_rotation()
         fresh = await self.open_anew()  # it may find what comes too late for those who only follow
@@ -195,6 +210,20 @@ class World:
             await self.last_synchronization(program, truth)
         self.check_copies(truth, fresh)
         assert self.contents(accounts[0][0]) == self.contents(fresh) == truth, "there was no peace"
+        if self.nemesis.compacts:
+            await self.last_compactions(truth)
+
+    async def newest_of(self, server: Server) -> Account:
+        """The account as a server has it open; one that was away for too long opens it anew."""
+        while True:
+            assert server.process is not None
+            login = await server.process.accounts.login(ACCOUNT, Secret(PASSWORD), None)
+            try:
+                await login.account.refresh()
+            except Outdated:
+                await trio.sleep(1.0)  # it is noticed, and closed
+            else:
+                return login.account
 
     async def open_anew(self) -> Account:
         store = await self.stores.open(ACCOUNT)
@@ -212,6 +241,40 @@ class World:
             f"after it there is {found}"
         )
         await account.aclose()
+
+    async def check_needed(self) -> None:
+        """What anybody can still ask for is there."""
+        account = await self.open_anew()
+        found = await survey(account, wall_ms())
+        assert not found.damaged, f"it cannot be read: {found.damaged}"
+        needed = found.needed | {body_name(content) for content in found.needed_bodies}
+        needed -= {base_of(name) for name in await account.store.list("")}
+        missing = [name for name in sorted(needed) if name and not name.startswith("entry/")]
+        assert not missing, f"it is needed, and not there: {missing}"
+        await account.aclose()
+
+    async def last_compactions(self, truth) -> None:
+        """Nobody does anything but compact now and then: in the end nothing is there but what is."""
+        for days in (8, *[2] * 6):
+            self.sleep(days * 24 * 3600.0)
+            account = await self.open_anew()
+            report = await compact(account)
+            assert not report.damaged, f"the compaction finds {report.damaged}"
+            await account.aclose()
+        account = await self.open_anew()
+        assert self.contents(account) == truth, "compactions have changed something"
+        audited = await audit(account)
+        assert not audited, f"after compactions the audit finds {audited}"
+        found = await survey(account, wall_ms())
+        rest = {name: found.standing(name) for name in found.stored}
+        others = {
+            name: why
+            for name, why in rest.items()
+            if why not in ("live", "lost") and not name.startswith("checkpoint/")
+        }
+        assert not others, f"they are still there: {others}"
+        assert len([name for name in rest if name.startswith("checkpoint/")]) == 2
+        assert not found.old, f"entries are still there: {found.old}"
 
     async def quiet(self, accounts: list[Account]) -> None:
         """Until nobody has anything to say."""
