@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint, manifest
-from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, decode
+from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, decode, parse_key
 from aerogramme.log.history import MARGIN
 from aerogramme.log.journal import spilled
 from aerogramme.log.records import Records, Renew, never
@@ -66,44 +66,46 @@ async def following(
 ) -> AsyncGenerator[Read]:
     """The same as `entries`, and then what comes, as it comes, for ever; what comes late is not in the order
     of clocks. Raises Unavailable."""
-    recent: set[str] = set()  # what was given, as far back as it may come again
-    newest, horizon = after, after
-
-    def is_new(key: str) -> bool:
-        """Also takes note of it."""
-        nonlocal newest, horizon, recent
-        base = base_of(key)
-        # What is older and comes now was there, and is sealed again.
-        if base in recent or (base <= horizon and suffix_of(key) is not None):
-            return False
-        if base > newest:
-            newest, horizon = base, max(after, _before(base))
-        recent.add(base)
-        if len(recent) > 2 * PAGE:
-            recent = {each for each in recent if each > horizon}
-        return True
-
+    recent = _Recent(after)
     async with aclosing(entries(store, keyring, renew, after=after)) as read:
         async for key, entry in read:
-            if is_new(key):
+            if recent.is_new(key):
                 yield key, entry
     records = Records(store, keyring, renew)
-    rows, cursor = await store.read(PARTITION, None, horizon)
+    rows, cursor = await store.read(PARTITION, None, recent.horizon)
     while True:
         async with aclosing(opened(records, rows)) as read:
             async for key, entry in read:
-                if is_new(key):
+                if recent.is_new(key):
                     yield key, entry
         await store.watch(PARTITION, cursor)
         rows, cursor = await store.read(PARTITION, cursor)
 
 
-def _before(key: str) -> str:
-    """The row key MARGIN before another one."""
-    try:
-        return f"{max(0, int(key[:16], 16) - MARGIN):016x}"
-    except ValueError:
-        return ""  # nobody knows what it is
+class _Recent:
+    """Which entries were given, as far back as they may come again: `horizon` is a row key before those."""
+
+    def __init__(self, horizon: str) -> None:
+        self.horizon = horizon
+        self._given: set[str] = set()
+        self._most = 2 * PAGE
+
+    def is_new(self, key: str) -> bool:
+        """Whether the entry of this row was not given yet. From now on it was."""
+        base = base_of(key)
+        # What is before the horizon and comes now was there, and is sealed again.
+        if base in self._given or (base <= self.horizon and suffix_of(key) is not None):
+            return False
+        self._given.add(base)
+        try:
+            clock, _, _ = parse_key(key)
+        except Damaged:
+            return True  # nobody knows when it was
+        self.horizon = max(self.horizon, f"{max(0, clock - MARGIN):016x}")
+        if len(self._given) > self._most:
+            self._given = {each for each in self._given if each > self.horizon}
+            self._most = 2 * max(PAGE, len(self._given))
+        return True
 
 
 class Names:
