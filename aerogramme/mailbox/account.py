@@ -276,11 +276,13 @@ class Account:
         """How many messages would be \\Recent to a session that opened the mailbox now (for STATUS)."""
         return self._recent.count(table)
 
-    async def create_mailbox(self, name: str, role: str | None = None) -> None:
-        """RFC 3501 §6.3.3, with the levels above. `role`: a special use (RFC 6154). AlreadyExists,
-        Refused.
+    async def create_mailbox(self, name: str, role: str | None = None, mailbox: int | None = None) -> None:
+        """RFC 3501 §6.3.3, with the levels above. `role`: a special use (RFC 6154); `mailbox`: the id, if it
+        is not to be any. AlreadyExists, Refused.
         """
-        await self._commit(lambda state: Draft(hierarchy.create(state, self._maker(state), name, role)))
+        await self._commit(
+            lambda state: Draft(hierarchy.create(state, self._maker(state), name, role, mailbox))
+        )
 
     async def delete_mailbox(self, name: str) -> None:
         """RFC 3501 §6.3.4. NoSuchMailbox, Refused."""

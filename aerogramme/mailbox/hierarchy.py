@@ -22,8 +22,9 @@ class Maker:
         # deleted and made again, or renamed over, never has the UIDVALIDITY it had (RFC 3501 §2.3.1.1).
         self._uidvalidity = max(now, state.last_uidvalidity + 1)
 
-    def make(self, name: str, role: str | None = None) -> MailboxOp:
-        [mailbox] = self._new_ids(1)
+    def make(self, name: str, role: str | None = None, mailbox: int | None = None) -> MailboxOp:
+        if mailbox is None:
+            [mailbox] = self._new_ids(1)
         uidvalidity = self._uidvalidity
         self._uidvalidity += 1
         return MailboxOp(mailbox, name=name, role=role, deleted=False, uidvalidity=uidvalidity)
@@ -35,8 +36,9 @@ def first_mailboxes(maker: Maker) -> list[Op]:
     return ops + [Subscribe(name, True) for name, _ in FIRST_MAILBOXES]
 
 
-def create(state: State, maker: Maker, name: str, role: str | None) -> list[Op]:
+def create(state: State, maker: Maker, name: str, role: str | None, mailbox: int | None = None) -> list[Op]:
     """RFC 3501 §6.3.3: the mailbox and every level above it that is not there. Raises AlreadyExists, Refused.
+    `mailbox`: the id it shall have.
 
     They are subscribed at once: mail programs that show subscribed mailboxes only would hide what they have
     made.
@@ -49,7 +51,8 @@ def create(state: State, maker: Maker, name: str, role: str | None) -> list[Op]:
     new = [above for above in parents(name) if above not in state.names] + [name]
     if len(state.names) + len(new) > MAX_MAILBOXES:
         raise Refused(f"An account has at most {MAX_MAILBOXES} mailboxes")
-    ops: list[Op] = [maker.make(each, role if each == name else None) for each in new]
+    ops: list[Op] = [maker.make(each) for each in new[:-1]]
+    ops.append(maker.make(name, role, mailbox))
     return ops + [Subscribe(each, True) for each in new if each not in state.subscribed]
 
 

@@ -43,7 +43,7 @@ class Holding:
         self.slots[slot.public.fingerprint] = slot
 
     def unlocked(self) -> Unlocked:
-        """What opens the account again, without a secret. Raises AuthenticationFailed once no slot is left."""
+        """What opens the account again, without a secret. Raises AuthenticationFailed if no slot is left."""
         if not self.slots:
             raise AuthenticationFailed("this password has been revoked")
         return Unlocked(self.keyring, next(iter(self.slots.values())), self._cursor)

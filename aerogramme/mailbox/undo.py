@@ -9,7 +9,7 @@ A content that no message has may be missing in the newest checkpoint, and in it
 along, out of the past, and a body that lies in a pack is written as an object of its own.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
@@ -245,24 +245,34 @@ class Undo:
             return canonical(self._wanted.into)
         return self._account.name_of(message.mailbox) or message.name
 
-    async def _make_mailboxes(self, targets: Iterable[str], report: Report, *, dry_run: bool) -> None:
+    async def _make_mailboxes(
+        self, targets: Mapping[str, Sequence[Back]], report: Report, *, dry_run: bool
+    ) -> None:
         """Those that messages go into, and that were deleted; each with the use that it had, if no other has
-        that now."""
+        that now. Their ids follow from those they had, as it is with messages."""
         assert self._found is not None
         roles: dict[str, str | None] = dict.fromkeys(targets)
+        were: dict[str, set[int]] = {}
         if self._wanted.into is None:
+            for name, some in targets.items():
+                were[name] = {back.message.mailbox for back in some}
             for mailbox, deleted in self._found.mailboxes.items():
                 if self._account.name_of(mailbox) is None:
                     roles[deleted.name] = deleted.role or roles.get(deleted.name)
+                    were.setdefault(deleted.name, set()).add(mailbox)
         for name in sorted(roles):  # those above come before those below
-            if name in self._account.state.names:
+            state = self._account.state
+            if name in state.names:
                 continue
             report.mailboxes[name] = Line(made=True)
             if dry_run:
                 continue
-            role = None if roles[name] in self._account.state.roles.values() else roles[name]
+            role = None if roles[name] in state.roles.values() else roles[name]
+            new = following_id(min(were[name])) if name in were else None
+            while new in state.attributes:
+                new = following_id(new)
             try:
-                await self._account.create_mailbox(name, role)
+                await self._account.create_mailbox(name, role, new)
             except AlreadyExists:
                 report.mailboxes[name].made = False  # somebody else has, just now
 
@@ -416,8 +426,8 @@ class _Digest(NamedTuple):
         return {**self.fields, "digest": {**self.fields["digest"], "record": record}}
 
 
-def following_id(message: int) -> int:
-    """The id under which a message comes back. Ids that are drawn are not met by this in an age of the
-    universe: both are as good as random, of 64 bits."""
-    digest = blake2b(message.to_bytes(8, "big"), digest_size=8, person=b"back").digest()
+def following_id(one: int) -> int:
+    """The id under which a message, or a mailbox, comes back. Ids that are drawn are not met by this in an
+    age of the universe: both are as good as random, of 64 bits."""
+    digest = blake2b(one.to_bytes(8, "big"), digest_size=8, person=b"back").digest()
     return int.from_bytes(digest, "big") or 1

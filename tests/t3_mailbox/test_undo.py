@@ -2,11 +2,14 @@
 
 import time
 from collections import Counter
+from contextlib import suppress
 from random import Random
 
 import pytest
+import trio
+from trio.testing import MockClock
 
-from aerogramme.errors import Forgotten, NoSuchMailbox, Refused
+from aerogramme.errors import Forgotten, NoSuchMailbox, Refused, Unavailable
 from aerogramme.log import checkpoint
 from aerogramme.log.clock import ms_of
 from aerogramme.log.past import clock_at
@@ -18,7 +21,7 @@ from aerogramme.mailbox.contents import body_name, pack_name
 from aerogramme.mailbox.past import past_of
 from aerogramme.mailbox.reencrypting import Reencrypting
 from aerogramme.mailbox.undo import Report, Undo, Wanted
-from aerogramme.store.faults import Crash, CrashAt
+from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put
 from tests.t3_mailbox.test_rotation import contents, fill, opened, rotate
@@ -366,25 +369,41 @@ async def _crashes(call: int, *, packed: bool) -> bool:
     return whole
 
 
-@pytest.mark.parametrize("serial", [True, False])
-async def test_two_at_once_bring_it_back_once(serial: bool) -> None:
-    world = World()
-    world.stores = MemoryStores(serial=serial)
+@pytest.mark.parametrize("seed", range(6))
+async def test_two_at_once_bring_it_back_once(seed: int, autojump_clock: MockClock) -> None:
+    """On two servers, to which a store answers late, not at all, or in part."""
+    world, rng = World(), Random(seed)
+    world.stores = MemoryStores(serial=seed == 0)
     account = await world.open()
     await put(account, "INBOX", *map(letter, range(5)))
+    await account.create_mailbox("Work/Here")
+    await put(account, "Work/Here", letter(7))
     since = moment(account)
     await expunge(account, "INBOX", 1, 2, 3)
-    one, other = await world.open(), await world.open()
-    runs = [Undo(each, Wanted(since, time.time() + 1)) for each in (one, other)]
-    for run in runs:
-        await run.plan()
-    for run in runs:
-        await run.bring_back()
-    for each in one, other:
-        await each.refresh()
-        assert len(each.find("INBOX")) == 5
-    assert await shown(one, "INBOX") == await shown(other, "INBOX")
+    await account.delete_mailbox("Work/Here")
+    await account.delete_mailbox("Work")
+    faults = [Faults(Random(rng.random())) for _ in range(2)]
+    async with trio.open_nursery() as nursery:
+        for each in faults:
+            nursery.start_soon(until_done, world, world.stores.another(each), since)
+    for each in faults:
+        each.reliable = True
+    await world.open()
+    for server in world.opened[1:]:
+        await server.refresh()
+        assert [row[0] for row in await shown(server, "INBOX")] == [b"mail %d" % n for n in range(5)]
+        assert [row[0] for row in await shown(server, "Work/Here")] == [b"mail 7"]
+        assert [name for name in server.state.names if "Work/Here" in name] == ["Work/Here"]
+        assert (await bring_back(server, since)).messages == 0
     assert await world.audit() == []
+
+
+async def until_done(world: World, stores: MemoryStores, since: float) -> None:
+    while True:
+        with suppress(Unavailable):
+            account = await world.open(stores=stores)
+            await bring_back(account, since)
+            return
 
 
 async def test_compaction_leaves_what_can_come_back(account: Account) -> None:
