@@ -381,3 +381,19 @@ def test_what_comes_is_followed_until_ctrl_c(
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+
+
+@pytest.mark.parametrize("kind", ["s3", pytest.param("garage", marks=pytest.mark.garage)])
+def test_on_a_distant_store(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    store = request.getfixturevalue(kind)
+    where = (ADDRESS, "--data", str(tmp_path / "data"), "--store", store)
+    create_account(tmp_path / "data", store=store)
+    for n in range(3):
+        aerogramme("deliver", *where, stdin=f"Subject: {n}\n\nhello\n")
+    found = aerogramme("log", "verify", *where, "--password-stdin", "--bodies", stdin=PASSWORD)
+    assert found.stdout == b"" and b"3 bodies" in found.stderr and b"3 letters" in found.stderr
+    aerogramme("account", "show", *where, "--password-stdin", stdin=PASSWORD)  # opens, and so drains
+    out = aerogramme("log", "show", *where, "--password-stdin", "--since", "1h", stdin=PASSWORD).stdout
+    assert b"3 messages added to INBOX (UID 1-3, " in out
+    found = aerogramme("log", "verify", *where, "--password-stdin", "--bodies", stdin=PASSWORD)
+    assert found.stdout == b"" and b"3 bodies, 2 entries" in found.stderr, found.stderr
