@@ -42,7 +42,7 @@ async def faults_of(stores: MemoryStores) -> list[Fault]:
 
 
 async def mend(stores: MemoryStores) -> Outcome:
-    return await repair(lambda: opened(stores))
+    return await repair(lambda: opened(stores), lag=0.0)
 
 
 def test_every_kind_has_a_breaker_and_a_remedy() -> None:

@@ -2,6 +2,7 @@
 without."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,10 +14,10 @@ from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
 OTHER = "other@example.org"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two accounts, with two letters each; the first has its mail in messages."""
-    data = tmp_path / "data"
+    data = tmp_path_factory.mktemp("made") / "data"
     for address in (ADDRESS, OTHER):
         create_account(data, address)
         for n in range(2):
@@ -26,6 +27,12 @@ def data(tmp_path: Path) -> Path:
     )
     assert shown.returncode == 0, shown.stderr
     return data
+
+
+@pytest.fixture
+def data(made: Path, tmp_path: Path) -> Path:
+    """The same, for one test."""
+    return shutil.copytree(made, tmp_path / "data")
 
 
 def check(data: Path, *args: str, code: int = 0):

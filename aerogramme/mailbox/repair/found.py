@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 
+import trio
+
 from aerogramme.errors import AlreadyExists
 from aerogramme.log.clock import COUNTER_BITS, wall_ms
 from aerogramme.log.entry import MAX_UID, Add, SegmentRef
@@ -22,12 +24,23 @@ from aerogramme.mailbox.repair.placeholder import DAY
 from aerogramme.mailbox.survey import survey
 
 BATCH = 1000  # messages of one entry
+# Seconds from when the objects of an append are there until its row is, where that is not at once: the stores
+# promise a minute (store/port.py).
+LAG = 90.0
 
 
-async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, None]:
-    if not any(fault.kind in (Kind.FOUND, Kind.UNFINISHED) for fault in faults):
+async def mend(account: Account, faults: list[Fault], lag: float | None = None) -> AsyncGenerator[str, None]:
+    names = {fault.segment for fault in faults if fault.kind in (Kind.FOUND, Kind.UNFINISHED)}
+    if not names:
         return
+    if lag is None:
+        lag = 0.0 if account.store.serialized else LAG
+    if lag:
+        yield f"waiting for {lag:.0f} seconds: what others are just writing is not lost"
+        await trio.sleep(lag)
+        await account.refresh()
     lost = await lost_mail(account, await survey(account, wall_ms()))
+    lost = [each for each in lost if each.name in names]
     if any(not each.needless for each in lost):
         with suppress(AlreadyExists):
             await account.create_mailbox(RECOVERED)

@@ -6,9 +6,10 @@ cuts it short, the next run begins where the store is. Each step makes what is n
 goes; what goes is set aside (setting_aside.py).
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
+from functools import partial
 
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import examine
@@ -20,35 +21,36 @@ ROUNDS = 6  # one finds what another has laid bare: a lost entry, mail without a
 Reopen = Callable[[], AbstractAsyncContextManager[Account]]
 """Opens the account anew, from what is stored."""
 
+Step = Callable[[Account, list[Fault]], AsyncGenerator[str, None]]
+"""Mends the faults of its kinds, and says what it does as it does it. Raises Unavailable."""
+
 
 @dataclass(slots=True)
 class Outcome:
-    """What came out of a repair.
-
-    mended  the faults that are there no more
-    left    those that are, and why where something was tried: `what` of the fault -> why
-    """
+    """What came out of a repair: the faults that are there no more, and those that are."""
 
     mended: list[Fault] = field(default_factory=list)
     left: list[Fault] = field(default_factory=list)
-    why: dict[str, str] = field(default_factory=dict)
 
 
-STEPS = (
-    keyring.mend,
-    letters.mend,
-    found.mend_missing,
-    parts.mend,
-    digests.mend,
-    bodies.mend,
-    names.mend,
-    found.mend,
-)
+def _steps(lag: float | None) -> Sequence[Step]:
+    return (
+        keyring.mend,
+        letters.mend,
+        found.mend_missing,
+        parts.mend,
+        digests.mend,
+        bodies.mend,
+        names.mend,
+        partial(found.mend, lag=lag),
+    )
 
 
-async def repair(reopen: Reopen, told: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Mends an account. `told` is called with what is being done, in plain words. Raises Unavailable: run it
-    again then."""
+async def repair(
+    reopen: Reopen, told: Callable[[str], None] = lambda _: None, *, lag: float | None = None
+) -> Outcome:
+    """Mends an account. `told` is called with what is being done, in plain words; `lag`: seconds that a write
+    of others may take, for tests. Raises Unavailable: run it again then."""
     seen: dict[str, Fault] = {}
     outcome = Outcome()
     before: set[str] = set()
@@ -67,14 +69,10 @@ async def repair(reopen: Reopen, told: Callable[[str], None] = lambda _: None) -
                 told("looking for a checkpoint that makes sense")
                 if await parts.set_wrong_aside(account):
                     continue
-            for step in STEPS:
+            for step in _steps(lag):
                 async with aclosing(step(account, todo)) as doing:
                     async for words in doing:
                         told(words)
     outcome.left = faults
     outcome.mended = [fault for what, fault in seen.items() if what not in there]
     return outcome
-
-
-Step = Callable[[Account, list[Fault]], AsyncGenerator[str, None]]
-"""Mends the faults of its kinds, and says what it does as it does it. Raises Unavailable."""
