@@ -7,7 +7,7 @@ DATA := demo-data
 # Tests run in as many processes as there are cores; a process that has nothing left takes tests from another.
 SPREAD := -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help serve test test-garage lint format lock corpus bench bench-garage clean
+.PHONY: help serve test mount test-garage lint format lock corpus bench bench-garage clean
 
 help:
 	@echo "make serve    a demo server: IMAP on 127.0.0.1:1143, LMTP on 127.0.0.1:1024, data in ./$(DATA)"
@@ -21,7 +21,7 @@ help:
 serve: $(VENV)/ready
 	@$(BIN)/aerogramme demo --data $(DATA)
 
-test: $(VENV)/ready
+test: $(VENV)/ready mount
 	$(BIN)/pytest $(SPREAD) -m "not garage"
 	@echo "Tests with Garage are left out: make test-garage"
 
@@ -50,10 +50,17 @@ bench-garage: $(VENV)/ready corpus
 	$(BIN)/python -m benchmarks.garage
 	$(BIN)/python -m benchmarks.costs
 
+# What the mount needs besides: FUSE and its headers, and pyfuse3, which is built. Where that cannot be had, what
+# needs it is left out.
+mount: $(VENV)/ready
+	@.ci/install-mount $(BIN)
+
 # Needs uv. No index address and no header are written: the lock holds on any mirror.
 lock:
 	uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra mount --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --quiet --constraint requirements.lock -o requirements-mount.lock
 
 # Debian splits venv from python3; it is installed only when it is missing, and only when we may.
 $(VENV)/ready: requirements.lock pyproject.toml

@@ -439,6 +439,16 @@ class Account:
         await self._commit(build)
         return gone
 
+    async def remove(self, table: Table, uids: Sequence[int]) -> None:
+        """Removes messages whatever their flags, as a file is removed."""
+
+        def build(state: State) -> Draft | None:
+            target = changes.mailbox(state, table.mailbox)
+            rows = changes.rows_of(target, uids)
+            return Draft([changes.remove(target, rows)]) if rows else None
+
+        await self._commit(build)
+
     def flags_of(self, number: int) -> tuple[str, ...]:
         """The flags of a flagset number (a value of `table.flags`); a number means the same flags for
         ever.

@@ -48,6 +48,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "message_id",
         "in_reply_to",
         "references",
+        "lines",
     ),
     "header": ("header",),
     "text": ("text", "headtext"),
@@ -125,8 +126,8 @@ def digest_field(content: Content, field: str) -> bytes:
     """The value of a column for a content."""
     if field == "record":
         return content.record.to_bytes()
-    if field == "sent":
-        return b"%d" % content.digest.sent
+    if field in ("sent", "lines"):
+        return b"%d" % getattr(content.digest, field)
     value: bytes = getattr(content.digest, field)
     return value
 

@@ -17,6 +17,7 @@ from aerogramme_cli import (
     demo,
     key,
     log,
+    mount,
     restore,
     restore_backup,
     serve,
@@ -43,6 +44,8 @@ app.command("deliver")(deliver.deliver)
 app.command("check")(check.check)
 app.command("compact")(compact.compact)
 app.command("restore")(restore.restore)
+app.command("mount")(mount.mount)
+app.command("unmount")(mount.unmount)
 app.command("restore-backup")(restore_backup.restore_backup)
 
 

@@ -1,0 +1,203 @@
+"""`aerogramme mount` and `unmount`: an account as a folder."""
+
+import logging
+import logging.handlers
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aerogramme.config import Config
+from aerogramme.errors import AerogrammeError, BadConfiguration
+from aerogramme_cli import common, times
+from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
+from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli.serve import set_up_log
+
+if TYPE_CHECKING:
+    from aerogramme.seal import Secret
+    from aerogramme.users.directory import User
+
+SYSLOG = "/dev/log"
+READY = b"\0"  # what the process in the background says once the mount can be used; else it says why not
+
+
+class Layout(StrEnum):
+    """How mailboxes are folders."""
+
+    PLUSPLUS = "maildir++"
+    FS = "fs"
+
+
+MountpointArgument = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty folder.")]
+
+
+def mount(
+    address: AddressArgument,
+    mountpoint: MountpointArgument,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    writable: Annotated[
+        bool, typer.Option("--rw", help="Let programs deliver, flag, move and remove mail. Else read-only.")
+    ] = False,
+    trash: Annotated[
+        bool, typer.Option("--trash", help="With --rw: what is removed goes to the mailbox for that.")
+    ] = False,
+    layout: Annotated[
+        Layout, typer.Option(help="maildir++: .Folder.Sub, as Dovecot has it; fs: a tree of folders.")
+    ] = Layout.PLUSPLUS,
+    moment: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help=f"The past, read-only: {times.FORMS}.")
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, and log to standard error; Ctrl-C unmounts.")
+    ] = False,
+    password_stdin: PasswordStdin = False,
+    password_from: PasswordFrom = None,
+) -> None:
+    """Show an account as a Maildir, for mutt, notmuch, grep, backups: what is mail there, as files.
+
+    It is live: mail that arrives, and what other sessions change, shows at once. Nothing decrypted touches
+    the disk. It goes on in the background until `aerogramme unmount`, or a signal. Asks for the password.
+
+    \b
+    Examples:
+      aerogramme mount alice@example.org ~/mail --data ./mail
+      aerogramme mount alice@example.org ~/mail --data ./mail --rw --trash
+      aerogramme mount alice@example.org ~/old --data ./mail --at yesterday
+    """
+    check_can_mount(mountpoint)
+    if moment is not None and writable:
+        raise typer.BadParameter("--at shows the past, which nobody changes: it does not go with --rw")
+    if trash and not writable:
+        raise typer.BadParameter("--trash goes with --rw")
+    at = None if moment is None else times.parse_time(moment, time.time(), UTC)
+    settings = common.settings(config, data, store)
+    user = common.user_of(settings, address)
+    secret = asking(password_stdin, password_from).password()
+    asked = _Asked(mountpoint.absolute(), writable, trash, layout, at)
+    if foreground:
+        set_up_log(settings.log_level)
+        common.run(_mount, settings, user, secret, asked, lambda: None)
+    else:
+        _in_background(settings, user, secret, asked)
+
+
+def unmount(mountpoint: MountpointArgument) -> None:
+    """Take a mounted account away again; programs that still use it are no hindrance.
+
+    \b
+    Example:
+      aerogramme unmount ~/mail
+    """
+    program = shutil.which("fusermount3")
+    if program is None:
+        raise BadConfiguration("fusermount3 is not installed", hint="apt-get install fuse3")
+    done = subprocess.run(  # noqa: S603 - a program of the system, and a path that is no option
+        [program, "-u", "-z", "--", str(mountpoint)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BadConfiguration(done.stderr.strip().removeprefix("fusermount3: ") or "it cannot be unmounted")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be mounted, and how."""
+
+    mountpoint: Path
+    writable: bool
+    trash: bool
+    layout: Layout
+    at: float | None  # unix seconds
+
+
+def check_can_mount(mountpoint: Path) -> None:
+    """Raises BadConfiguration, with what to install or do, where nothing can be mounted."""
+    if not os.path.exists("/dev/fuse") or shutil.which("fusermount3") is None:
+        raise BadConfiguration(
+            "this machine has no FUSE", hint="apt-get install fuse3; a container needs --device /dev/fuse too"
+        )
+    if find_spec("pyfuse3") is None:
+        raise BadConfiguration(
+            "pyfuse3 is not installed",
+            hint="apt-get install libfuse3-dev pkg-config gcc python3-dev && pip install 'aerogramme[mount]'",
+        )
+    if not mountpoint.is_dir():
+        raise BadConfiguration(f"{mountpoint} is no folder", hint=f"mkdir {mountpoint}")
+    if os.path.ismount(mountpoint):
+        raise BadConfiguration(
+            f"something is mounted at {mountpoint} already", hint=f"aerogramme unmount {mountpoint}"
+        )
+    if any(mountpoint.iterdir()):
+        raise BadConfiguration(f"{mountpoint} is not empty", hint="what is in it would be hidden")
+
+
+async def _mount(
+    settings: Config, user: "User", secret: "Secret", asked: _Asked, mounted: Callable[[], None]
+) -> None:
+    from aerogramme.mailbox.past import past_of
+    from aerogramme_fuse.mount import mount
+
+    async with common.open_account(settings, user, secret) as account:
+        shown = account if asked.at is None else await past_of(account, asked.at)
+        try:
+            await mount(
+                shown,
+                asked.mountpoint,
+                writable=asked.writable,
+                trash=asked.trash,
+                layout=asked.layout.value,
+                mounted=mounted,
+            )
+        finally:
+            if shown is not account:
+                await shown.aclose()
+
+
+def _in_background(settings: Config, user: "User", secret: "Secret", asked: _Asked) -> None:
+    """Goes on in a process of its own, of no terminal. Returns once the mount can be used; what is wrong
+    before that ends this command as in the foreground."""
+    reading, writing = os.pipe()
+    if os.fork():  # before any thread has begun
+        os.close(writing)
+        with os.fdopen(reading, "rb") as said:
+            answer = said.read()
+        if answer != READY:
+            text, _, code = answer.decode(errors="replace").rpartition("\n")
+            typer.echo(text or "aerogramme: error: the mount has ended", err=True)
+            raise typer.Exit(int(code) if code.isdecimal() else 70)
+        return
+    os.close(reading)
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(nothing, standard)
+    if os.path.exists(SYSLOG):
+        lines = logging.handlers.SysLogHandler(SYSLOG, logging.handlers.SysLogHandler.LOG_MAIL)
+        lines.setFormatter(logging.Formatter("aerogramme: %(levelname)s %(message)s"))
+        logging.basicConfig(level=settings.log_level.upper(), handlers=[lines])
+
+    def mounted() -> None:
+        os.write(writing, READY)
+        os.close(writing)
+
+    try:
+        common.run(_mount, settings, user, secret, asked, mounted)
+    except AerogrammeError as error:
+        hint = f"\naerogramme: hint: {error.hint}" if error.hint else ""
+        with suppress(OSError):  # nobody waits for it any more
+            os.write(writing, f"aerogramme: error: {error}{hint}\n{error.exit_code}".encode())
+        os._exit(error.exit_code)
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""An account as a live Maildir++ (maildir(5), Dovecot's dialect of it)."""

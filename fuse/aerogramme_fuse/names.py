@@ -1,0 +1,99 @@
+"""Names in a Maildir: what the name of a file says of its message, and that of a folder of its mailbox.
+
+A message is `<INTERNALDATE>.M<message id, hex>.<host>,S=<octets>,W=<octets>,U=<UID>:2,<letters>`. S is the
+size of the file, whose lines end with LF, W that of the letter, with CRLF, as Dovecot has them.
+All of that is a function of the account: so a file has the same name at every mount and on every machine.
+"""
+
+import binascii
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from aerogramme.imap import mutf7
+from aerogramme.mailbox.names import DELIMITER, INBOX
+
+# maildir(5): letters of flags; "P" (passed) is a keyword to IMAP, and has none here.
+SYSTEM = {"\\Draft": "D", "\\Flagged": "F", "\\Answered": "R", "\\Seen": "S", "\\Deleted": "T"}
+KEYWORDS = "abcdefghijklmnopqrstuvwxyz"  # Dovecot's: the first 26, as dovecot-keywords lists them
+PARTS = ("cur", "new", "tmp")
+
+_NAME = re.compile(r"\d+\.M([0-9a-f]{1,16})\.[^,/:]+,S=\d+,W=\d+,U=\d+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """What the name of a file says. `message` is None for a name that is not of our making."""
+
+    base: str
+    letters: str
+    message: int | None
+
+
+def base_name(date: int, message: int, host: str, size: int, lines: int, uid: int) -> str:
+    """The name of a message without its flags. `lines`: how many lines of the letter end with CRLF."""
+    return f"{date}.M{message:x}.{host},S={size - lines},W={size},U={uid}"
+
+
+def parse(name: str) -> FileName:
+    """What a name says; any name says something."""
+    base, _, info = name.partition(":")
+    letters = info[2:] if info.startswith("2,") else ""
+    match = _NAME.fullmatch(base)
+    return FileName(base, letters, None if match is None else int(match[1], 16))
+
+
+def letters_of(flags: Iterable[str], keywords: Sequence[str]) -> str:
+    """The letters of flags, in the order that maildir(5) asks for; those that have none are left out."""
+    known = dict(zip(keywords, KEYWORDS, strict=False))
+    found = (SYSTEM.get(flag) or known.get(flag, "") for flag in flags)
+    return "".join(sorted(found))
+
+
+def flags_of(letters: str, keywords: Sequence[str]) -> set[str]:
+    """The flags that letters stand for; letters that nobody knows stand for none."""
+    meaning = {letter: flag for flag, letter in SYSTEM.items()}
+    meaning |= dict(zip(KEYWORDS, keywords, strict=False))
+    return {meaning[letter] for letter in letters if letter in meaning}
+
+
+# --- folders
+
+Layout = Literal["maildir++", "fs"]
+MADE = ("dovecot-uidlist", "dovecot-keywords", "subscriptions", "maildirfolder", ".uidvalidity")  # tree.py
+
+
+def levels_of(name: str, layout: Layout) -> list[str]:
+    """The folders, one below the other, of a mailbox other than INBOX."""
+    levels = name.split(DELIMITER)
+    if layout == "maildir++":
+        return ["." + ".".join(mutf7.encode(level).decode().replace(".", _shifted(".")) for level in levels)]
+    return [_level(level) for level in levels]
+
+
+def mailbox_of(folders: Sequence[str], layout: Layout) -> str | None:
+    """The mailbox of folders, one below the other; None for what is no mailbox."""
+    try:
+        if layout == "fs":
+            levels = [mutf7.decode(f.encode("ascii")) if f.startswith("&") else f for f in folders]
+        elif len(folders) == 1 and folders[0].startswith("."):
+            levels = [mutf7.decode(level.encode("ascii")) for level in folders[0][1:].split(".")]
+        else:
+            return None
+    except ValueError:
+        return None
+    return DELIMITER.join(levels)
+
+
+def _level(level: str) -> str:
+    """A level of a name as a folder of a plain tree: as it is, but for one that would be taken for something
+    else there, which is spelled in modified UTF-7 (its first letter, if there is no need, shifted too)."""
+    if level[0] not in ".&" and level not in (*PARTS, *MADE, INBOX):
+        return level
+    return _shifted(level[0]) + mutf7.encode(level[1:]).decode()
+
+
+def _shifted(letter: str) -> str:
+    base64 = binascii.b2a_base64(letter.encode("utf-16-be"), newline=False).decode().rstrip("=")
+    return f"&{base64.replace('/', ',')}-"

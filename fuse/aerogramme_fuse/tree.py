@@ -1,0 +1,359 @@
+"""What there is to see: the folders, files and names of a mounted account, their numbers and contents.
+
+It knows nothing of pyfuse3, and nothing is kept of messages but what their names need: all is asked of the
+account's state when it is asked for here. Inode numbers are message ids, and for all else hashes: so they are
+the same at every mount.
+
+A message without flags is in new/, any other in cur/; one that a program has moved to cur/ without a flag
+stays there while the account is mounted.
+"""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from aerogramme.log.clock import ms_of
+from aerogramme.log.columns import IdMap
+from aerogramme.log.flagsets import SYSTEM
+from aerogramme.log.table import Table
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.names import INBOX
+from aerogramme_fuse.names import (
+    KEYWORDS,
+    PARTS,
+    Layout,
+    base_name,
+    letters_of,
+    levels_of,
+    parse,
+)
+
+ROOT = 1  # the inode that FUSE begins with
+LISTED = ("cur", "new")  # the folders of messages
+BATCH = 5000  # contents whose digests are asked for at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A directory. `part`: "cur", "new", "tmp" of a mailbox, or "" for the folder of the mailbox, or of a
+    name that is only a level of others (`mailbox` is None)."""
+
+    inode: int
+    mailbox: int | None
+    part: str
+    name: str  # of the mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file that is made of what the account knows."""
+
+    inode: int
+    mailbox: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as a file."""
+
+    inode: int
+    mailbox: int
+    row: int
+
+
+Node = Folder | Made | Message
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What stat(2) tells. Times in nanoseconds since 1970."""
+
+    inode: int
+    folder: bool
+    size: int
+    mtime: int
+    ctime: int
+
+
+@dataclass(slots=True)
+class Listing:
+    """The files of cur/ and new/ of a mailbox, in the order of UIDs, as they were at a version of it."""
+
+    version: tuple[int, int]
+    names: dict[str, list[str]] = field(default_factory=lambda: {"cur": [], "new": []})
+    inodes: dict[str, "array[int]"] = field(default_factory=lambda: {"cur": array("Q"), "new": array("Q")})
+
+
+class Tree:
+    """The view of one account."""
+
+    def __init__(self, account: Account, layout: Layout = "maildir++") -> None:
+        self.account = account
+        self.layout = layout
+        self.host = f"{account.id[:8]}.aerogramme"
+        self._lines: dict[int, IdMap] = {}  # mailbox -> content -> lines that end with CRLF
+        self._listings: dict[int, Listing] = {}
+        self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
+        self._moved: set[int] = set()  # messages that were moved to cur/ without a flag
+        self._moves = 0
+        self._names: Mapping[str, int] | None = None
+        self._nodes: dict[int, Folder | Made] = {}
+        self._children: dict[int, dict[str, int]] = {}
+
+    # --- folders
+
+    def _fresh(self) -> None:
+        """The folders are those of the mailboxes that there are now."""
+        names = self.account.state.names
+        if names is self._names:
+            return
+        self._names, self._nodes, self._children = names, {}, {}
+        self._folder(ROOT, names[INBOX], INBOX)
+        for name, mailbox in sorted(names.items()):
+            if name == INBOX:
+                continue
+            parent, above = ROOT, ""
+            levels = levels_of(name, self.layout)
+            for n, level in enumerate(levels):
+                above = f"{above}/{level}" if above else level
+                last = n == len(levels) - 1
+                inode = _number("mailbox", mailbox) if last else _number("above", above)
+                known = self._children[parent].get(level)
+                if known is None or last:
+                    if known is not None:  # it was a level of others, and is a mailbox besides
+                        self._children[inode] = self._children.pop(known)
+                        del self._nodes[known]
+                    self._children[parent][level] = inode
+                    self._folder(inode, mailbox if last else None, name if last else "")
+                    known = inode
+                parent = known
+
+    def _folder(self, inode: int, mailbox: int | None, name: str) -> None:
+        self._nodes[inode] = Folder(inode, mailbox, "", name)
+        children = self._children.setdefault(inode, {})
+        if mailbox is None:
+            return
+        for part in PARTS:
+            children[part] = _number(part, mailbox)
+            self._nodes[children[part]] = Folder(children[part], mailbox, part, name)
+        made = ["dovecot-uidlist", "dovecot-keywords", ".uidvalidity"]
+        made += (
+            ["subscriptions"] if inode == ROOT else ["maildirfolder"] if self.layout == "maildir++" else []
+        )
+        for what in made:
+            children[what] = _number(what, mailbox)
+            self._nodes[children[what]] = Made(children[what], mailbox, what)
+
+    def folder_of(self, name: str) -> Folder:
+        """The folder of a mailbox. Raises KeyError."""
+        self._fresh()
+        if name == INBOX:
+            inode = ROOT
+        else:
+            inode = _number("mailbox", self.account.state.names[name])
+        node = self._nodes[inode]
+        assert isinstance(node, Folder)
+        return node
+
+    def folders(self) -> dict[tuple[int, str], int]:
+        """Folder and name -> what has that name, but for messages."""
+        self._fresh()
+        return {
+            (inode, name): child for inode, names in self._children.items() for name, child in names.items()
+        }
+
+    def inode_of(self, part: str, mailbox: int) -> int:
+        """The number of cur, new or tmp of a mailbox."""
+        return _number(part, mailbox)
+
+    def path_of(self, folder: Folder) -> list[str]:
+        """The folders on the way to one."""
+        for inode, children in self._children.items():
+            for name, child in children.items():
+                if child == folder.inode:
+                    above = self._nodes[inode]
+                    assert isinstance(above, Folder)
+                    return [name] if inode == ROOT else [*self.path_of(above), name]
+        return []
+
+    # --- nodes
+
+    def node(self, inode: int) -> Node | None:
+        """What has this number now; None if it has gone."""
+        self._fresh()
+        known = self._nodes.get(inode)
+        if known is not None:
+            return known
+        for mailbox in self.account.state.names.values():
+            row = self.account.state.tables[mailbox].row_of_id(inode)
+            if row is not None:
+                return Message(inode, mailbox, row)
+        return None
+
+    async def lookup(self, folder: Folder, name: str) -> Node | None:
+        """What has this name in a folder. Raises Unavailable."""
+        self._fresh()
+        inode = self._children.get(folder.inode, {}).get(name)
+        if inode is not None:
+            return self._nodes[inode]
+        if folder.mailbox is None or folder.part not in LISTED:
+            return None
+        said = parse(name)
+        message = self.aliases.get((folder.mailbox, said.base), said.message)
+        table = self.table(folder.mailbox)
+        row = None if message is None else table.row_of_id(message)
+        if message is None or row is None:
+            return None
+        await self.listing(folder.mailbox)  # of what was looked up, changes are told to the kernel
+        row = table.row_of_id(message)
+        if row is None:
+            return None
+        part, real = self.place(table, row)
+        info = name[len(said.base) :]
+        if part != folder.part or info != real[len(parse(real).base) :]:
+            return None  # it has other flags now, and so another name
+        if said.message == message and name != real:
+            return None
+        return Message(message, folder.mailbox, row)
+
+    def table(self, mailbox: int) -> Table:
+        return self.account.state.tables[mailbox]
+
+    def place(self, table: Table, row: int) -> tuple[str, str]:
+        """Where a message is, cur or new, and its name. Its lines must be known."""
+        flags = self.account.flags_of(table.flags[row])
+        base = self.base(table, row)
+        if not flags and table.ids[row] not in self._moved:
+            return "new", base
+        return "cur", f"{base}:2,{letters_of(flags, self.keywords())}"
+
+    def base(self, table: Table, row: int) -> str:
+        lines = self._lines_of(table.mailbox, table.contents[row])
+        return base_name(
+            table.dates[row], table.ids[row], self.host, table.sizes[row], lines, table.uids[row]
+        )
+
+    def keywords(self) -> list[str]:
+        """The keywords that have letters, in their order: those that the account has used first."""
+        flagsets = self.account.state.flagsets
+        used = zip(flagsets.first_use[len(SYSTEM) :], flagsets.names[len(SYSTEM) :], strict=True)
+        return [name for _, name in sorted(used)[: len(KEYWORDS)]]
+
+    def move_to_cur(self, message: int) -> None:
+        """A program has moved a message out of new/."""
+        self._moved.add(message)
+        self._moves += 1
+
+    # --- sizes
+
+    async def _learn_lines(self, table: Table, start: int, stop: int) -> None:
+        """Get to know how many lines the letters of some rows have."""
+        known = self._lines.setdefault(table.mailbox, IdMap("I"))
+        unknown = sorted({c for c in table.contents[start:stop] if c not in known})
+        for at in range(0, len(unknown), BATCH):
+            some = unknown[at : at + BATCH]
+            [values] = await self.account.digests(some, ["lines"])
+            known.put_new(array("Q", some), array("I", map(int, values)))
+
+    def _lines_of(self, mailbox: int, content: int) -> int:
+        known = self._lines[mailbox]
+        at = known.find(content)
+        assert at is not None, "lines are learnt before names are made"
+        return known.columns[0][at]
+
+    # --- listing
+
+    async def listing(self, mailbox: int) -> Listing:
+        """The files of cur/ and new/. Raises Unavailable."""
+        while True:
+            table = self.table(mailbox)
+            version = table.version, self._moves
+            listing = self._listings.get(mailbox)
+            if listing is not None and listing.version == version:
+                return listing
+            await self._learn_lines(table, 0, len(table))
+            if (table.version, self._moves) == version:
+                break
+        listing = Listing(version)
+        keywords = self.keywords()
+        letters: dict[int, str] = {}
+        for row, number in enumerate(table.flags):
+            message = table.ids[row]
+            base = self.base(table, row)
+            part = "new" if number == 0 and message not in self._moved else "cur"
+            if part == "cur":
+                if number not in letters:
+                    letters[number] = letters_of(self.account.flags_of(number), keywords)
+                base = f"{base}:2,{letters[number]}"
+            listing.names[part].append(base)
+            listing.inodes[part].append(message)
+        self._listings[mailbox] = listing
+        return listing
+
+    def listed(self, mailbox: int) -> Listing | None:
+        """The files of a mailbox as they were when they were last asked for."""
+        return self._listings.get(mailbox)
+
+    async def entries(self, folder: Folder) -> list[tuple[str, int]]:
+        """Names and inode numbers in a folder, without . and .. Raises Unavailable."""
+        self._fresh()
+        if folder.mailbox is not None and folder.part in LISTED:
+            listing = await self.listing(folder.mailbox)
+            return list(zip(listing.names[folder.part], listing.inodes[folder.part], strict=True))
+        return list(self._children.get(folder.inode, {}).items())
+
+    # --- attributes and contents
+
+    async def attributes(self, node: Node) -> Attributes:
+        """Raises Unavailable."""
+        if isinstance(node, Message):
+            table = self.table(node.mailbox)
+            await self._learn_lines(table, node.row, node.row + 1)
+            row = table.row_of_id(node.inode)
+            if row is not None:
+                return self.attributes_of(table, row)
+            row = node.row  # it went just now
+        when = 0
+        if node.mailbox is not None and (table := self.table(node.mailbox)) is not None:
+            when = 1_000_000 * ms_of(table.highestmodseq)
+        if isinstance(node, Made):
+            return Attributes(node.inode, False, len(await self.made(node)), when, when)
+        return Attributes(node.inode, True, 0, when, when)
+
+    def attributes_of(self, table: Table, row: int) -> Attributes:
+        """Those of a message whose lines are known. Changes of flags change the name: so ctime is that of the
+        last change."""
+        size = table.sizes[row] - self._lines_of(table.mailbox, table.contents[row])
+        changed = 1_000_000 * ms_of(table.modseqs[row])
+        return Attributes(table.ids[row], False, size, table.dates[row] * 1_000_000_000, changed)
+
+    async def body(self, node: Message) -> bytes:
+        """The letter, with lines that end with LF. Raises Damaged, Unavailable."""
+        letter = await self.account.body(self.table(node.mailbox).contents[node.row])
+        return letter.replace(b"\r\n", b"\n")
+
+    async def made(self, node: Made) -> bytes:
+        """The content of a file that is made. Raises Unavailable."""
+        table = self.table(node.mailbox)
+        match node.what:
+            case "dovecot-uidlist":  # version 3, as Dovecot's documentation describes it
+                await self._learn_lines(table, 0, len(table))
+                head = f"3 V{table.uidvalidity} N{table.uidnext} G{node.mailbox:032x}\n"
+                rows = range(len(table))
+                return (head + "".join(f"{table.uids[n]} :{self.base(table, n)}\n" for n in rows)).encode()
+            case "dovecot-keywords":
+                return "".join(f"{n} {name}\n" for n, name in enumerate(self.keywords())).encode()
+            case "subscriptions":
+                names = ["\t".join(name.split("/")) for name in sorted(self.account.state.subscribed)]
+                return ("V\t2\n\n" + "".join(f"{name}\n" for name in names)).encode()
+            case ".uidvalidity":  # mbsync's
+                return f"{table.uidvalidity}\n{table.uidnext - 1}\n".encode()
+            case _:
+                return b""
+
+
+def _number(*of: object) -> int:
+    """An inode number for something that has none of its own."""
+    return int.from_bytes(blake2b(repr(of).encode(), digest_size=8).digest(), "big") | 1 << 63
