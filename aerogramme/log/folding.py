@@ -146,8 +146,9 @@ class Folding:
     async def _merge_segments(
         self, packer: Packer | None, without: Container[int]
     ) -> tuple[set[int], list[SegmentRef]]:
-        """New segments of about SEGMENT contents, stored, in place of small ones, of those with much that is
-        to be left out, and of those whose bodies can be packed: old indices, new ones."""
+        """New segments of up to SEGMENT contents, stored, in place of those that have come since, of those
+        with much that is to be left out, and of those whose bodies can be packed, and with them of small
+        ones: old indices, new ones."""
 
         def has_to(ref: SegmentRef) -> bool:
             unpacked = packer is not None and ref.packs is None
@@ -157,8 +158,8 @@ class Folding:
         must = {index for index in named if has_to(self._state.segments[index])}
         old: set[int] = set()
         new: list[SegmentRef] = []
-        for batch in self._batches([i for i in named if i in must or _is_small(self._state.segments[i])]):
-            if len(batch) == 1 and batch[0] not in must:
+        for batch in self._batches(sorted(must | self._joining(named, must))):
+            if must.isdisjoint(batch):
                 continue
             try:
                 packed = await self._segments.merge(batch, packer, without)
@@ -172,6 +173,20 @@ class Folding:
                     await self._store.put(name, body)
                 new.append(packed.ref)
         return old, new
+
+    def _joining(self, named: Sequence[int], must: set[int]) -> set[int]:
+        """The small segments that are merged with those that have to be: one after the other, while each has
+        no more than twice what is merged already. So a content is written again some nine times until its
+        segment is large, and not with every checkpoint, of which several are kept."""
+        sizes = {index: len(self._state.segments[index].contents) for index in named}
+        merged = sum(sizes[index] for index in must)
+        joining: set[int] = set()
+        for index in sorted(sizes.keys() - must, key=lambda index: (sizes[index], index)):
+            if sizes[index] > min(2 * merged, SEGMENT // 2):
+                break
+            joining.add(index)
+            merged += sizes[index]
+        return joining
 
     def _batches(self, indices: Sequence[int]) -> list[list[int]]:
         """Segments to be merged, those of one batch with each other."""
@@ -192,7 +207,3 @@ def wasteful(ref: SegmentRef, without: Container[int]) -> bool:
     there are packs, which may be wasted with fewer: the bodies that nobody needs may be the larger ones."""
     needless = sum(content in without for content in ref.contents) if without else 0
     return needless * (4 if ref.packs else 2) > len(ref.contents)
-
-
-def _is_small(ref: SegmentRef) -> bool:
-    return len(ref.contents) < SEGMENT // 2

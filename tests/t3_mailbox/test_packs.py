@@ -192,7 +192,7 @@ async def test_few_bodies_wait_until_more_come(world: World) -> None:
     await put(account, "INBOX", *letters(0, LEAST - 1))
     await account.fold(force=True)
     assert not objects_of(world, "pack/")
-    await put(account, "INBOX", *letters(LEAST, 1))
+    await put(account, "INBOX", *letters(LEAST, LEAST // 2))
     await account.fold(force=True)
     assert len(objects_of(world, "pack/")) == 1
 
