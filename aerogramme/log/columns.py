@@ -15,7 +15,7 @@ from aerogramme.errors import Damaged
 
 _SWAP = sys.byteorder == "big"
 _SIZES = {"H": 2, "I": 4, "Q": 8}
-MANY_GAPS = 64  # places at which a map is changed in place; above it is built anew
+MANY_GAPS = 256  # places at which a map is changed in place; above that it is cheaper to build it anew
 assert all(array(code).itemsize == size for code, size in _SIZES.items())
 
 

@@ -15,12 +15,14 @@ CALLS = {
 
 
 class CountingStores:
-    """Other stores, with every call to a store noted in `calls`, and taking `seconds` longer."""
+    """Other stores, with every call to a store noted in `calls`, and taking `seconds` longer. `given` and
+    `taken`: the octets of names and contents that the store was given to store, and has answered with."""
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self.calls: list[str] = []
         self.seconds = 0.0
+        self.given = self.taken = 0
 
     async def open(self, account: str, *, create: bool = False) -> "CountingStore":
         return CountingStore(await self._stores.open(account, create=create), self)
@@ -42,6 +44,17 @@ class CountingStore:
             self._stores.calls.append(name)
             if self._stores.seconds:
                 await trio.sleep(self._stores.seconds)
-            return await real(*args, **options)
+            if name in ("put", "append"):
+                self._stores.given += octets([*args, *options.values()])
+            answer = await real(*args, **options)
+            self._stores.taken += octets(answer)
+            return answer
 
         return call
+
+
+def octets(value: Any) -> int:
+    """Of all bytes and text in what a call is given, or answers."""
+    if isinstance(value, bytes | str):
+        return len(value)
+    return sum(map(octets, value)) if isinstance(value, tuple | list) else 0
