@@ -14,6 +14,7 @@ from aerogramme.store.port import Row, Store
 PARTITION = "unreadable"
 OBJECTS = "unreadable/"
 PIECE = 1 << 20  # octets of an object in memory
+PAGE = 1000  # names listed, and objects deleted, at a time
 
 
 async def copy_aside(store: Store, item: Item) -> bool:
@@ -60,10 +61,21 @@ async def are_aside(store: Store) -> set[str]:
     """What has been set aside: names of objects, and "partition/key" of rows. Raises Unavailable."""
     names = [row.key for row in (await store.read(PARTITION))[0]]
     after = OBJECTS
-    while page := await store.list(OBJECTS, after, 1000):
+    while page := await store.list(OBJECTS, after, PAGE):
         after = page[-1]
         names += [name.removeprefix(OBJECTS) for name in page]
     return set(names)
+
+
+async def forget(store: Store) -> int:
+    """Deletes all that has been set aside; how much that was. Raises Unavailable."""
+    keys = [row.key for row in (await store.read(PARTITION))[0]]
+    await store.delete_rows(PARTITION, keys)
+    count = len(keys)
+    while page := await store.list(OBJECTS, limit=PAGE):
+        await store.delete(page)
+        count += len(page)
+    return count
 
 
 async def _pieces(store: Store, name: str) -> AsyncGenerator[bytes, None]:

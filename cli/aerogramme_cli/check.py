@@ -31,6 +31,9 @@ def check(
     mend: Annotated[
         bool, typer.Option("--repair", help="Mend what is found, instead of saying what would be done.")
     ] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Delete what repairs have set aside, for good.")
+    ] = False,
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
@@ -59,7 +62,7 @@ def check(
     wrong = 0
     with many.progress() as told, common.interruptible("interrupted; the same command again goes on"):
         for user in users:
-            looking = partial(_one, mend=mend, alone=not every)
+            looking = partial(_one, mend=mend, forget=forget, alone=not every)
             result = common.run(looking, settings, user, secrets.get(user.account), told)
             wrong += _print(result, as_json, alone=not every)
     if wrong:
@@ -71,7 +74,13 @@ def check(
 
 @dataclass(slots=True)
 class Result:
-    """What came out for one account. `left`: faults that are there now; `error`: why it was not looked at."""
+    """What came out for one account.
+
+    left       faults that are there now
+    error      why it was not looked at
+    aside      how many things are set aside, by this repair or by earlier ones
+    forgotten  how many were, and have been deleted
+    """
 
     user: "User"
     sealed: bool
@@ -79,6 +88,8 @@ class Result:
     left: "Sequence[Fault]" = ()
     mended: "Sequence[Fault]" = ()
     error: str = ""
+    aside: int = 0
+    forgotten: int = 0
 
     @property
     def wrong(self) -> int:
@@ -86,13 +97,33 @@ class Result:
 
 
 async def _one(
+    settings: Config,
+    user: "User",
+    secret: "Secret | None",
+    told: Told,
+    *,
+    mend: bool,
+    forget: bool,
+    alone: bool,
+) -> Result:
+    from aerogramme.mailbox import setting_aside
+
+    told(user.address)
+    result = await _looked_at(settings, user, secret, told, mend=mend, alone=alone)
+    async with common.open_store(settings, user) as store:
+        if forget:
+            result.forgotten = await setting_aside.forget(store)
+        result.aside = len(await setting_aside.are_aside(store))
+    return result
+
+
+async def _looked_at(
     settings: Config, user: "User", secret: "Secret | None", told: Told, *, mend: bool, alone: bool
 ) -> Result:
     from aerogramme.mailbox.audit import examine
     from aerogramme.mailbox.audit_sealed import examine_sealed
     from aerogramme.mailbox.repair import repair
 
-    told(user.address)
     if secret is None:
         async with common.open_store(settings, user) as store:
             return Result(user, True, False, await examine_sealed(store, user.account))
@@ -128,6 +159,10 @@ def _print(result: Result, as_json: bool, *, alone: bool) -> int:
             typer.echo(f"{before}  {'would be' if fault.repairable else 'to do'}: {fault.remedy}")
     if result.error:
         typer.echo(f"{before}{result.error}")
+    if result.forgotten:
+        typer.echo(f"{address}: {result.forgotten} things that were set aside are deleted", err=True)
+    if result.aside:
+        typer.echo(f"{address}: {result.aside} things are set aside; --forget deletes them", err=True)
     if result.sealed:
         typer.echo(f"{address}: looked at from outside, without its keys", err=True)
     if not result.left and not result.error:
@@ -153,4 +188,6 @@ def _plain(result: Result) -> dict[str, Any]:
         "mended": [fields(fault) for fault in result.mended],
         "faults": [fields(fault) for fault in result.left],
         "error": result.error or None,
+        "aside": result.aside,
+        "forgotten": result.forgotten,
     }

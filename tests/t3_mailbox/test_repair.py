@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from aerogramme.errors import AuthenticationFailed
+from aerogramme.log.clock import wall_ms
 from aerogramme.log.segment import pack
 from aerogramme.mail.digest import render
 from aerogramme.mailbox import keys, passwords
@@ -19,6 +20,8 @@ from aerogramme.mailbox.contents import body_name
 from aerogramme.mailbox.faults import BY_HAND, REMEDIES, Fault, Kind
 from aerogramme.mailbox.incoming import LetterBox
 from aerogramme.mailbox.repair import Outcome, repair
+from aerogramme.mailbox.survey import survey
+from aerogramme.seal import Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 from tests.helpers.breaking import BREAKERS, Breaker, opened
@@ -74,6 +77,8 @@ def test_break_find_repair_find_nothing(whole: Whole, breaker: Breaker) -> None:
             assert {fault.kind for fault in left} == set(breaker.left), left
             assert breaker.kind in {fault.kind for fault in outcome.mended} | set(breaker.left)
             await check_served(whole, await serve(stores))
+            async with opened(stores) as account:
+                assert not (await survey(account, wall_ms())).damaged, "compaction goes on"
 
     trio.run(run)
 
@@ -297,10 +302,44 @@ async def test_a_keyring_that_is_gone_is_written_from_what_is_held(world: World)
     await keys.unlock(account.store, account.id, PASSWORD)
 
 
+async def test_a_server_that_has_the_account_open_goes_on_from_what_was_mended(world: World) -> None:
+    server = await world.open()
+    await put(server, "INBOX", *letters(0, 3))
+    await server.fold(force=True)
+    data = world.stores._accounts["00" * 16]
+    header = next(name for name in data.objects if name.endswith("/header"))
+    content = server.find("INBOX").contents[1]
+    del data.objects[header], data.objects[body_name(content)]
+    assert not (await repair(lambda: again(world))).left
+    await put(server, "INBOX", *letters(3, 1))
+    await server.fold(force=True)
+    for account in (server, await world.open()):
+        assert await examine(account) == []
+        table = account.find("INBOX")
+        assert b"[damaged]" in await account.body(table.contents[1])
+        [headers] = await account.digests(table.contents, ["header"])
+        assert [b"[damaged]" in header for header in headers] == [False, True, False, False]
+
+
+async def test_an_app_password_mends_the_mail_and_leaves_the_keys(world: World) -> None:
+    account = await world.open()
+    await put(account, "INBOX", b"Subject: one\r\n\r\n")
+    code = await passwords.create_app_password(account.store, account.id, PASSWORD, "phone")
+    lost = await passwords.create_app_password(account.store, account.id, PASSWORD, "tablet")
+    gone = await keys.unlock(account.store, account.id, lost.secret)
+    data = world.stores._accounts["00" * 16]
+    del data.partitions["keys"].rows[keys.SLOT + gone.slot.public.fingerprint.hex()]
+    del data.objects[body_name(account.find("INBOX").contents[0])]
+    outcome = await repair(lambda: again(world, code.secret))
+    assert [fault.kind for fault in outcome.mended] == [Kind.BODY]
+    assert [fault.kind for fault in outcome.left] == [Kind.SLOT]
+    assert not (await repair(lambda: again(world))).left
+
+
 @asynccontextmanager
-async def again(world: World) -> AsyncIterator[Account]:
+async def again(world: World, secret: Secret = PASSWORD) -> AsyncIterator[Account]:
     store = await world.stores.open("00" * 16)
-    account = await Account.open(store, "00" * 16, await keys.unlock(store, "00" * 16, PASSWORD))
+    account = await Account.open(store, "00" * 16, await keys.unlock(store, "00" * 16, secret))
     try:
         yield account
     finally:

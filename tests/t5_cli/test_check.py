@@ -70,7 +70,9 @@ def test_break_find_repair_find_nothing(data: Path) -> None:
     assert [fault["kind"] for fault in fields["faults"]] == ["body"]
     mended = check(data, ADDRESS, "--repair")
     assert b"mended: content" in mended.stdout, mended
-    assert check(data, ADDRESS).stdout == b""
+    assert b"1 things are set aside" in mended.stderr
+    sound = check(data, ADDRESS, "--forget")
+    assert sound.stdout == b"" and b"1 things that were set aside are deleted" in sound.stderr
 
 
 def test_all_with_some_passwords(data: Path, tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, Non
     about = [fault for fault in faults if fault.kind in (Kind.SLOT, Kind.KEYRING)]
     if about:
         yield "writing the keyring again for all passwords"
-        await _write_again(account, about)
+        try:
+            await _write_again(account, about)
+        except Refused as why:
+            yield f"the keyring stays as it is: {why}"
     if any(fault.kind == Kind.PUBLIC for fault in faults):
         stored = await keys.StoredKeys.read(store)
         if f"{keys.PUBLIC}{account.keyring.current:08x}" not in stored.public:
