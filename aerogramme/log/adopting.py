@@ -37,7 +37,7 @@ def adopt(state: State, manifest: Manifest) -> bool:
         record.entry
         for replica, trail in history.trails.items()
         for seq, record in trail.records.items()
-        if not manifest.covers(record.entry.clock, replica, seq)
+        if not manifest.covers(record.entry.clock, replica, seq, vector)
     ]
     ops = [op for entry in uncovered for op in message_ops(entry)]
     brought = {op.segment.name for op in ops if isinstance(op, Add) and op.segment is not None}

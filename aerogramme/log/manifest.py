@@ -98,9 +98,9 @@ class Manifest:
         """mailbox -> number -> name of the piece."""
         return {table.mailbox: table.names for table in self.tables}
 
-    def covers(self, clock: int, replica: int, seq: int) -> bool:
-        """Whether an entry is covered, as far as is still known."""
-        last = self.vector.get(replica)
+    def covers(self, clock: int, replica: int, seq: int, vector: Mapping[int, int]) -> bool:
+        """Whether an entry is covered, as far as is still known. `vector`: that of this manifest."""
+        last = vector.get(replica)
         return clock <= self.floor if last is None else seq <= last
 
     def encode(self) -> bytes:

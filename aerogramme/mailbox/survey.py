@@ -42,6 +42,7 @@ LEAST_MS = DAY_MS  # history is kept for so long, whatever the retention: runnin
 PREFIXES = ("body/", "checkpoint/", "entry/", "pack/", "piece/", "segment/")
 PAGE = 1000  # names listed at a time
 AT_ONCE = 8  # objects in memory: pieces and segments
+TURN = 16  # entries, a millisecond, until others have theirs
 
 Standing = Literal["live", "history", "going", "lost", "orphan"]
 
@@ -232,10 +233,11 @@ class _Surveying:
 
     async def _entries(self, rows: Sequence[Row]) -> None:
         found, base = self._found, self._found.base
-        for key, value in rows:
+        vector = {} if base is None else base.vector  # once: it is made of columns
+        for n, (key, value) in enumerate(rows):
             try:
-                position = parse_key(key)
-                if base is not None and base.covers(*position):
+                clock, replica, seq = parse_key(key)
+                if base is not None and base.covers(clock, replica, seq, vector):
                     found.old.append(key)
                     await self._old_entry(key, value)
                     continue
@@ -245,7 +247,8 @@ class _Surveying:
                 raise
             except Damaged as why:
                 self._unreadable_entry(key, why)
-            await trio.lowlevel.checkpoint()
+            if n % TURN == 0:
+                await trio.lowlevel.checkpoint()
 
     async def _old_entry(self, key: str, value: bytes) -> None:
         """One that is not kept: its segments are no lost mail."""
