@@ -90,7 +90,7 @@ def mount(
     asked = _Asked(mountpoint.absolute(), writable, trash, layout, at)
     if foreground:
         set_up_log(settings.log_level)
-        common.run(_mount, settings, user, secret, asked, lambda: None)
+        common.run(_mount, settings, user, secret, asked, lambda: typer.echo(f"mounted at {mountpoint}"))
     else:
         _in_background(settings, user, secret, asked)
 
