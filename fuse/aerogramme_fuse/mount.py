@@ -5,12 +5,15 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pyfuse3
 import trio
 
+from aerogramme.housekeeping import note_usage
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.persisting import persist
 from aerogramme_fuse.names import Layout
 from aerogramme_fuse.operations import Operations
 from aerogramme_fuse.tree import LISTED, Tree
@@ -44,6 +47,8 @@ async def mount(
         async with trio.open_nursery() as nursery:
             await nursery.start(account.run)
             nursery.start_soon(_tell_changes, tree)
+            if not account.past:
+                nursery.start_soon(persist, account.id, partial(note_usage, account))
             nursery.start_soon(_until_signal)
             mounted()
             await pyfuse3.main()
