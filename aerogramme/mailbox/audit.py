@@ -5,7 +5,7 @@ For tests (at the end of each that wrote mail), for `aerogramme check`, and for 
 can be done about each fault is in faults.py, and is done in repair/.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from aerogramme.errors import Refused
@@ -28,9 +28,11 @@ async def audit(account: Account) -> list[str]:
     return [fault.what for fault in await examine(account, unfinished=False)]
 
 
-async def examine(account: Account, *, unfinished: bool = True) -> list[Fault]:
-    """What is wrong with an account, each thing once; with `unfinished`, what is harmless too. Raises
-    Unavailable."""
+async def examine(
+    account: Account, *, unfinished: bool = True, told: Callable[[str], None] = lambda _: None
+) -> list[Fault]:
+    """What is wrong with an account, each thing once; with `unfinished`, what is harmless too. `told` hears
+    what is being looked at. Raises Unavailable."""
     await account.refresh()
     faults = audit_store.left_out(account.journal.damaged)
     faults += audit_store.missing(account.state)
@@ -40,12 +42,15 @@ async def examine(account: Account, *, unfinished: bool = True) -> list[Fault]:
             Fault(Kind.TABLE, f"mailbox {name}: {what}", mailbox=mailbox)
             for what in _table(account.state.tables[mailbox])
         ]
-    faults += await audit_contents.contents(account)
+    faults += await audit_contents.contents(account, told)
+    told("looking at keys and at what waits")
     faults += await audit_keys.letters(account)
     faults += await audit_keys.key_rows(account)
     faults += await audit_keys.use_rows(account)
+    told("looking at objects")
     faults += await audit_store.strange(account)
     faults += await audit_store.objects(account)
+    told("looking at the log")
     faults += await audit_store.log(account)
     faults += await _replayed(account)
     found, past = await audit_store.surveyed(account)

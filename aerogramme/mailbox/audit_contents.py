@@ -1,6 +1,6 @@
 """The audit of contents: each has a digest that is that of its letter, and a body that opens."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from aerogramme.errors import Damaged
@@ -25,8 +25,9 @@ BATCH = 200  # contents checked at a time: their bodies are in memory at once
 Place = tuple[int, int, int]  # segment, position in it, content
 
 
-async def contents(account: Account) -> list[Fault]:
-    """Every content has a place in a segment, the digest that its letter has, and a body of the size told."""
+async def contents(account: Account, told: Callable[[str], None] = lambda _: None) -> list[Fault]:
+    """Every content has a place in a segment, the digest that its letter has, and a body of the size told.
+    `told` hears how far it is."""
     faults: list[Fault] = []
     sizes: dict[int, set[int]] = {}
     for mailbox in account.state.names.values():
@@ -47,6 +48,7 @@ async def contents(account: Account) -> list[Fault]:
             placed.append((*place, content))
     placed.sort()
     for start in range(0, len(placed), BATCH):
+        told(f"looking at letters: {start:,} of {len(placed):,}")
         faults += await _some(account, placed[start : start + BATCH], sizes)
     return faults
 

@@ -127,15 +127,17 @@ async def _looked_at(
     if secret is None:
         async with common.open_store(settings, user) as store:
             return Result(user, True, False, await examine_sealed(store, user.account))
+
+    def doing(words: str) -> None:
+        told(f"{user.address}: {words}")
+
     try:
         if mend:
-            outcome: Outcome = await repair(
-                lambda: common.open_account(settings, user, secret),
-                lambda words: told(f"{user.address}: {words}"),
-            )
+            opening = partial(common.open_account, settings, user, secret)
+            outcome: Outcome = await repair(opening, doing)
             return Result(user, False, True, outcome.left, outcome.mended)
         async with common.open_account(settings, user, secret) as account:
-            return Result(user, False, False, await examine(account))
+            return Result(user, False, False, await examine(account, told=doing))
     except (AuthenticationFailed, RolledBack, NoSuchUser, Damaged) as error:
         if alone and not isinstance(error, Damaged):
             raise

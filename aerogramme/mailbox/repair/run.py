@@ -54,15 +54,14 @@ async def repair(
     seen: dict[str, Fault] = {}
     outcome = Outcome()
     before: set[str] = set()
-    for number in range(1, ROUNDS + 1):
+    for number in range(ROUNDS + 1):
         async with reopen() as account:
-            told("looking at all of it" if number == 1 else "looking again")
-            faults = await examine(account)
+            faults = await examine(account, told=told)
             there = {fault.what for fault in faults}
             seen |= {fault.what: fault for fault in faults}
             todo = [fault for fault in faults if fault.repairable]
-            stuck = there == before
-            if not todo or stuck or any(fault.kind == Kind.NEWER for fault in faults):
+            over = not todo or there == before or number == ROUNDS
+            if over or any(fault.kind == Kind.NEWER for fault in faults):
                 break
             before = there
             if any(fault.kind == Kind.TABLE for fault in todo):
