@@ -439,15 +439,20 @@ class Account:
         await self._commit(build)
         return gone
 
-    async def remove(self, table: Table, uids: Sequence[int]) -> None:
-        """Removes messages whatever their flags, as a file is removed."""
+    async def remove(self, table: Table, uids: Sequence[int]) -> list[int]:
+        """Removes messages whatever their flags, as a file is removed. Gives the UIDs of those that were there,
+        ascending."""
+        gone: list[int] = []
 
         def build(state: State) -> Draft | None:
+            nonlocal gone
             target = changes.mailbox(state, table.mailbox)
             rows = changes.rows_of(target, uids)
+            gone = [target.uids[row] for row in rows]
             return Draft([changes.remove(target, rows)]) if rows else None
 
         await self._commit(build)
+        return gone
 
     def flags_of(self, number: int) -> tuple[str, ...]:
         """The flags of a flagset number (a value of `table.flags`); a number means the same flags for

@@ -16,7 +16,7 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.persisting import persist
 from aerogramme_fuse.names import Layout
 from aerogramme_fuse.operations import Operations
-from aerogramme_fuse.tree import LISTED, Tree
+from aerogramme_fuse.tree import Tree
 from aerogramme_fuse.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ async def mount(
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(account.run)
-            nursery.start_soon(_tell_changes, tree)
+            nursery.start_soon(persist, account.id, partial(_tell_changes, tree))
             if not account.past:
                 nursery.start_soon(persist, account.id, partial(note_usage, account))
             nursery.start_soon(_until_signal)
@@ -66,32 +66,14 @@ async def _until_signal() -> None:
 
 async def _tell_changes(tree: Tree) -> None:
     """The kernel lets go of names and attributes that are not so any more."""
-    account = tree.account
-    version, folders = account.version, tree.folders()
-    told = {mailbox: tree.table(mailbox).version for mailbox in account.state.names.values()}
     while True:
-        version = await account.wait_changed(version)
-        now = tree.folders()
-        for (inode, name), child in folders.items():
-            if now.get((inode, name)) != child:
-                _gone(inode, name)
-        if now != folders:
-            for inode in {inode for inode, _ in folders.keys() ^ now.keys()}:
-                _changed(inode)
-        folders = now
-        for mailbox in list(account.state.names.values()):
-            if told.get(mailbox) == tree.table(mailbox).version:
-                continue
-            told[mailbox] = tree.table(mailbox).version
-            before = tree.listed(mailbox)
-            if before is None:
-                continue  # nobody has seen a name of it
-            after = await tree.listing(mailbox)
-            for part in LISTED:
-                inode = tree.inode_of(part, mailbox)
-                for name in set(before.names[part]).difference(after.names[part]):
-                    _gone(inode, name)
-                _changed(inode)
+        version = tree.account.version
+        await tree.catch_up()
+        while tree.gone:
+            _gone(*tree.gone.pop())
+        while tree.changed:
+            _changed(tree.changed.pop())
+        await tree.account.wait_changed(version)
 
 
 def _gone(folder: int, name: str) -> None:

@@ -65,6 +65,7 @@ class Operations(pyfuse3.Operations):
         self._writing = writing
         self._bodies: dict[int, bytes] = {}  # of open files, by their handle
         self._listed: dict[int, list[tuple[bytes, int]]] = {}  # of open folders
+        self._as_of: dict[int, int] = {}  # the version of the account that they were listed at
         self._open: dict[int, int] = {}  # handle -> inode
         self._next = 1
 
@@ -82,14 +83,23 @@ class Operations(pyfuse3.Operations):
             node = await self.tree.lookup(folder, text)
             if node is None:
                 raise FUSEError(errno.ENOENT)
-            return self._entry(await self.tree.attributes(node))
+            entry = self._entry(await self.tree.attributes(node))
+            if isinstance(node, Made):
+                entry.attr_timeout = 0.0  # its size changes with the mail
+            elif isinstance(node, Message) and not self.tree.has_name(node, text):
+                entry.entry_timeout = 0.0  # a name that a program gave: the kernel is not told when it goes
+            return entry
 
     async def getattr(self, inode: int, ctx: RequestContext | None = None) -> EntryAttributes:
         async with _told():
             scratch = self.overlay.by_inode(inode)
             if scratch is not None:
                 return self._scratch(scratch)
-            return self._entry(await self.tree.attributes(self._node(inode)))
+            node = self._node(inode)
+            entry = self._entry(await self.tree.attributes(node))
+            if isinstance(node, Made):
+                entry.attr_timeout = 0.0
+            return entry
 
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
         self._folder(inode)
@@ -101,6 +111,7 @@ class Operations(pyfuse3.Operations):
             if start_id == 0 or fh not in self._listed:
                 entries = [*await self.tree.entries(folder), *self.overlay.entries(folder.inode)]
                 self._listed[fh] = [(os.fsencode(name), inode) for name, inode in entries]
+                self._as_of[fh] = self.tree.account.version
             listed = self._listed[fh]
             for at in range(start_id, len(listed)):
                 name, inode = listed[at]
@@ -108,11 +119,14 @@ class Operations(pyfuse3.Operations):
                     attributes = await self.getattr(inode)
                 except FUSEError:
                     continue  # it went meanwhile
+                if self._as_of[fh] != self.tree.account.version:
+                    attributes.entry_timeout = 0.0  # the name may have gone, and the kernel been told before
                 if not pyfuse3.readdir_reply(token, name, attributes, at + 1):
                     break
 
     async def releasedir(self, fh: int) -> None:
         self._listed.pop(fh, None)
+        self._as_of.pop(fh, None)
         del self._open[fh]
 
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
@@ -126,7 +140,9 @@ class Operations(pyfuse3.Operations):
         else:
             scratch.opened += 1
         # What is read is not kept in the kernel's page cache: it is plain mail.
-        return FileInfo(fh=self._handle(inode), direct_io=False, keep_cache=False)
+        # What is made has another size by now than the kernel thinks.
+        made = scratch is None and isinstance(node, Made)
+        return FileInfo(fh=self._handle(inode), direct_io=made, keep_cache=False)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         async with _told():

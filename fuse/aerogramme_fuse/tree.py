@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from aerogramme.errors import NoSuchMailbox
 from aerogramme.log.clock import ms_of
 from aerogramme.log.columns import IdMap
 from aerogramme.log.flagsets import SYSTEM
@@ -81,7 +82,7 @@ class Attributes:
 class Listing:
     """The files of cur/ and new/ of a mailbox, in the order of UIDs, as they were at a version of it."""
 
-    version: tuple[int, int]
+    version: tuple[int | str, ...]  # all that names come from
     names: dict[str, list[str]] = field(default_factory=lambda: {"cur": [], "new": []})
     inodes: dict[str, "array[int]"] = field(default_factory=lambda: {"cur": array("Q"), "new": array("Q")})
 
@@ -95,6 +96,9 @@ class Tree:
         self.host = f"{account.id[:8]}.aerogramme"
         self._lines: dict[int, IdMap] = {}  # mailbox -> content -> lines that end with CRLF
         self._listings: dict[int, Listing] = {}
+        self.renumbered: dict[int, int] = {}  # a message that a program has moved -> what it is now
+        self.gone: set[tuple[int, str]] = set()  # folder, name: what nobody finds there any more
+        self.changed: set[int] = set()  # folders that have other names in them now
         self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
         self._moved: set[int] = set()  # messages that were moved to cur/ without a flag
         self._moves = 0
@@ -109,7 +113,16 @@ class Tree:
         names = self.account.state.names
         if names is self._names:
             return
+        before = self._children
         self._names, self._nodes, self._children = names, {}, {}
+        self._make_folders(names)
+        for inode in before.keys() & self._children.keys():
+            was, now = before[inode].items(), self._children[inode].items()
+            if was != now:
+                self.gone.update((inode, name) for name, _ in was - now)
+                self.changed.add(inode)
+
+    def _make_folders(self, names: Mapping[str, int]) -> None:
         self._folder(ROOT, names[INBOX], INBOX)
         for name, mailbox in sorted(names.items()):
             if name == INBOX:
@@ -157,16 +170,16 @@ class Tree:
         assert isinstance(node, Folder)
         return node
 
-    def folders(self) -> dict[tuple[int, str], int]:
-        """Folder and name -> what has that name, but for messages."""
+    async def catch_up(self) -> None:
+        """All that was shown is looked at anew: then `gone` and `changed` say what is not so any more. Raises
+        Unavailable."""
         self._fresh()
-        return {
-            (inode, name): child for inode, names in self._children.items() for name, child in names.items()
-        }
-
-    def inode_of(self, part: str, mailbox: int) -> int:
-        """The number of cur, new or tmp of a mailbox."""
-        return _number(part, mailbox)
+        shown = set(self.account.state.names.values())
+        for mailbox in list(self._listings):
+            if mailbox in shown:
+                await self.listing(mailbox)
+            else:
+                del self._listings[mailbox]
 
     def path_of(self, folder: Folder) -> list[str]:
         """The folders on the way to one."""
@@ -186,6 +199,9 @@ class Tree:
         known = self._nodes.get(inode)
         if known is not None:
             return known
+        # A program that has moved a file may come with its old number until the kernel hears of the new one.
+        while inode in self.renumbered:
+            inode = self.renumbered[inode]
         for mailbox in self.account.state.names.values():
             row = self.account.state.tables[mailbox].row_of_id(inode)
             if row is not None:
@@ -229,6 +245,12 @@ class Tree:
             return "new", base
         return "cur", f"{base}:2,{letters_of(flags, self.keywords())}"
 
+    def has_name(self, node: Message, name: str) -> bool:
+        """Whether a file that is there is listed under this name."""
+        table = self.table(node.mailbox)
+        row = table.row_of_id(node.inode)
+        return row is not None and self.place(table, row)[1] == name
+
     def base(self, table: Table, row: int) -> str:
         lines = self._lines_of(table.mailbox, table.contents[row])
         return base_name(
@@ -255,7 +277,7 @@ class Tree:
         for at in range(0, len(unknown), BATCH):
             some = unknown[at : at + BATCH]
             [values] = await self.account.digests(some, ["lines"])
-            known.put_new(array("Q", some), array("I", map(int, values)))
+            known.put_new(array("Q", some), array("I", (int(value or 0) for value in values)))
 
     def _lines_of(self, mailbox: int, content: int) -> int:
         known = self._lines[mailbox]
@@ -265,18 +287,21 @@ class Tree:
 
     # --- listing
 
+    def _version(self, table: Table) -> tuple[int | str, ...]:
+        return table.version, self._moves, *self.keywords()
+
     async def listing(self, mailbox: int) -> Listing:
         """The files of cur/ and new/. Raises Unavailable."""
         while True:
             table = self.table(mailbox)
-            version = table.version, self._moves
+            version = self._version(table)
             listing = self._listings.get(mailbox)
             if listing is not None and listing.version == version:
                 return listing
             await self._learn_lines(table, 0, len(table))
-            if (table.version, self._moves) == version:
+            if self._version(table) == version:
                 break
-        listing = Listing(version)
+        before, listing = self._listings.get(mailbox), Listing(version)
         keywords = self.keywords()
         letters: dict[int, str] = {}
         for row, number in enumerate(table.flags):
@@ -290,11 +315,14 @@ class Tree:
             listing.names[part].append(base)
             listing.inodes[part].append(message)
         self._listings[mailbox] = listing
+        if before is not None:
+            for part in LISTED:
+                was, now = before.names[part], listing.names[part]
+                if was != now:
+                    folder = _number(part, mailbox)
+                    self.gone.update((folder, name) for name in set(was).difference(now))
+                    self.changed.add(folder)
         return listing
-
-    def listed(self, mailbox: int) -> Listing | None:
-        """The files of a mailbox as they were when they were last asked for."""
-        return self._listings.get(mailbox)
 
     async def entries(self, folder: Folder) -> list[tuple[str, int]]:
         """Names and inode numbers in a folder, without . and .. Raises Unavailable."""
@@ -307,14 +335,14 @@ class Tree:
     # --- attributes and contents
 
     async def attributes(self, node: Node) -> Attributes:
-        """Raises Unavailable."""
+        """Raises NoSuchMailbox when it has gone, Unavailable."""
         if isinstance(node, Message):
             table = self.table(node.mailbox)
             await self._learn_lines(table, node.row, node.row + 1)
             row = table.row_of_id(node.inode)
-            if row is not None:
-                return self.attributes_of(table, row)
-            row = node.row  # it went just now
+            if row is None:
+                raise NoSuchMailbox("the message has gone")  # just now
+            return self.attributes_of(table, row)
         when = 0
         if node.mailbox is not None and (table := self.table(node.mailbox)) is not None:
             when = 1_000_000 * ms_of(table.highestmodseq)

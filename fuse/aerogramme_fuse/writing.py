@@ -2,11 +2,15 @@
 
 import re
 
-from aerogramme.errors import NoSuchMailbox
+from aerogramme.errors import NoSuchMailbox, Unavailable
+from aerogramme.log.table import Table
+from aerogramme.mailbox.changes import Mode
 from aerogramme.mailbox.contents import NewMessage
 from aerogramme_fuse.names import SYSTEM, FileName, flags_of, parse
 from aerogramme_fuse.overlay import Scratch
 from aerogramme_fuse.tree import Folder, Message, Tree
+
+GONE = "the message has gone"  # somebody else was faster
 
 _LINE = re.compile(rb"\r?\n")
 
@@ -26,32 +30,35 @@ class Writing:
         await upload.write(_LINE.sub(b"\r\n", bytes(file.data)))
         flags = sorted(flags_of(said.letters, self._tree.keywords()))
         seconds = file.mtime // 1_000_000_000
-        placed = await self._account.append(folder.name, [NewMessage(upload, flags, seconds)])
-        message = self._message_at(folder, placed.uids[0])
-        self._now_at(message, folder, said)
-        return message
+        await self._account.append(folder.name, [NewMessage(upload, flags, seconds)])
+        self._now_at(upload.content, folder, said)
+        return upload.content  # a message has the number of the content that it brought
 
     async def rename(self, node: Message, folder: Folder, name: str) -> int:
         """A message gets the flags that a name says, in this mailbox or another: its id, which is new in
         another."""
-        said = parse(name)
+        said, keywords = parse(name), self._tree.keywords()
         table = self._tree.table(node.mailbox)
         uid, message = table.uids[node.row], node.inode
+        had = {
+            flag
+            for flag in self._account.flags_of(table.flags[node.row])
+            if flag in SYSTEM or flag in keywords
+        }
+        wanted = flags_of(said.letters, keywords)
         if folder.mailbox != node.mailbox:
-            placed = await self._account.move(table, [uid], folder.name)
-            if not placed.uids:
-                raise NoSuchMailbox("the message has gone")
+            message = await self._move(table, uid, folder.name)
             assert folder.mailbox is not None
-            table, uid = self._tree.table(folder.mailbox), placed.uids[0]
-            message = self._message_at(folder, uid)
-        keywords = self._tree.keywords()
-        row = table.row_of_uid(uid)
-        if row is not None:
-            has = set(self._account.flags_of(table.flags[row]))
-            shown = {flag for flag in has if flag in SYSTEM or flag in keywords}
-            wanted = (has - shown) | flags_of(said.letters, keywords)
-            if wanted != has:
-                await self._account.store_flags(table, [uid], "=", sorted(wanted))
+            table = self._tree.table(folder.mailbox)
+            self._tree.renumbered[node.inode] = message
+        # Only what the program changes: flags that somebody else sets meanwhile stay.
+        changes: list[tuple[Mode, set[str]]] = [("+", wanted - had), ("-", had - wanted)]
+        for mode, flags in changes:
+            if flags:
+                if (row := table.row_of_id(message)) is not None:
+                    await self._account.store_flags(table, [table.uids[row]], mode, sorted(flags))
+                if table.row_of_id(message) is None:
+                    raise NoSuchMailbox(GONE)
         self._now_at(message, folder, said)
         return message
 
@@ -62,17 +69,20 @@ class Writing:
         bins = [mailbox for mailbox, role in state.roles.items() if role == "\\Trash"]
         if self._trash and bins and node.mailbox not in bins:
             [name] = [name for name, mailbox in state.names.items() if mailbox == bins[0]]
-            await self._account.move(table, [uid], name)
-        else:
-            await self._account.remove(table, [uid])
+            await self._move(table, uid, name)
+        elif not await self._account.remove(table, [uid]):
+            raise NoSuchMailbox(GONE)
 
-    def _message_at(self, folder: Folder, uid: int) -> int:
-        assert folder.mailbox is not None
-        table = self._tree.table(folder.mailbox)
-        row = table.row_of_uid(uid)
+    async def _move(self, table: Table, uid: int, name: str) -> int:
+        """A message goes to another mailbox: its id there. Raises Unavailable when nobody can tell by now."""
+        placed = await self._account.move(table, [uid], name)
+        if not placed.uids:
+            raise NoSuchMailbox(GONE) if self._account.journal.settled else Unavailable("the store is away")
+        target = self._account.find(name)
+        row = target.row_of_uid(placed.uids[0])
         if row is None:
-            raise NoSuchMailbox("the message has gone")
-        return table.ids[row]
+            raise NoSuchMailbox(GONE)
+        return target.ids[row]
 
     def _now_at(self, message: int, folder: Folder, said: FileName) -> None:
         """A program finds the message again under the name that it gave it."""
