@@ -1,5 +1,6 @@
 """`aerogramme mount` and `unmount`: an account as a folder."""
 
+import errno
 import logging
 import logging.handlers
 import os
@@ -134,6 +135,11 @@ def check_can_mount(mountpoint: Path) -> None:
             "pyfuse3 is not installed",
             hint="apt-get install libfuse3-dev pkg-config gcc python3-dev && pip install 'aerogramme[mount]'",
         )
+    try:
+        mountpoint.stat()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:  # a mount whose process was killed
+            unmount(mountpoint)
     if not mountpoint.is_dir():
         raise BadConfiguration(f"{mountpoint} is no folder", hint=f"mkdir {mountpoint}")
     if os.path.ismount(mountpoint):
