@@ -9,6 +9,7 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal
 
 from aerogramme.imap import mutf7
@@ -18,6 +19,8 @@ from aerogramme.mailbox.names import DELIMITER, INBOX
 SYSTEM = {"\\Draft": "D", "\\Flagged": "F", "\\Answered": "R", "\\Seen": "S", "\\Deleted": "T"}
 KEYWORDS = "abcdefghijklmnopqrstuvwxyz"  # Dovecot's: the first 26, as dovecot-keywords lists them
 PARTS = ("cur", "new", "tmp")
+
+LONGEST = 255  # octets of a name, on every file system in use (NAME_MAX)
 
 _NAME = re.compile(r"\d+\.M([0-9a-f]{1,16})\.[^,/:]+,S=\d+,W=\d+,U=\d+", re.ASCII)
 
@@ -68,8 +71,9 @@ def levels_of(name: str, layout: Layout) -> list[str]:
     """The folders, one below the other, of a mailbox other than INBOX."""
     levels = name.split(DELIMITER)
     if layout == "maildir++":
-        return ["." + ".".join(mutf7.encode(level).decode().replace(".", _shifted(".")) for level in levels)]
-    return [_level(level) for level in levels]
+        spelled = (mutf7.encode(level).decode().replace(".", _shifted(".")) for level in levels)
+        return [_short("." + ".".join(spelled))]
+    return [_short(_level(level)) for level in levels]
 
 
 def mailbox_of(folders: Sequence[str], layout: Layout) -> str | None:
@@ -92,6 +96,15 @@ def _level(level: str) -> str:
     if level[0] not in ".&" and level not in (*PARTS, *MADE, INBOX):
         return level
     return _shifted(level[0]) + mutf7.encode(level[1:]).decode()
+
+
+def _short(folder: str) -> str:
+    """For a name that would be too long its beginning, and a hash of it all, which spells no mailbox."""
+    octets = folder.encode()
+    if len(octets) <= LONGEST:
+        return folder
+    digest = "&" + blake2b(octets, digest_size=8).hexdigest()
+    return octets[: LONGEST - len(digest)].decode(errors="ignore") + digest
 
 
 def _shifted(letter: str) -> str:
