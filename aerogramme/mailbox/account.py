@@ -284,9 +284,9 @@ class Account:
             lambda state: Draft(hierarchy.create(state, self._maker(state), name, role, mailbox))
         )
 
-    async def delete_mailbox(self, name: str) -> None:
-        """RFC 3501 §6.3.4. NoSuchMailbox, Refused."""
-        await self._commit(lambda state: Draft(hierarchy.delete(state, name)))
+    async def delete_mailbox(self, name: str, *, empty: bool = False) -> None:
+        """RFC 3501 §6.3.4. With `empty`, only if nothing is in it. NoSuchMailbox, Refused."""
+        await self._commit(lambda state: Draft(hierarchy.delete(state, name, empty=empty)))
 
     async def rename_mailbox(self, name: str, new: str) -> None:
         """RFC 3501 §6.3.5, with all below it; INBOX gives away its messages. NoSuchMailbox, AlreadyExists,

@@ -56,8 +56,9 @@ def create(state: State, maker: Maker, name: str, role: str | None, mailbox: int
     return ops + [Subscribe(each, True) for each in new if each not in state.subscribed]
 
 
-def delete(state: State, name: str) -> list[Op]:
-    """RFC 3501 §6.3.4: the mailbox and the messages that are in it now, not the mailboxes below.
+def delete(state: State, name: str, *, empty: bool = False) -> list[Op]:
+    """RFC 3501 §6.3.4: the mailbox and the messages that are in it now, not the mailboxes below. With `empty`,
+    one that has messages is refused.
 
     What another server puts into it without having seen this survives. Raises NoSuchMailbox, Refused.
     """
@@ -69,6 +70,8 @@ def delete(state: State, name: str) -> list[Op]:
             raise Refused("There is no such mailbox, only mailboxes below it")
         raise NoSuchMailbox
     table = state.tables[state.names[name]]
+    if empty and len(table):
+        raise Refused("The mailbox is not empty")
     gone: list[Op] = [Remove(table.mailbox, table.ids[:])] if len(table.ids) else []
     return [*gone, MailboxOp(table.mailbox, deleted=True)]
 

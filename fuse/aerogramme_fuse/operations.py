@@ -320,9 +320,10 @@ class Operations(pyfuse3.Operations):
                 raise FUSEError(errno.ENOTDIR)
             if node.part or node.mailbox is None:
                 raise FUSEError(errno.EPERM)  # cur/, new/ and tmp/ go with their mailbox
-            if len(self.tree.table(node.mailbox)):
-                raise FUSEError(errno.ENOTEMPTY)
-            await self.tree.account.delete_mailbox(node.name)
+            try:
+                await self.tree.account.delete_mailbox(node.name, empty=True)
+            except Refused:
+                raise FUSEError(errno.ENOTEMPTY) from None
 
     # --- help
 
