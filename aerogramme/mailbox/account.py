@@ -440,8 +440,8 @@ class Account:
         return gone
 
     async def remove(self, table: Table, uids: Sequence[int]) -> list[int]:
-        """Removes messages whatever their flags, as a file is removed. Gives the UIDs of those that were there,
-        ascending."""
+        """Removes messages whatever their flags, as a file is removed. Gives the UIDs of those that were
+        there, ascending."""
         gone: list[int] = []
 
         def build(state: State) -> Draft | None:

@@ -57,8 +57,8 @@ def create(state: State, maker: Maker, name: str, role: str | None, mailbox: int
 
 
 def delete(state: State, name: str, *, empty: bool = False) -> list[Op]:
-    """RFC 3501 §6.3.4: the mailbox and the messages that are in it now, not the mailboxes below. With `empty`,
-    one that has messages is refused.
+    """RFC 3501 §6.3.4: the mailbox and the messages that are in it now, not the mailboxes below. With
+    `empty`, one that has messages is refused.
 
     What another server puts into it without having seen this survives. Raises NoSuchMailbox, Refused.
     """
