@@ -16,6 +16,7 @@ from aerogramme.mail.digest import render
 from aerogramme.mailbox import keys, passwords
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import examine
+from aerogramme.mailbox.compaction import compact
 from aerogramme.mailbox.contents import body_name
 from aerogramme.mailbox.faults import BY_HAND, REMEDIES, Fault, Kind
 from aerogramme.mailbox.incoming import LetterBox
@@ -24,7 +25,12 @@ from aerogramme.mailbox.survey import survey
 from aerogramme.seal import Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
-from tests.helpers.breaking import BREAKERS, Breaker, opened
+from tests.helpers.breaking import (
+    BREAKERS,
+    Breaker,
+    a_piece_that_nothing_else_tells_of_is_damaged,
+    opened,
+)
 from tests.helpers.packed import letters
 from tests.helpers.stored import copied
 from tests.helpers.tampering import DAMAGED, HOUR, Whole, build, earlier, items, serve, small
@@ -90,6 +96,34 @@ async def check_served(whole: Whole, served) -> None:
     there = {texts[0] for _, _, texts, _ in served.values()}
     for message in whole.served.keys() - served.keys():
         assert whole.served[message][2][0] in there
+
+
+def test_what_is_left_is_shown_and_no_checkpoint_is_written_before_a_repair(whole: Whole) -> None:
+    async def run() -> None:
+        stores = whole.copy()
+        with small():
+            await a_piece_that_nothing_else_tells_of_is_damaged(stores)
+            before = items(stores)
+            served = await serve(stores)
+            lost = {message for message, was in whole.served.items() if was[0] == "Sent"}
+            assert lost
+            # Letters that waited are drained, and so are those of INBOX; but not those of the lost piece.
+            assert {message: served[message] for message in whole.served.keys() - lost} == {
+                message: was for message, was in whole.served.items() if message not in lost
+            }
+            assert not lost & served.keys()
+            async with opened(stores) as account:
+                assert not await account.fold(force=True)
+                assert (await compact(account)).damaged
+            gone = [item for item in before if item not in items(stores) and item[0] != "incoming"]
+            assert not gone, "nothing is let go of, or deleted"
+            assert not [name for _, name in items(stores).keys() - before.keys() if "checkpoint/" in name]
+            assert not (await mend(stores)).left
+            recovered = await serve(stores)
+            texts = {was[2][0] for message, was in whole.served.items() if message in lost}
+            assert texts <= {now[2][0] for now in recovered.values() if now[0] == "Recovered"}
+
+    trio.run(run)
 
 
 # --- crashes ----------------------------------------------------------------------------------------------
