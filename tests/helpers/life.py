@@ -43,7 +43,7 @@ def calendar() -> Iterator[Calendar]:
 class Life:
     """What the people of one account do: one `step` is one operation. They keep about `live` messages."""
 
-    def __init__(self, account: Account, random: Random, live: int, words: int = 120) -> None:
+    def __init__(self, account: Account, random: Random, live: int, words: int = 300) -> None:
         self.account, self.done = account, Counter[str]()
         self._random, self._live, self._words = random, live, words
         self._number = 0

@@ -108,12 +108,12 @@ async def check(stores: MemoryStores, before: Contents) -> None:
 
 
 async def compacted(stores: MemoryStores, time: Calendar, days: float) -> Survey:
-    """After so many days with a run every two days, in which nobody does anything else."""
+    """After so many days with a run every three days, in which nobody does anything else."""
     until = time.now + days * DAY
     while time.now < until:
         report = await compact(await opened(stores))
         assert not report.damaged
-        time.now += 2 * DAY
+        time.now += 3 * DAY
     return await survey(await opened(stores), wall_ms())
 
 
@@ -124,7 +124,7 @@ def standings(found: Survey) -> Counter[str]:
 async def test_in_the_end_nothing_is_left_but_what_is_there_now(stores, time, monkeypatch) -> None:
     await live(stores, time, monkeypatch)
     before = await contents(await opened(stores))
-    found = await compacted(stores, time, 2)
+    found = await compacted(stores, time, 1)
     assert {"live", "history"} <= {found.standing(name) for name in found.stored}
     await check(stores, before)
     found = await compacted(stores, time, 20)
