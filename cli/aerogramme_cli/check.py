@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +57,8 @@ def check(
       aerogramme check alice@example.org --data ./mail --repair
       aerogramme check --all --data ./mail --passwords-from fd:3 3< passwords
     """
-    settings = common.settings(config, data, store)
+    # What this machine has kept of a distant store says nothing of what is there.
+    settings = replace(common.settings(config, data, store), cache_size=0)
     users, secrets = many.chosen(settings, address, every, password_stdin, password_from, passwords_from)
     wrong = 0
     with many.progress() as told, common.interruptible("interrupted; the same command again goes on"):

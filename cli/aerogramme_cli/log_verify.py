@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,7 +52,8 @@ def verify(
       aerogramme log verify alice@example.org --data ./mail
       aerogramme log verify alice@example.org --data ./mail --bodies
     """
-    settings = common.settings(config, data, store)
+    # What this machine has kept of a distant store says nothing of what is there.
+    settings = replace(common.settings(config, data, store), cache_size=0)
     user = common.user_of(settings, address)
     secret = asking(password_stdin, password_from).password()
     found: list[Problem] = []

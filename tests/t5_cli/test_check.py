@@ -5,10 +5,14 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
+from aerogramme.config import Config
+from aerogramme_cli import common
 from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
 
 OTHER = "other@example.org"
@@ -126,3 +130,27 @@ def test_passwords_from_a_descriptor(data: Path) -> None:
     lines = f"{ADDRESS} {PASSWORD}\n\n"
     done = aerogramme("check", "--all", "--data", str(data), "--passwords-from", "fd:0", stdin=lines)
     assert f"{ADDRESS}: everything is there and opens".encode() in done.stderr
+
+
+def test_what_is_in_the_cache_of_this_machine_counts_for_nothing(tmp_path: Path, s3: str) -> None:
+    data = tmp_path / "data"
+    where = (ADDRESS, "--data", str(data), "--store", s3, "--password-stdin")
+    create_account(data, store=s3)
+    aerogramme("deliver", *where[:-1], stdin="Subject: one\n\nhello\n")
+    shown = aerogramme("account", "show", *where, stdin=f"{PASSWORD}\n")
+    assert b"INBOX" in shown.stdout
+
+    async def lose() -> None:
+        cached = Config.for_data(data, store=s3)
+        alone, user = replace(cached, cache_size=0), common.user_of(cached, ADDRESS)
+        async with common.open_store(alone, user) as store:
+            [body] = await store.list("body/")
+            await store.delete([body])
+        async with common.open_store(cached, user) as store:
+            assert await store.get(body), "it is in the cache"
+
+    trio.run(lose)
+    found = aerogramme("check", *where, stdin=f"{PASSWORD}\n", check=False)
+    assert found.returncode == 65 and b"the body is missing" in found.stdout, found
+    mended = aerogramme("check", *where, "--repair", stdin=f"{PASSWORD}\n", check=False)
+    assert mended.returncode == 0 and b"mended: content" in mended.stdout, mended
