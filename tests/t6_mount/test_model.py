@@ -1,6 +1,7 @@
 """The mount beside a server on the same account: programs at the mount, IMAP and LMTP change the same mail at
 the same time, and the mount is killed. Nothing is lost, and all see the same in the end."""
 
+import errno
 import os
 import threading
 import time
@@ -19,13 +20,17 @@ from tests.helpers.mount_model import (
     Person,
     Sender,
     Shown,
+    letter,
+    number_of,
     seen_by_imap,
     seen_by_mount,
 )
-from tests.helpers.mounted import PATIENCE, Mounts
-from tests.helpers.server import ADDRESS, Server, serving
+from tests.helpers.mounted import PATIENCE, Mount, Mounts, wait_for
+from tests.helpers.server import ADDRESS, Server, aerogramme, serving
+from tests.helpers.wire import Client
 
 SEEDS = range(int(os.environ.get("MOUNT_SEEDS", "2")))
+KILLS = int(os.environ.get("MOUNT_KILLS", "3"))
 STEPS = 80  # of each person
 
 
@@ -33,6 +38,81 @@ STEPS = 80  # of each person
 def server(data: Path) -> Iterator[Server]:
     with serving(data) as server:
         yield server
+
+
+def test_mail_and_changes_show_at_once(mounted: Mounts, server: Server) -> None:
+    """Each name is looked at before it goes: what the kernel had kept of it, it was told to let go of."""
+    inbox = mounted().path
+    archive = inbox / ".Archive" / "cur"
+    with server.imap() as client, server.lmtp() as lmtp:
+        assert os.listdir(inbox / "new") == os.listdir(inbox / "cur") == os.listdir(archive) == []
+        uids, keywords = (inbox / "dovecot-uidlist").read_text(), (inbox / "dovecot-keywords").read_text()
+        lmtp.sendmail("bob@example.net", [ADDRESS], letter(1))
+        first = appears(inbox / "new")
+        assert number_of(first.read_bytes()) == 1
+        inode = first.stat().st_ino
+        assert (inbox / "dovecot-uidlist").read_text() == f"{uids}1 :{first.name}\n".replace("N1 ", "N2 ")
+
+        client.select("INBOX")
+        client.uid("STORE", "1", "+FLAGS", "(\\Flagged)")
+        second = appears(inbox / "cur")
+        assert second.name == first.name + ":2,F" and second.stat().st_ino == inode
+        wait_for(first, there=False)
+        client.uid("STORE", "1", "+FLAGS", "(\\Seen Word)")
+        third = inbox / "cur" / (first.name + ":2,FSa")
+        wait_for(third)
+        wait_for(second, there=False)
+        assert os.listdir(inbox / "cur") == [third.name]
+        assert (inbox / "dovecot-keywords").read_text() == f"{keywords}0 Word\n"
+
+        client.uid("MOVE", "1", "Archive")
+        fourth = appears(archive)
+        wait_for(third, there=False)
+        client.select("Archive")
+        client.uid("STORE", "1", "+FLAGS", "(\\Deleted)")
+        wait_for(fourth, there=False)
+        fifth = appears(archive)
+        client.expunge()
+        wait_for(fifth, there=False)
+        assert os.listdir(archive) == []
+
+        client.create("Old")
+        wait_for(inbox / ".Old" / "cur")
+        client.append("Old", "", "", letter(2))  # type: ignore[arg-type]
+        assert number_of(appears(inbox / ".Old" / "new").read_bytes()) == 2
+        client.rename("Old", "New")
+        wait_for(inbox / ".Old" / "cur", there=False)
+        assert number_of(appears(inbox / ".New" / "new").read_bytes()) == 2
+        client.delete("New")
+        wait_for(inbox / ".New", there=False)
+
+
+def test_sessions_hear_at_once_of_what_the_mount_does(mounted: Mounts, server: Server) -> None:
+    inbox = mounted("--rw").path
+    with Client(server.imap_port) as client:
+        client.command("SELECT INBOX")
+        with client.idle():
+            (inbox / "tmp" / "one").write_bytes(letter(1))
+            (inbox / "tmp" / "one").rename(inbox / "new" / "one")
+            while client.exists != 1:
+                client.response()
+            (inbox / "new" / "one").rename(inbox / "cur" / "one:2,S")
+            while b"\\Seen" not in client.response()[0]:
+                pass
+            (inbox / "cur" / "one:2,S").rename(inbox / ".Archive" / "cur" / "one:2,S")
+            while client.exists != 0:
+                client.response()
+        assert os.listdir(inbox / "cur") == os.listdir(inbox / "new") == []
+        (inbox / ".Archive" / "cur" / "one:2,S").unlink()
+        assert os.listdir(inbox / ".Archive" / "cur") == []
+
+
+def appears(folder: Path) -> Path:
+    """The one file of a folder, once it is there."""
+    give_up = time.monotonic() + PATIENCE
+    while len(names := os.listdir(folder)) != 1:
+        assert time.monotonic() < give_up, names
+    return folder / names[0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -47,6 +127,53 @@ def test_programs_imap_and_lmtp_at_the_same_time(seed: int, mounted: Mounts, ser
         ledger.check(agreed(root, lambda: seen_by_imap(client)))
     assert server.stop() == 0
     assert audit_data(mounted.data, ADDRESS) == []
+
+
+def test_what_a_killed_mount_has_acknowledged_is_there(mounted: Mounts, server: Server) -> None:
+    random, ledger = Random("kills"), Ledger()
+    mount = mounted("--rw")
+    path = mount.path
+    with ExitStack() as stack:
+        client = stack.enter_context(server.imap())
+        by_imap = ByImap(ledger, Random("imap"), client)
+        for kill in range(KILLS):
+            at_mount = AtTheMount(ledger, Random(f"mount {kill}"), path)
+            together([at_mount], 20, [by_imap])
+            killed_while_at_work(mount, at_mount, random.uniform(0, 0.05))
+            with pytest.raises(OSError, match="Transport endpoint is not connected"):
+                os.listdir(path)
+            ledger.check(seen_by_imap(client))
+            if kill == 0:
+                aerogramme("unmount", str(path))  # else the new mount does it
+                assert os.listdir(path) == []
+            mount = mounted("--rw", path=path)
+        ledger.check(agreed(path, lambda: seen_by_imap(client)))
+    assert server.stop() == 0
+    assert audit_data(mounted.data, ADDRESS) == []
+
+
+def killed_while_at_work(mount: Mount, at_mount: AtTheMount, seconds: float) -> None:
+    """The mount gets SIGKILL while somebody works there, at some moment of that time."""
+    begun, ended = threading.Event(), []
+
+    def work() -> None:
+        try:
+            while True:
+                at_mount.step()
+                begun.set()
+        except BaseException as error:
+            ended.append(error)
+            begun.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    if not ended:
+        threading.Event().wait(seconds)  # which moment it is, is left to chance
+    mount.kill()
+    thread.join()
+    [error] = ended
+    assert isinstance(error, OSError) and error.errno in (errno.ENOTCONN, errno.ECONNABORTED), error
 
 
 def together(people: list[Person], steps: int, slower: list[Person]) -> None:
