@@ -7,8 +7,10 @@ import stat
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields
 
 from aerogramme.errors import (
@@ -21,9 +23,12 @@ from aerogramme.errors import (
     TooLarge,
     Unavailable,
 )
-from aerogramme_fuse.names import PARTS, mailbox_of
+from aerogramme.faults import stack
+from aerogramme.mailbox.names import canonical
+from aerogramme.mailbox.usage import usage
+from aerogramme_fuse.names import LONGEST, PARTS, levels_of, mailbox_of
 from aerogramme_fuse.overlay import Full, Overlay, Scratch
-from aerogramme_fuse.tree import ROOT, Attributes, Folder, Made, Message, Node, Tree
+from aerogramme_fuse.tree import LISTED, ROOT, Attributes, Folder, Made, Message, Node, Tree
 from aerogramme_fuse.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -38,8 +43,14 @@ ERRORS: dict[type[AerogrammeError], int] = {
     TooLarge: errno.EFBIG,
     Refused: errno.EINVAL,
     Damaged: errno.EIO,
-    Unavailable: errno.EAGAIN,
+    Unavailable: errno.ETIMEDOUT,  # as of NFS; who reads and gets EAGAIN may take it for the end of the file
 }
+
+
+def _refused(number: int, why: str) -> FUSEError:
+    """What a program wants is not what can be."""
+    log.warning("%s: %s", errno.errorcode[number], why)
+    return FUSEError(number)
 
 
 @asynccontextmanager
@@ -47,12 +58,29 @@ async def _told() -> AsyncGenerator[None, None]:
     """What goes wrong is an errno to the program, and a line in our log."""
     try:
         yield
+    except FUSEError:
+        raise
     except AerogrammeError as error:
         number = next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), errno.EIO)
         log.error("%s: %s %s", errno.errorcode[number], error, error.hint)
         raise FUSEError(number) from error
     except Full:
-        raise FUSEError(errno.ENOSPC) from None
+        raise _refused(errno.ENOSPC, "files that are no mail take all memory there is for them") from None
+    except Exception as error:  # the top of a request: a fault in one must not end the others
+        log.error("EIO: a fault: %s", stack(error))
+        raise FUSEError(errno.EIO) from error
+
+
+@dataclass(eq=False, slots=True)
+class _Opened:
+    """An open file or folder. What an open message has can be read also when its file has gone."""
+
+    inode: int
+    node: Node | Scratch
+    content: int = 0
+    attributes: Attributes | None = None
+    body: bytes | None = field(default=None, repr=False)
+    fetching: trio.Lock = field(default_factory=trio.Lock)  # the kernel asks for several parts at once
 
 
 class Operations(pyfuse3.Operations):
@@ -63,10 +91,9 @@ class Operations(pyfuse3.Operations):
         self.tree = tree
         self.overlay = Overlay()
         self._writing = writing
-        self._bodies: dict[int, bytes] = {}  # of open files, by their handle
         self._listed: dict[int, list[tuple[bytes, int]]] = {}  # of open folders
         self._as_of: dict[int, int] = {}  # the version of the account that they were listed at
-        self._open: dict[int, int] = {}  # handle -> inode
+        self._open: dict[int, _Opened] = {}  # by handle
         self._next = 1
 
     # --- looking
@@ -95,19 +122,27 @@ class Operations(pyfuse3.Operations):
             scratch = self.overlay.by_inode(inode)
             if scratch is not None:
                 return self._scratch(scratch)
-            node = self._node(inode)
+            node = self.tree.node(inode)
+            if node is None:
+                return self._entry(self._held(inode))
             entry = self._entry(await self.tree.attributes(node))
             if isinstance(node, Made):
                 entry.attr_timeout = 0.0
             return entry
 
+    def _held(self, inode: int) -> Attributes:
+        """Those of a message that has gone, and that somebody has open."""
+        for opened in self._open.values():
+            if opened.inode == inode and opened.attributes is not None:
+                return opened.attributes
+        raise FUSEError(errno.ENOENT)
+
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        self._folder(inode)
-        return self._handle(inode)
+        return self._handle(_Opened(inode, self._folder(inode)))
 
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
         async with _told():
-            folder = self._folder(self._open[fh])
+            folder = self._folder(self._open[fh].inode)
             if start_id == 0 or fh not in self._listed:
                 entries = [*await self.tree.entries(folder), *self.overlay.entries(folder.inode)]
                 self._listed[fh] = [(os.fsencode(name), inode) for name, inode in entries]
@@ -130,40 +165,47 @@ class Operations(pyfuse3.Operations):
         del self._open[fh]
 
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        scratch = self.overlay.by_inode(inode)
-        if scratch is None:
+        async with _told():
+            changes = flags & os.O_ACCMODE != os.O_RDONLY
+            scratch = self.overlay.by_inode(inode)
+            if scratch is not None:
+                if flags & os.O_TRUNC:
+                    self.overlay.truncate(scratch, 0, time.time_ns())
+                scratch.opened += 1
+                return FileInfo(fh=self._handle(_Opened(inode, scratch)))
             node = self._node(inode)
             if isinstance(node, Folder):
                 raise FUSEError(errno.EISDIR)
-            if flags & os.O_ACCMODE != os.O_RDONLY and not (isinstance(node, Made) and self._writing):
-                raise FUSEError(errno.EROFS if self._writing is None else errno.EPERM)
-        else:
-            scratch.opened += 1
-        # What is read is not kept in the kernel's page cache: it is plain mail.
-        # What is made has another size by now than the kernel thinks.
-        made = scratch is None and isinstance(node, Made)
-        return FileInfo(fh=self._handle(inode), direct_io=made, keep_cache=False)
+            if changes:
+                self._may_write()
+            # What is read is not kept in the kernel's page cache: it is plain mail.
+            if isinstance(node, Made):  # it has another size by now than the kernel thinks
+                return FileInfo(fh=self._handle(_Opened(inode, node)), direct_io=True)
+            if changes:
+                raise _refused(errno.EPERM, "a message does not change: a new one is delivered")
+            content = self.tree.content_of(node)
+            opened = _Opened(inode, node, content, await self.tree.attributes(node))
+            return FileInfo(fh=self._handle(opened), keep_cache=False)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         async with _told():
-            inode = self._open[fh]
-            scratch = self.overlay.by_inode(inode)
-            if scratch is not None:
-                return bytes(scratch.data[off : off + size])
-            if fh not in self._bodies:
-                node = self._node(inode)
-                assert not isinstance(node, Folder)
-                self._bodies[fh] = await (
-                    self.tree.body(node) if isinstance(node, Message) else self.tree.made(node)
-                )
-            return self._bodies[fh][off : off + size]
+            opened = self._open[fh]
+            if isinstance(opened.node, Scratch):
+                return bytes(opened.node.data[off : off + size])
+            async with opened.fetching:
+                if opened.body is None:
+                    opened.body = await (
+                        self.tree.made(opened.node)
+                        if isinstance(opened.node, Made)
+                        else self.tree.body(opened.content)
+                    )
+            return opened.body[off : off + size]
 
     async def release(self, fh: int) -> None:
-        self._bodies.pop(fh, None)
-        scratch = self.overlay.by_inode(self._open.pop(fh))
-        if scratch is not None:
-            scratch.opened -= 1
-            self.overlay.forget(scratch)
+        opened = self._open.pop(fh).node
+        if isinstance(opened, Scratch):
+            opened.opened -= 1
+            self.overlay.forget(opened)
 
     async def flush(self, fh: int) -> None:
         pass  # what is delivered is durable at the rename
@@ -183,14 +225,14 @@ class Operations(pyfuse3.Operations):
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         data = pyfuse3.StatvfsData()
         state, quota = self.tree.account.state, self.tree.account.policy.quota
-        used = sum(sum(state.tables[mailbox].sizes) for mailbox in state.names.values())
+        used = usage(state)
         data.f_bsize = data.f_frsize = BLOCK
         total = (1 << 50) if quota is None else quota
         data.f_blocks = total // BLOCK
-        data.f_bfree = data.f_bavail = max(0, total - used) // BLOCK
-        data.f_files = sum(len(state.tables[mailbox]) for mailbox in state.names.values())
+        data.f_bfree = data.f_bavail = max(0, total - used.octets) // BLOCK
+        data.f_files = used.messages
         data.f_ffree = data.f_favail = 1 << 32
-        data.f_namemax = 255
+        data.f_namemax = LONGEST
         return data
 
     # --- changing
@@ -198,21 +240,29 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        folder = self._folder(parent_inode)
-        self._may_write()
-        if folder.part in ("cur", "new"):
-            raise FUSEError(errno.EPERM)  # maildir(5): a file is written in tmp/, and moved when it is whole
-        file = self.overlay.create(folder.inode, os.fsdecode(name), time.time_ns())
-        file.opened += 1
-        return FileInfo(fh=self._handle(file.inode)), self._scratch(file)
+        async with _told():
+            self._may_write()
+            folder, text = self._folder(parent_inode), os.fsdecode(name)
+            if _is_mail(folder, text):  # maildir(5)
+                raise _refused(
+                    errno.EPERM, "a file is written in tmp/, and moved to cur/ or new/ when it is whole"
+                )
+            file = self.overlay.find(folder.inode, text)
+            if file is not None and flags & os.O_EXCL:
+                raise FUSEError(errno.EEXIST)
+            if file is None:
+                file = self.overlay.create(folder.inode, text, time.time_ns())
+            elif flags & os.O_TRUNC:
+                self.overlay.truncate(file, 0, time.time_ns())
+            file.opened += 1
+            return FileInfo(fh=self._handle(_Opened(file.inode, file))), self._scratch(file)
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         async with _told():
-            scratch = self.overlay.by_inode(self._open[fh])
-            if scratch is None:  # mbsync notes the highest UID in .uidvalidity, where it is already
-                return len(buf)
-            self.overlay.write(scratch, off, buf, time.time_ns())
-            return len(buf)
+            file = self._open[fh].node
+            if isinstance(file, Scratch):
+                self.overlay.write(file, off, buf, time.time_ns())
+            return len(buf)  # else mbsync notes the highest UID in .uidvalidity, where it is already
 
     async def setattr(
         self,
@@ -232,7 +282,7 @@ class Operations(pyfuse3.Operations):
                     scratch.mtime = attr.st_mtime_ns
                 return self._scratch(scratch)
             if fields.update_size and not isinstance(self._node(inode), Made):
-                raise FUSEError(errno.EPERM)  # a message does not change
+                raise _refused(errno.EPERM, "a message does not change: a new one is delivered")
             # Modes, owners and times are what they are: who sets them as part of a copy need not fail.
             return await self.getattr(inode)
 
@@ -251,26 +301,31 @@ class Operations(pyfuse3.Operations):
             name, to = os.fsdecode(name_old), os.fsdecode(name_new)
             if flags & pyfuse3.RENAME_EXCHANGE:
                 raise FUSEError(errno.EINVAL)
-            if flags & pyfuse3.RENAME_NOREPLACE and await self._is_there(new, to):
+            scratch, replaced = self.overlay.find(old.inode, name), self.overlay.find(new.inode, to)
+            there = replaced or await self.tree.lookup(new, to)
+            if flags & pyfuse3.RENAME_NOREPLACE and there is not None:
                 raise FUSEError(errno.EEXIST)
-            scratch = self.overlay.find(old.inode, name)
-            if scratch is not None and new.part in ("cur", "new"):
+            if scratch is not None and not _is_mail(new, to):
+                if isinstance(there, Folder):
+                    raise FUSEError(errno.EISDIR)
+                self.overlay.move(old.inode, name, new.inode, to)
+                return
+            if there is not None:
+                raise _refused(errno.EEXIST, "a message does not take the place of another")
+            if scratch is not None:
                 await writing.deliver(scratch, new, to)
                 self.overlay.remove(old.inode, name)
-                pyfuse3.invalidate_entry_async(new.inode, name_new, ignore_enoent=True)
-            elif scratch is not None:
-                self.overlay.move(old.inode, name, new.inode, to)
             else:
                 await self._rename(writing, await self._find(old, name), new, to)
-                pyfuse3.invalidate_entry_async(new.inode, name_new, ignore_enoent=True)
+            pyfuse3.invalidate_entry_async(new.inode, name_new, ignore_enoent=True)
 
     async def _rename(self, writing: Writing, node: Node, new: Folder, to: str) -> None:
-        if isinstance(node, Message) and new.part in ("cur", "new"):
+        if isinstance(node, Message) and _is_mail(new, to):
             await writing.rename(node, new, to)
         elif isinstance(node, Folder) and not node.part and node.mailbox is not None:
             await self.tree.account.rename_mailbox(node.name, self._mailbox_at(new, to))
         else:
-            raise FUSEError(errno.EPERM)  # a message belongs into cur/ or new/, and what is made stays
+            raise _refused(errno.EPERM, "a message belongs into cur/ or new/, and what is made stays")
 
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
@@ -280,10 +335,10 @@ class Operations(pyfuse3.Operations):
             folder, name = self._folder(new_parent_inode), os.fsdecode(new_name)
             scratch = self.overlay.by_inode(inode)
             if scratch is None:
-                raise FUSEError(errno.EPERM)  # two names for one message: Maildir has no meaning for that
+                raise _refused(errno.EPERM, "a Maildir has no meaning for two names of one message")
             if await self._is_there(folder, name):
                 raise FUSEError(errno.EEXIST)
-            if folder.part in ("cur", "new"):
+            if _is_mail(folder, name):
                 await writing.deliver(scratch, folder, name)
                 pyfuse3.invalidate_entry_async(folder.inode, new_name, ignore_enoent=True)
             else:
@@ -319,13 +374,22 @@ class Operations(pyfuse3.Operations):
             if not isinstance(node, Folder):
                 raise FUSEError(errno.ENOTDIR)
             if node.part or node.mailbox is None:
-                raise FUSEError(errno.EPERM)  # cur/, new/ and tmp/ go with their mailbox
+                raise _refused(errno.EPERM, "cur/, new/ and tmp/ go with their mailbox")
+            if self._holds(node):
+                raise FUSEError(errno.ENOTEMPTY)
             try:
                 await self.tree.account.delete_mailbox(node.name, empty=True)
             except Refused:
                 raise FUSEError(errno.ENOTEMPTY) from None
 
     # --- help
+
+    def _holds(self, folder: Folder) -> bool:
+        """Whether there is something in a folder besides mail: other mailboxes, or files of programs."""
+        below = [self._node(inode) for inode in self.tree.children(folder)]
+        return any(any(self.overlay.entries(node.inode)) for node in (folder, *below)) or any(
+            isinstance(node, Folder) and not node.part for node in below
+        )
 
     def _may_write(self) -> Writing:
         if self._writing is None:
@@ -359,16 +423,16 @@ class Operations(pyfuse3.Operations):
     def _mailbox_at(self, folder: Folder, name: str) -> str:
         """The mailbox that a new folder would be."""
         if folder.part or name in PARTS:
-            raise FUSEError(errno.EPERM)
-        above = [] if folder.inode == ROOT else self.tree.path_of(folder)
-        mailbox = mailbox_of([*above, name], self.tree.layout)
-        if mailbox is None:
-            raise FUSEError(errno.EINVAL)
+            raise _refused(errno.EPERM, "there are no folders but those of mailboxes")
+        path = [*([] if folder.inode == ROOT else self.tree.path_of(folder)), name]
+        mailbox = mailbox_of(path, self.tree.layout)
+        if mailbox is None or levels_of(canonical(mailbox), self.tree.layout) != path:
+            raise _refused(errno.EINVAL, "no mailbox has a folder that is named so")
         return mailbox
 
-    def _handle(self, inode: int) -> int:
+    def _handle(self, opened: _Opened) -> int:
         handle, self._next = self._next, self._next + 1
-        self._open[handle] = inode
+        self._open[handle] = opened
         return handle
 
     def _entry(self, told: Attributes) -> EntryAttributes:
@@ -380,6 +444,7 @@ class Operations(pyfuse3.Operations):
             entry.st_nlink = 2
         else:
             entry.st_mode = stat.S_IFREG | stat.S_IRUSR | write
+            entry.st_nlink = 1
         entry.st_size = told.size
         entry.st_blksize, entry.st_blocks = BLOCK, -(-told.size // 512)
         entry.st_uid, entry.st_gid = os.getuid(), os.getgid()
@@ -391,4 +456,10 @@ class Operations(pyfuse3.Operations):
     def _scratch(self, file: Scratch) -> EntryAttributes:
         entry = self._entry(Attributes(file.inode, False, len(file.data), file.mtime, file.mtime))
         entry.entry_timeout = entry.attr_timeout = 0.0
+        entry.st_nlink = file.links
         return entry
+
+
+def _is_mail(folder: Folder, name: str) -> bool:
+    """Whether a file of this name would be a message. maildir(5): one that begins with a dot is none."""
+    return folder.part in LISTED and not name.startswith(".")

@@ -23,7 +23,7 @@ class Scratch:
     mtime: int
     data: bytearray = field(default_factory=bytearray, repr=False)
     opened: int = 0
-    linked: bool = True
+    links: int = 1  # names: who makes a lock by link(2) looks whether there are two
 
 
 class Overlay:
@@ -84,16 +84,17 @@ class Overlay:
         file = self._files.pop((folder, name), None)
         if file is None:
             return False
-        file.linked = any(other is file for other in self._files.values())
+        file.links -= 1
         self.forget(file)
         return True
 
     def link(self, file: Scratch, folder: int, name: str) -> None:
         """Another name for a file."""
+        file.links += 1
         self._files[folder, name] = file
 
     def forget(self, file: Scratch) -> None:
         """Let go of a file that has no name and that nobody has open."""
-        if not file.linked and not file.opened and file.inode in self._by_inode:
+        if not file.links and not file.opened and file.inode in self._by_inode:
             del self._by_inode[file.inode]
             self._octets -= len(file.data)

@@ -181,6 +181,10 @@ class Tree:
             else:
                 del self._listings[mailbox]
 
+    def children(self, folder: Folder) -> list[int]:
+        """What is in a folder, but for messages."""
+        return list(self._children.get(folder.inode, {}).values())
+
     def path_of(self, folder: Folder) -> list[str]:
         """The folders on the way to one."""
         for inode, children in self._children.items():
@@ -357,10 +361,13 @@ class Tree:
         changed = 1_000_000 * ms_of(table.modseqs[row])
         return Attributes(table.ids[row], False, size, table.dates[row] * 1_000_000_000, changed)
 
-    async def body(self, node: Message) -> bytes:
-        """The letter, with lines that end with LF. Raises Damaged, Unavailable."""
-        letter = await self.account.body(self.table(node.mailbox).contents[node.row])
-        return letter.replace(b"\r\n", b"\n")
+    def content_of(self, node: Message) -> int:
+        """What a message has in it: `body` gives it, for a while also when the message has gone."""
+        return self.table(node.mailbox).contents[node.row]
+
+    async def body(self, content: int) -> bytes:
+        """A letter, with lines that end with LF. Raises Damaged, Unavailable."""
+        return (await self.account.body(content)).replace(b"\r\n", b"\n")
 
     async def made(self, node: Made) -> bytes:
         """The content of a file that is made. Raises Unavailable."""

@@ -12,6 +12,8 @@ from aerogramme_fuse.tree import Folder, Message, Tree
 
 GONE = "the message has gone"  # somebody else was faster
 
+LATEST = (1 << 32) - 1  # seconds since 1970: what an INTERNALDATE can be
+
 _LINE = re.compile(rb"\r?\n")
 
 
@@ -29,7 +31,7 @@ class Writing:
         upload = self._account.upload()
         await upload.write(_LINE.sub(b"\r\n", bytes(file.data)))
         flags = sorted(flags_of(said.letters, self._tree.keywords()))
-        seconds = file.mtime // 1_000_000_000
+        seconds = min(max(0, file.mtime // 1_000_000_000), LATEST)
         await self._account.append(folder.name, [NewMessage(upload, flags, seconds)])
         self._now_at(upload.content, folder, said)
         return upload.content  # a message has the number of the content that it brought
@@ -89,5 +91,6 @@ class Writing:
         assert folder.mailbox is not None
         if folder.part == "cur":
             self._tree.move_to_cur(message)
-        if said.message != message:
+        table = self._tree.table(folder.mailbox)
+        if said.message is None or table.row_of_id(said.message) is None:  # else it is the name of another
             self._tree.aliases[folder.mailbox, said.base] = message
