@@ -154,6 +154,7 @@ async def _mount(
     settings: Config, user: "User", secret: "Secret", asked: _Asked, mounted: Callable[[], None]
 ) -> None:
     from aerogramme.mailbox.past import past_of
+    from aerogramme.mailbox.seen import Seen
     from aerogramme_fuse.mount import mount
 
     async with common.open_account(settings, user, secret) as account:
@@ -165,6 +166,7 @@ async def _mount(
                 writable=asked.writable,
                 trash=asked.trash,
                 layout=asked.layout.value,
+                seen=Seen(settings.data / "seen"),
                 mounted=mounted,
             )
         finally:

@@ -13,7 +13,9 @@ import trio
 
 from aerogramme.housekeeping import note_usage
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.compaction import compact_from_time_to_time
 from aerogramme.mailbox.persisting import persist
+from aerogramme.mailbox.seen import Seen
 from aerogramme_fuse.names import Layout
 from aerogramme_fuse.operations import Operations
 from aerogramme_fuse.tree import Tree
@@ -31,10 +33,11 @@ async def mount(
     writable: bool = False,
     trash: bool = False,
     layout: Layout = "maildir++",
+    seen: Seen | None = None,
     mounted: Callable[[], None] = lambda: None,
 ) -> None:
     """Shows the account at a folder until a signal comes, or somebody unmounts it. `mounted` is called when
-    it can be used. The account is not closed.
+    it can be used. `seen`: what this machine remembers of accounts. The account is not closed.
 
     Raises RuntimeError when the kernel refuses the mount, and what the account's `run` does.
     """
@@ -48,7 +51,10 @@ async def mount(
             await nursery.start(account.run)
             nursery.start_soon(persist, account.id, partial(_tell_changes, tree))
             if not account.past:
-                nursery.start_soon(persist, account.id, partial(note_usage, account))
+                for chore in (compact_from_time_to_time, note_usage):
+                    nursery.start_soon(persist, account.id, partial(chore, account))
+                if seen is not None:
+                    nursery.start_soon(seen.keep, account)
             nursery.start_soon(_until_signal)
             mounted()
             await pyfuse3.main()
