@@ -91,7 +91,7 @@ async def _cut_by_all(records: Records, store: Store, cut: Mapping[int, int]) ->
     found = dict(cut)
     for name in await store.list(PREFIX):
         try:
-            _rise(found, (await manifest.read(records, name)).cut)
+            _rise(found, (await manifest.read_alone(records, name)).cut)
         except Damaged:
             continue  # that is for others to find
     return found

@@ -19,12 +19,22 @@ from aerogramme.log import piece
 from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK, wall_ms
 from aerogramme.log.columns import column_bytes, column_from
 from aerogramme.log.history import MARGIN, RETIREMENT, SILENCE, Trail
-from aerogramme.log.manifest import KIND, Manifest, StoredTable, StoredTrail, compress, decompress, read
+from aerogramme.log.manifest import (
+    KIND,
+    Manifest,
+    StoredTable,
+    StoredTrail,
+    completed,
+    compress,
+    decompress,
+    read_alone,
+)
 from aerogramme.log.records import Records
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Store
+from aerogramme.together import together
 
 PIECE_KIND = "piece"  # of the sealed records; their names are those of the objects
 PREFIX = "checkpoint/"
@@ -239,11 +249,20 @@ async def load_what_is_left(records: Records, names: Sequence[str]) -> State:
 
 
 async def _load(records: Records, name: str, *, partly: bool = False) -> State:
-    manifest = await read(records, name)
+    manifest = await read_alone(records, name)
     state = State()
     state.history.clock, state.history.floor = manifest.clock, manifest.floor
     names = [piece_name for table in manifest.tables for piece_name in table.names.values()]
-    pieces = dict(zip(names, await records.read(PIECE_KIND, names), strict=True))
+    pieces: dict[str, bytes | Damaged] = {}
+
+    async def read_pieces() -> None:
+        pieces.update(zip(names, await records.read(PIECE_KIND, names), strict=True))
+
+    async def complete() -> None:
+        nonlocal manifest
+        manifest = await completed(records, manifest, as_far_as_known=True)
+
+    await together(read_pieces, complete)
     try:
         for trail in manifest.trails:
             _decode_trail(state, trail)

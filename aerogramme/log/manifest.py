@@ -6,13 +6,14 @@ has written (adopting.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import zstandard
 
-from aerogramme.errors import Damaged
+from aerogramme.errors import Damaged, UnknownGeneration
+from aerogramme.log import segment
 from aerogramme.log.columns import column_from
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import Runs
@@ -160,10 +161,57 @@ def _check(manifest: Manifest) -> None:
 
 async def read(records: Records, name: str) -> Manifest:
     """The manifest that is this object. Raises Damaged, Unavailable."""
+    return await completed(records, await read_alone(records, name))
+
+
+async def read_alone(records: Records, name: str) -> Manifest:
+    """The same, but segments whose contents are stored apart have none yet: with one object read, for all
+    questions but those about contents. Raises Damaged, Unavailable."""
     [plain] = await records.read(KIND, [name])
     if isinstance(plain, Damaged):
         raise plain
     return Manifest.decode(plain)
+
+
+async def completed(records: Records, manifest: Manifest, *, as_far_as_known: bool = False) -> Manifest:
+    """One that was read alone, with all contents. Raises Unavailable, and Damaged if nothing tells those of a
+    segment, or with `as_far_as_known` leaves it without: none of its digests can be read then."""
+    refs = [ref for ref in manifest.segments if not ref.contents]
+    names = [segment.object_name(ref.name, segment.APART, ref.sealed) for ref in refs]
+    known: dict[str, Sequence[int]] = {}
+    for ref, packed in zip(refs, await records.read(segment.KIND, names), strict=True):
+        try:
+            known[ref.name] = _contents(packed)
+        except UnknownGeneration:
+            raise
+        except Damaged as why:
+            found = await _contents_of_another(records, ref)
+            if found is None and not as_far_as_known:
+                raise why
+            known[ref.name] = found or ref.contents
+    segments = [replace(ref, contents=known.get(ref.name, ref.contents)) for ref in manifest.segments]
+    return replace(manifest, segments=segments)
+
+
+async def _contents_of_another(records: Records, ref: SegmentRef) -> Runs | None:
+    """Each group says what it is of: one that can be read is enough. Raises Unavailable."""
+    for group in ref.groups:  # one by one: they are large
+        name = segment.object_name(ref.name, group, ref.sealed)
+        [packed] = await records.read(segment.KIND, [name])
+        try:
+            return _contents(packed)
+        except Damaged:
+            continue
+    return None
+
+
+def _contents(packed: bytes | Damaged) -> Runs:
+    if isinstance(packed, Damaged):
+        raise packed
+    contents, _ = segment.read_group(packed)
+    if not contents:
+        raise Damaged("a segment is of nothing")
+    return contents
 
 
 def compress(plain: bytes) -> bytes:
@@ -183,7 +231,8 @@ def _encode_segment(ref: SegmentRef) -> list[Any]:
     groups = ref.groups if ref.inline is None else dict(ref.inline)
     packs = ref.packs and [[bytes.fromhex(pack), octets] for pack, octets in sorted(ref.packs.items())]
     more = [packs, Runs.of(ref.loose).wire(), ref.sealed] if ref.packs is not None or ref.sealed else []
-    return [bytes.fromhex(ref.name), Runs.of(ref.contents).wire(), groups, *more]
+    apart = ref.inline is None and segment.APART in ref.groups
+    return [bytes.fromhex(ref.name), None if apart else Runs.of(ref.contents).wire(), groups, *more]
 
 
 def _decode_segment(
@@ -196,5 +245,5 @@ def _decode_segment(
 ) -> SegmentRef:
     inline = groups if isinstance(groups, dict) else None
     named = None if packs is None else {pack.hex(): octets for pack, octets in packs}
-    of, single = Runs.from_wire(contents), Runs.from_wire(loose or [])
+    of, single = Runs.from_wire([] if contents is None else contents), Runs.from_wire(loose or [])
     return SegmentRef(name.hex(), of, tuple(groups), inline, named, single, sealed)

@@ -140,7 +140,7 @@ async def names_at(store: Store, records: Records, clock: int, now: Mapping[int,
     oldest: dict[int, str] = {}
     for name in await store.list(checkpoint.PREFIX):  # the newest first
         try:
-            read = await manifest.read(records, name)
+            read = await manifest.read_alone(records, name)
         except Damaged:
             continue  # an older one tells less, and the entries after it tell the rest
         named = [

@@ -59,7 +59,7 @@ async def _oldest_checkpoint(store: Store, records: Records) -> tuple[int | None
 async def _covered(records: Records, name: str) -> dict[int, int]:
     """replica -> its last entry that a checkpoint covers; nothing of one that cannot be read."""
     try:
-        return (await manifest.read(records, name)).vector
+        return (await manifest.read_alone(records, name)).vector
     except Damaged:
         return {}
 

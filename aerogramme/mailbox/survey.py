@@ -188,7 +188,7 @@ class _Surveying:
     async def _old_manifest(self, name: str) -> None:
         """One that is not kept: its segments are no lost mail."""
         try:
-            old = await manifest.read(self._records, name)
+            old = await manifest.read_alone(self._records, name)
         except UnknownGeneration:
             raise
         except Damaged:

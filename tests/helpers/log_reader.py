@@ -49,7 +49,8 @@ def segment_ref(listed: list[Any] | None) -> dict[str, Any] | None:
     if listed is None:
         return None
     name, contents, groups, *_ = listed
-    return {"name": name.hex(), "contents": runs(contents), "groups": list(groups)}
+    of = None if contents is None else runs(contents)
+    return {"name": name.hex(), "contents": of, "groups": list(groups)}
 
 
 def operation(op: list[Any]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from random import Random
 
 import pytest
 
-from aerogramme.errors import Unavailable
+from aerogramme.errors import Damaged, Unavailable
 from aerogramme.log.entry import PARTITION, Add, Flags, MailboxOp, Remove
 from aerogramme.log.journal import Draft, Journal
+from aerogramme.log.manifest import read
 from aerogramme.log.segment import pack
 from aerogramme.seal import Keyring
 from aerogramme.store.faults import Crash, CrashAt
@@ -83,6 +84,71 @@ async def test_digests_are_found_before_and_after_folds(stores, now):
         ids += await add(one, 2)
     assert one.state.contents.find(ids[0])[0] != index
     assert len(one.state.named_segments()) <= 3
+
+
+def scattered(journal, n):
+    """Ids of which no two follow one another, as letters get them from a process that many accounts use."""
+    return list(journal.new_ids(2 * n))[::2]
+
+
+async def add_scattered(journal, n):
+    ids = scattered(journal, n)
+    packed = pack(KEYRING, ids, {group: {"d": [b"%d" % i for i in ids]} for group in ("digest", "text")})
+
+    def build(state):
+        first = state.table(1).uidnext
+        added = Add(1, ids, range(first, first + n), [1] * n, [2] * n, [()] * n, ids, packed.ref)
+        return Draft([added], packed.objects)
+
+    await journal.commit(build)
+    return ids
+
+
+async def test_a_long_list_of_contents_is_not_written_with_each_checkpoint(stores, now):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    ids = [i for _ in range(5) for i in await add_scattered(one, 900)]
+    await one.fold(force=True)
+    await one.commit(flag(1, ids[:1], "\\Seen"))
+    await one.fold(force=True)
+    [newest, *_] = await store.sizes("checkpoint/")
+    assert newest[1] < 2000  # 4,500 contents have 20,000 octets
+    two = await opened(store, now, seed=2)
+    assert facts_of(two.state) == facts_of(one.state)
+    assert await digest(two, ids[0]) == b"%d" % ids[0]
+    assert await digest(two, ids[-1]) == b"%d" % ids[-1]
+    await two.commit(flag(1, ids[:2], "\\Flagged"))
+    await two.fold(force=True)  # the names again, without the contents
+    assert facts_of((await opened(store, now, seed=3)).state) == facts_of(two.state)
+
+
+@pytest.mark.parametrize("left", [3, 2, 1])
+async def test_each_group_of_a_segment_tells_its_contents(stores, now, left):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    ids = await add_scattered(one, 900)
+    await one.fold(force=True)
+    names = sorted(await store.list("segment/"), key=lambda name: not name.endswith("/contents"))
+    assert [name.split("/")[2] for name in names] == ["contents", "digest", "text"]
+    for name in names[: 3 - left]:
+        await store.delete([name])
+        await store.put(name, b"damaged")
+    two = await opened(store, now, seed=2)
+    assert facts_of(two.state) == facts_of(one.state) and not two.state.damaged
+    assert all(content in two.state.contents for content in ids)
+
+
+async def test_a_segment_of_which_nothing_can_be_read_takes_no_message_with_it(stores, now):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    ids = await add_scattered(one, 900)
+    await one.fold(force=True)
+    await store.delete(await store.list("segment/"))
+    two = await opened(store, now, seed=2)
+    assert list(two.state.tables[1].ids) == ids
+    assert two.state.contents.find(ids[0]) is None
+    with pytest.raises(Damaged):  # but who deletes what is not needed goes by nothing that is not known
+        await read(two.records, two.state.checkpoint)
 
 
 async def test_a_fold_that_dies_at_any_call_loses_nothing(now):

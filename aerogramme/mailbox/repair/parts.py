@@ -8,7 +8,7 @@ from aerogramme.errors import Damaged
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.entry import PARTITION as LOG
 from aerogramme.log.journal import Journal, spilled
-from aerogramme.log.manifest import read
+from aerogramme.log.manifest import read_alone
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import wrong_table
@@ -97,7 +97,7 @@ async def _unusable(account: Account, damaged: Collection[str]) -> list[str]:
     found = []
     for name in await _names(account.store, CHECKPOINTS):
         try:
-            manifest = await read(account.journal.records, name)
+            manifest = await read_alone(account.journal.records, name)
         except Damaged:
             if name in damaged:
                 found.append(name)
