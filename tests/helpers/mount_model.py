@@ -11,7 +11,7 @@ import re
 import smtplib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -170,9 +170,9 @@ class Person:
 class AtTheMount(Person):
     """Uses the mount as mail programs do. When the mount is killed, a step ends with OSError."""
 
-    def __init__(self, ledger: Ledger, random: Random, root: Path) -> None:
+    def __init__(self, ledger: Ledger, random: Random, root: Path, without: Collection[str] = ()) -> None:
         super().__init__(ledger, random)
-        self.root = root
+        self.root, self._without = root, without
 
     def actions(self) -> dict[str, tuple[int, Callable[[], bool]]]:
         actions = {
@@ -184,7 +184,11 @@ class AtTheMount(Person):
             "rmdir": (1, self.rmdir),
             "rename folder": (1, self.rename_folder),
         }
-        return {name: (weight, self._faster(action)) for name, (weight, action) in actions.items()}
+        return {
+            name: (weight, self._faster(action))
+            for name, (weight, action) in actions.items()
+            if name not in self._without
+        }
 
     @staticmethod
     def _faster(action: Callable[[], bool]) -> Callable[[], bool]:

@@ -31,7 +31,7 @@ from tests.helpers.wire import Client
 
 SEEDS = range(int(os.environ.get("MOUNT_SEEDS", "2")))
 KILLS = int(os.environ.get("MOUNT_KILLS", "3"))
-STEPS = 80  # of each person
+STEPS = 60  # of each person
 
 
 @pytest.fixture
@@ -117,14 +117,17 @@ def appears(folder: Path) -> Path:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_programs_imap_and_lmtp_at_the_same_time(seed: int, mounted: Mounts, server: Server) -> None:
-    root, ledger = mounted("--rw").path, Ledger()
+    """With two mounts, as on two machines, of which one changes no flags."""
+    roots, ledger = [mounted("--rw").path, mounted("--rw").path], Ledger()
     with ExitStack() as stack:
         client = stack.enter_context(server.imap())
         lmtp = stack.enter_context(server.lmtp())
-        at_mount = AtTheMount(ledger, Random(f"{seed} mount"), root)
+        one = AtTheMount(ledger, Random(f"{seed} one"), roots[0])
+        other = AtTheMount(ledger, Random(f"{seed} other"), roots[1], without=("flag", "unlink"))
         by_imap = ByImap(ledger, Random(f"{seed} imap"), client)
-        together([at_mount, by_imap], STEPS, [Sender(ledger, Random(f"{seed} lmtp"), lmtp)])
-        ledger.check(agreed(root, lambda: seen_by_imap(client)))
+        together([one, other, by_imap], STEPS, [Sender(ledger, Random(f"{seed} lmtp"), lmtp)])
+        for root in roots:
+            ledger.check(agreed(root, lambda: seen_by_imap(client)))
     assert server.stop() == 0
     assert audit_data(mounted.data, ADDRESS) == []
 
