@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import trio
 
-from aerogramme.errors import Damaged
+from aerogramme.errors import Damaged, Outdated
 from aerogramme.log import checkpoint
 from aerogramme.log.adopting import adopt
 from aerogramme.log.entry import SegmentRef
@@ -62,12 +62,13 @@ class Folding:
 
     async def outdated(self) -> bool:
         """Whether the state may name parts that are gone. Raises Unavailable."""
-        if self._now_ms() - self._looked <= AWAY_MS:
+        now = self._now_ms()  # before it is asked: a machine may sleep while it waits
+        if now - self._looked <= AWAY_MS:
             return False
         names = await checkpoint.newest(self._store)
         if names and base_of(names[0]) != base_of(self._state.checkpoint):
             return True
-        self._looked = self._now_ms()
+        self._looked = now
         return False
 
     async def look(self) -> bool:
@@ -76,7 +77,9 @@ class Folding:
             return await self._look()
 
     async def _look(self) -> bool:
-        for name in await checkpoint.newest(self._store):
+        now = self._now_ms()
+        names = await checkpoint.newest(self._store)
+        for name in names:
             if base_of(name) == base_of(self._state.checkpoint):
                 break
             if name in self._state.damaged:
@@ -92,7 +95,10 @@ class Folding:
                 self._merged |= before - self._state.named_segments()
             self._state.checkpoint = name
             break
-        self._looked = self._now_ms()
+        else:
+            if names:
+                return False  # none of them can be read
+        self._looked = now
         return True
 
     async def fold(self, packer: Packer | None, *, force: bool, without: Container[int] = ()) -> bool:
@@ -114,6 +120,8 @@ class Folding:
                 snapshot = checkpoint.take(self._state, self._keyring)
             try:
                 for name, body in snapshot.objects:
+                    if self._now_ms() - self._looked > AWAY_MS:
+                        raise Outdated  # what this names may be gone: that makes no checkpoint
                     await self._store.put(name, body)
             except BaseException:
                 checkpoint.failed(self._state, snapshot)
