@@ -26,15 +26,17 @@ from aerogramme.errors import (
 from aerogramme.faults import stack
 from aerogramme.mailbox.names import canonical
 from aerogramme.mailbox.usage import usage
+from aerogramme_fuse.listing import CHUNK_BITS, LISTED, Files
 from aerogramme_fuse.names import LONGEST, PARTS, levels_of, mailbox_of
 from aerogramme_fuse.overlay import Full, Overlay, Scratch
-from aerogramme_fuse.tree import LISTED, ROOT, Attributes, Folder, Made, Message, Node, Tree
+from aerogramme_fuse.tree import ROOT, Attributes, Folder, Made, Message, Node, Tree, Version
 from aerogramme_fuse.writing import Writing
 
 log = logging.getLogger(__name__)
 
 KEPT = 3600.0  # seconds for which the kernel may keep names and attributes: it is told when they change
 BLOCK = 4096
+EACH = 1 << CHUNK_BITS + 1  # places that a chunk has in a listing
 
 ERRORS: dict[type[AerogrammeError], int] = {
     NoSuchMailbox: errno.ENOENT,
@@ -83,6 +85,15 @@ class _Opened:
     fetching: trio.Lock = field(default_factory=trio.Lock)  # the kernel asks for several parts at once
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """An open folder, as it was when its first entry was asked for."""
+
+    version: Version
+    files: list[Files]
+    others: list[tuple[str, int]]  # names and inodes of what are no messages
+
+
 class Operations(pyfuse3.Operations):
     """One mounted account. Without `writing` it is read-only, and the kernel knows that."""
 
@@ -91,8 +102,7 @@ class Operations(pyfuse3.Operations):
         self.tree = tree
         self.overlay = Overlay()
         self._writing = writing
-        self._listed: dict[int, list[tuple[bytes, int]]] = {}  # of open folders
-        self._as_of: dict[int, int] = {}  # the version of the account that they were listed at
+        self._listed: dict[int, _Listed] = {}  # of open folders
         self._open: dict[int, _Opened] = {}  # by handle
         self._next = 1
 
@@ -144,24 +154,51 @@ class Operations(pyfuse3.Operations):
         async with _told():
             folder = self._folder(self._open[fh].inode)
             if start_id == 0 or fh not in self._listed:
-                entries = [*await self.tree.entries(folder), *self.overlay.entries(folder.inode)]
-                self._listed[fh] = [(os.fsencode(name), inode) for name, inode in entries]
-                self._as_of[fh] = self.tree.account.version
+                files = await self.tree.files(folder)
+                others = [] if files else await self.tree.entries(folder)
+                others += self.overlay.entries(folder.inode)
+                self._listed[fh] = _Listed(self.tree.version, files, others)
             listed = self._listed[fh]
-            for at in range(start_id, len(listed)):
-                name, inode = listed[at]
-                try:
-                    attributes = await self.getattr(inode)
-                except FUSEError:
-                    continue  # it went meanwhile
-                if self._as_of[fh] != self.tree.account.version:
-                    attributes.entry_timeout = 0.0  # the name may have gone, and the kernel been told before
-                if not pyfuse3.readdir_reply(token, name, attributes, at + 1):
-                    break
+            at, within = divmod(start_id, EACH)
+            # There may be many, and nothing is waited for: so they share one object, which pyfuse3 copies.
+            entry = self._entry(Attributes(0, False, 0, 0, 0))
+            for number in range(at, len(listed.files)):
+                some = listed.files[number]
+                for row in range(within, len(some.names)):
+                    if listed.version == self.tree.version:
+                        entry.st_ino, entry.st_size = some.inodes[row], some.sizes[row]
+                        entry.st_blocks = -(-some.sizes[row] // 512)
+                        entry.st_atime_ns = entry.st_mtime_ns = some.mtimes[row]
+                        entry.st_ctime_ns = some.ctimes[row]
+                    elif (now := await self._listed_before(some.inodes[row])) is not None:
+                        entry = now
+                    else:
+                        continue
+                    name = some.names[row].encode()
+                    if not pyfuse3.readdir_reply(token, name, entry, number * EACH + row + 1):
+                        return
+                within = 0
+            last = len(listed.files) * EACH
+            for position in range(max(0, start_id - last), len(listed.others)):
+                text, inode = listed.others[position]
+                other = await self._listed_before(inode, listed.version)
+                if other is not None and not pyfuse3.readdir_reply(
+                    token, os.fsencode(text), other, last + position + 1
+                ):
+                    return
+
+    async def _listed_before(self, inode: int, version: Version | None = None) -> EntryAttributes | None:
+        """The attributes of what was listed at a version, or before; None if it went meanwhile."""
+        try:
+            attributes = await self.getattr(inode)
+        except FUSEError:
+            return None
+        if version != self.tree.version:
+            attributes.entry_timeout = 0.0  # the name may have gone, and the kernel been told before
+        return attributes
 
     async def releasedir(self, fh: int) -> None:
         self._listed.pop(fh, None)
-        self._as_of.pop(fh, None)
         del self._open[fh]
 
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:

@@ -9,17 +9,20 @@ stays there while the account is mounted.
 """
 
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 
 from aerogramme.errors import NoSuchMailbox
 from aerogramme.log.clock import ms_of
 from aerogramme.log.columns import IdMap
 from aerogramme.log.flagsets import SYSTEM
+from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.names import INBOX
+from aerogramme_fuse.listing import LISTED, Files, Listing, chunk_of, made_of, spans_of
 from aerogramme_fuse.names import (
     KEYWORDS,
     PARTS,
@@ -31,7 +34,6 @@ from aerogramme_fuse.names import (
 )
 
 ROOT = 1  # the inode that FUSE begins with
-LISTED = ("cur", "new")  # the folders of messages
 BATCH = 5000  # contents whose digests are asked for at a time
 
 
@@ -65,6 +67,7 @@ class Message:
 
 
 Node = Folder | Made | Message
+Version = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +79,6 @@ class Attributes:
     size: int
     mtime: int
     ctime: int
-
-
-@dataclass(slots=True)
-class Listing:
-    """The files of cur/ and new/ of a mailbox, in the order of UIDs, as they were at a version of it."""
-
-    version: tuple[int | str, ...]  # all that names come from
-    names: dict[str, list[str]] = field(default_factory=lambda: {"cur": [], "new": []})
-    inodes: dict[str, "array[int]"] = field(default_factory=lambda: {"cur": array("Q"), "new": array("Q")})
 
 
 class Tree:
@@ -102,15 +96,27 @@ class Tree:
         self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
         self._moved: set[int] = set()  # messages that were moved to cur/ without a flag
         self._moves = 0
+        self._state: State | None = None
+        self._state_version = 0  # of the state when folders were last looked at
         self._names: Mapping[str, int] | None = None
+        self._found = 0  # the mailbox in which a message was last found: the next one is probably there too
         self._nodes: dict[int, Folder | Made] = {}
         self._children: dict[int, dict[str, int]] = {}
+
+    @property
+    def version(self) -> Version:
+        """Another one with each change of what there is to see."""
+        return self.account.state.version, self._moves
 
     # --- folders
 
     def _fresh(self) -> None:
         """The folders are those of the mailboxes that there are now."""
-        names = self.account.state.names
+        state = self.account.state
+        if state is self._state and state.version == self._state_version:
+            return
+        self._state, self._state_version = state, state.version
+        names = state.names
         if names is self._names:
             return
         before = self._children
@@ -206,9 +212,12 @@ class Tree:
         # A program that has moved a file may come with its old number until the kernel hears of the new one.
         while inode in self.renumbered:
             inode = self.renumbered[inode]
-        for mailbox in self.account.state.names.values():
-            row = self.account.state.tables[mailbox].row_of_id(inode)
+        state = self.account.state
+        names = (self._names or {}).values()
+        for mailbox in (self._found, *names) if self._found in names else names:
+            row = state.tables[mailbox].row_of_id(inode)
             if row is not None:
+                self._found = mailbox
                 return Message(inode, mailbox, row)
         return None
 
@@ -274,10 +283,10 @@ class Tree:
 
     # --- sizes
 
-    async def _learn_lines(self, table: Table, start: int, stop: int) -> None:
-        """Get to know how many lines the letters of some rows have."""
-        known = self._lines.setdefault(table.mailbox, IdMap("I"))
-        unknown = sorted({c for c in table.contents[start:stop] if c not in known})
+    async def _learn_lines(self, mailbox: int, contents: Iterable[int]) -> None:
+        """Get to know how many lines some letters have."""
+        known = self._lines.setdefault(mailbox, IdMap("I"))
+        unknown = sorted({content for content in contents if known.find(content) is None})
         for at in range(0, len(unknown), BATCH):
             some = unknown[at : at + BATCH]
             [values] = await self.account.digests(some, ["lines"])
@@ -295,46 +304,60 @@ class Tree:
         return table.version, self._moves, *self.keywords()
 
     async def listing(self, mailbox: int) -> Listing:
-        """The files of cur/ and new/. Raises Unavailable."""
+        """The files of cur/ and new/. What has changed since it was last asked for is made anew, no more.
+        Raises Unavailable."""
         while True:
-            table = self.table(mailbox)
+            table, before = self.table(mailbox), self._listings.get(mailbox)
             version = self._version(table)
-            listing = self._listings.get(mailbox)
-            if listing is not None and listing.version == version:
-                return listing
-            await self._learn_lines(table, 0, len(table))
+            if before is not None and before.version == version:
+                return before
+            known = before.chunks if before is not None and before.version[2:] == version[2:] else {}
+            spans = list(spans_of(table))
+            stale = [
+                (number, start, stop)
+                for number, start, stop in spans
+                if number not in known or known[number].made_of != made_of(table, start, stop, self._moved)
+            ]
+            await self._learn_lines(mailbox, (c for _, *span in stale for c in table.contents[slice(*span)]))
             if self._version(table) == version:
                 break
-        before, listing = self._listings.get(mailbox), Listing(version)
         keywords = self.keywords()
-        letters: dict[int, str] = {}
-        for row, number in enumerate(table.flags):
-            message = table.ids[row]
-            base = self.base(table, row)
-            part = "new" if number == 0 and message not in self._moved else "cur"
-            if part == "cur":
-                if number not in letters:
-                    letters[number] = letters_of(self.account.flags_of(number), keywords)
-                base = f"{base}:2,{letters[number]}"
-            listing.names[part].append(base)
-            listing.inodes[part].append(message)
+        fresh = {
+            number: chunk_of(
+                table,
+                start,
+                stop,
+                partial(self._lines_of, mailbox),
+                self.host,
+                lambda number: letters_of(self.account.flags_of(number), keywords),
+                self._moved,
+            )
+            for number, start, stop in stale
+        }
+        listing = Listing(version, {n: fresh[n] if n in fresh else known[n] for n, _, _ in spans})
+        before = self._listings.get(mailbox)  # perhaps another one: somebody else asked meanwhile
         self._listings[mailbox] = listing
         if before is not None:
             for part in LISTED:
-                was, now = before.names[part], listing.names[part]
-                if was != now:
-                    folder = _number(part, mailbox)
-                    self.gone.update((folder, name) for name in set(was).difference(now))
+                folder = _number(part, mailbox)
+                gone, changed = listing.since(before, part)
+                self.gone.update((folder, name) for name in gone)
+                if changed:
                     self.changed.add(folder)
         return listing
 
+    async def files(self, folder: Folder) -> list[Files]:
+        """The messages in cur/ or new/; none are in other folders. Raises Unavailable."""
+        self._fresh()
+        if folder.mailbox is None or folder.part not in LISTED:
+            return []
+        return (await self.listing(folder.mailbox)).files(folder.part)
+
     async def entries(self, folder: Folder) -> list[tuple[str, int]]:
         """Names and inode numbers in a folder, without . and .. Raises Unavailable."""
-        self._fresh()
-        if folder.mailbox is not None and folder.part in LISTED:
-            listing = await self.listing(folder.mailbox)
-            return list(zip(listing.names[folder.part], listing.inodes[folder.part], strict=True))
-        return list(self._children.get(folder.inode, {}).items())
+        files = await self.files(folder)
+        messages = [entry for some in files for entry in zip(some.names, some.inodes, strict=True)]
+        return messages or list(self._children.get(folder.inode, {}).items())
 
     # --- attributes and contents
 
@@ -342,7 +365,7 @@ class Tree:
         """Raises NoSuchMailbox when it has gone, Unavailable."""
         if isinstance(node, Message):
             table = self.table(node.mailbox)
-            await self._learn_lines(table, node.row, node.row + 1)
+            await self._learn_lines(node.mailbox, [table.contents[node.row]])
             row = table.row_of_id(node.inode)
             if row is None:
                 raise NoSuchMailbox("the message has gone")  # just now
@@ -374,7 +397,7 @@ class Tree:
         table = self.table(node.mailbox)
         match node.what:
             case "dovecot-uidlist":  # version 3, as Dovecot's documentation describes it
-                await self._learn_lines(table, 0, len(table))
+                await self._learn_lines(node.mailbox, table.contents)
                 head = f"3 V{table.uidvalidity} N{table.uidnext} G{node.mailbox:032x}\n"
                 rows = range(len(table))
                 return (head + "".join(f"{table.uids[n]} :{self.base(table, n)}\n" for n in rows)).encode()
