@@ -50,8 +50,8 @@ class SegmentRef:
     sealed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "contents", Runs.of(self.contents))
-        object.__setattr__(self, "loose", Runs.of(self.loose))
+        object.__setattr__(self, "contents", Runs.of(self.contents).compact())
+        object.__setattr__(self, "loose", Runs.of(self.loose).compact())
 
     @property
     def single(self) -> Ids:

@@ -7,7 +7,7 @@ Contents and mailboxes are named by the same ids.
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, overload
 
 from aerogramme.errors import Damaged
@@ -16,6 +16,7 @@ COUNT_BITS = 24
 MAX_COUNT = (1 << COUNT_BITS) - 1
 MAX_REPLICA = (1 << 40) - 1
 MAX_ID = (1 << 64) - 1
+COMPACT_RUNS = 16  # so few take little whatever they are in
 
 Ids = Sequence[int]
 
@@ -92,6 +93,10 @@ class Runs(Sequence[int]):
             column.extend(range(first, first + count))
         return column
 
+    def compact(self) -> "Runs":
+        """The same, for who keeps many of them for long."""
+        return self if len(self.runs) < COMPACT_RUNS else CompactRuns(self.runs)
+
     def _cumulated(self) -> list[int]:
         if self._ends is None:
             total, ends = 0, []
@@ -125,6 +130,29 @@ class Runs(Sequence[int]):
             end = first + count
             runs.append((first, count))
         return cls(tuple(runs))
+
+
+class CompactRuns(Runs):
+    """Runs in 16 octets each, an eighth of what a tuple takes, which is made whenever it is asked for."""
+
+    __slots__ = ("_counts", "_firsts")
+
+    def __init__(self, runs: Sequence[tuple[int, int]]) -> None:
+        self._firsts = array("Q", [first for first, _ in runs])
+        self._counts = array("Q", [count for _, count in runs])
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:  # type: ignore[override]  # nobody sets it but Runs itself
+        return tuple(zip(self._firsts, self._counts, strict=True))
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def compact(self) -> Runs:
+        return self
+
+    def _cumulated(self) -> list[int]:
+        return list(accumulate(self._counts))
 
 
 def distinct(values: Ids) -> bool:

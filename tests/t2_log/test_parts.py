@@ -9,7 +9,7 @@ from aerogramme.errors import Damaged
 from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK, Clock
 from aerogramme.log.columns import IdMap, array
 from aerogramme.log.entry import SegmentRef
-from aerogramme.log.ids import MAX_ID, Runs, each_once
+from aerogramme.log.ids import MAX_ID, CompactRuns, Runs, each_once
 from aerogramme.log.records import Records
 from aerogramme.log.segment import Column, ContentMap, Segments, pack, pack_group, unpack_group
 from aerogramme.seal import Keyring
@@ -31,6 +31,16 @@ def test_runs_are_the_sequence_they_were_made_of(values):
     assert list(runs.array("Q")) == values
     assert list(runs[1:-1:2]) == values[1:-1:2]
     assert set(each_once(values)) == set(values) and len(each_once(values)) == len(set(values))
+
+
+@given(st.lists(any_id))
+def test_compact_runs_are_the_same_runs(values):
+    runs, compact = Runs.of(values), CompactRuns(Runs.of(values).runs)
+    assert compact == runs and hash(compact) == hash(runs) and compact.runs == runs.runs
+    assert len(compact) == len(values) and list(compact) == values and compact.wire() == runs.wire()
+    assert [compact[n] for n in range(-len(values), len(values))] == values + values
+    assert list(compact[1:-1:2]) == values[1:-1:2] and compact.compact() is compact
+    assert list(compact.array("Q")) == values and repr(compact) == repr(runs)
 
 
 @given(st.lists(st.one_of(st.integers(-(1 << 64), 1 << 65), st.none()), max_size=6))
