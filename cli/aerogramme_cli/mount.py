@@ -6,13 +6,13 @@ import logging.handlers
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,15 +20,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import AerogrammeError, BadConfiguration
+from aerogramme.errors import AerogrammeError, BadConfiguration, NoSuchUser, Outdated, Refused
+from aerogramme.faults import stack
 from aerogramme_cli import common, times
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 from aerogramme_cli.serve import set_up_log
 
 if TYPE_CHECKING:
+    from aerogramme.mailbox.account import Account
     from aerogramme.seal import Secret
     from aerogramme.users.directory import User
+
+log = logging.getLogger(__name__)
 
 SYSLOG = "/dev/log"
 READY = b"\0"  # what the process in the background says once the mount can be used; else it says why not
@@ -153,11 +157,41 @@ def check_can_mount(mountpoint: Path) -> None:
 async def _mount(
     settings: Config, user: "User", secret: "Secret", asked: _Asked, mounted: Callable[[], None]
 ) -> None:
+    """Shows the account until it is unmounted. One that is too old to go on with, as this machine was asleep
+    for half a day, is opened and mounted anew."""
+    while True:
+        try:
+            await _mount_once(settings, user, secret, asked, mounted)
+            return
+        except Outdated:
+            log.info("the account is mounted anew: what is known of it is too old")
+
+
+async def _until_deleted(settings: Config, account: "Account") -> None:
+    """Raises NoSuchUser once the account was deleted; its policy is that of the users file until then."""
+    import trio
+
+    from aerogramme.housekeeping import NOTICE
+
+    directory = common.directory(settings)
+    while True:
+        user = directory.by_account(account.id)
+        if user is None or user.deleted is not None:
+            raise NoSuchUser("the account was deleted")
+        account.policy = user.policy(settings.policy)
+        await trio.sleep(NOTICE)
+
+
+async def _mount_once(
+    settings: Config, user: "User", secret: "Secret", asked: _Asked, mounted: Callable[[], None]
+) -> None:
     from aerogramme.mailbox.past import past_of
     from aerogramme.mailbox.seen import Seen
     from aerogramme_fuse.mount import mount
 
     async with common.open_account(settings, user, secret) as account:
+        if asked.writable and all(slot.read_only for slot in account.holding.slots.values()):
+            raise Refused("This password is for reading only", hint="mount without --rw")
         shown = account if asked.at is None else await past_of(account, asked.at)
         try:
             await mount(
@@ -167,6 +201,7 @@ async def _mount(
                 trash=asked.trash,
                 layout=asked.layout.value,
                 seen=Seen(settings.data / "seen"),
+                beside=[partial(_until_deleted, settings, account)],
                 mounted=mounted,
             )
         finally:
@@ -197,15 +232,25 @@ def _in_background(settings: Config, user: "User", secret: "Secret", asked: _Ask
         lines.setFormatter(logging.Formatter("aerogramme: %(levelname)s %(message)s"))
         logging.basicConfig(level=settings.log_level.upper(), handlers=[lines])
 
-    def mounted() -> None:
-        os.write(writing, READY)
-        os.close(writing)
+    waiting = True  # for how the mount begins; afterwards there is only the log
+
+    def tell(text: bytes) -> None:
+        nonlocal waiting
+        if waiting:
+            with suppress(BrokenPipeError):  # who waited was interrupted
+                os.write(writing, text)
+            os.close(writing)
+            waiting = False
 
     try:
-        common.run(_mount, settings, user, secret, asked, mounted)
+        common.run(_mount, settings, user, secret, asked, lambda: tell(READY))
     except AerogrammeError as error:
+        log.error("the mount has ended: %s %s", error, error.hint)
         hint = f"\naerogramme: hint: {error.hint}" if error.hint else ""
-        with suppress(OSError):  # nobody waits for it any more
-            os.write(writing, f"aerogramme: error: {error}{hint}\n{error.exit_code}".encode())
+        tell(f"aerogramme: error: {error}{hint}\n{error.exit_code}".encode())
         os._exit(error.exit_code)
-    sys.exit(0)
+    except BaseException as error:  # the top of a process that has no terminal
+        log.error("the mount has ended: %s", stack(error))
+        tell(f"{stack(error)}\n70".encode())
+        os._exit(70)
+    os._exit(0)

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import pyfuse3
 import trio
 
+from aerogramme.errors import AerogrammeError, BadConfiguration
 from aerogramme.housekeeping import note_usage
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.compaction import compact_from_time_to_time
@@ -34,40 +35,63 @@ async def mount(
     trash: bool = False,
     layout: Layout = "maildir++",
     seen: Seen | None = None,
+    beside: Sequence[Callable[[], Awaitable[None]]] = (),
     mounted: Callable[[], None] = lambda: None,
 ) -> None:
     """Shows the account at a folder until a signal comes, or somebody unmounts it. `mounted` is called when
-    it can be used. `seen`: what this machine remembers of accounts. The account is not closed.
+    it can be used. `seen`: what this machine remembers of accounts; `beside`: what runs meanwhile, for
+    ever or until it ends the mount with NoSuchUser. The account is not closed.
 
-    Raises RuntimeError when the kernel refuses the mount, and what the account's `run` does.
+    Raises BadConfiguration when the kernel refuses the mount, and what the account's `run` does, but in no
+    group.
     """
     tree = Tree(account, layout)
     operations = Operations(tree, Writing(tree, trash=trash) if writable else None)
-    options = set(pyfuse3.default_options) | {"fsname=aerogramme", "subtype=maildir", "default_permissions"}
+    options = set(pyfuse3.default_options) | {"fsname=aerogramme", "subtype=maildir"}
     options.add("rw" if writable else "ro")
-    pyfuse3.init(operations, str(mountpoint), options)
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(account.run)
-            nursery.start_soon(persist, account.id, partial(_tell_changes, tree))
-            if not account.past:
-                for chore in (compact_from_time_to_time, note_usage):
-                    nursery.start_soon(persist, account.id, partial(chore, account))
-                if seen is not None:
-                    nursery.start_soon(seen.keep, account)
-            nursery.start_soon(_until_signal)
-            mounted()
-            await pyfuse3.main()
-            nursery.cancel_scope.cancel()
-    finally:
-        pyfuse3.close(unmount=True)
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        try:
+            pyfuse3.init(operations, str(mountpoint), options)
+        except RuntimeError as error:  # fusermount3 has said why on standard error
+            raise BadConfiguration(
+                f"it cannot be mounted at {mountpoint}",
+                hint="may you use /dev/fuse, and write to the folder?",
+            ) from error
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(account.run)
+                nursery.start_soon(persist, account.id, partial(_tell_changes, tree))
+                if not account.past:
+                    for chore in (compact_from_time_to_time, note_usage):
+                        nursery.start_soon(persist, account.id, partial(chore, account))
+                    if seen is not None:
+                        nursery.start_soon(seen.keep, account)
+                for task in beside:
+                    nursery.start_soon(persist, account.id, task)
+                nursery.start_soon(_until_signal, signals)
+                mounted()
+                await pyfuse3.main()
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            ours = _first(group)
+            if ours is None:
+                raise
+            raise ours from group
+        finally:
+            pyfuse3.close(unmount=True)
 
 
-async def _until_signal() -> None:
-    with trio.open_signal_receiver(*SIGNALS) as received:
-        async for number in received:
-            log.info("unmounting: %s", signal.Signals(number).name)
-            pyfuse3.terminate()
+def _first(error: BaseException) -> AerogrammeError | None:
+    """The first error of ours in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_first, error.exceptions)), None)
+    return error if isinstance(error, AerogrammeError) else None
+
+
+async def _until_signal(signals: AsyncIterator[int]) -> None:
+    async for number in signals:
+        log.info("unmounting: %s", signal.Signals(number).name)
+        pyfuse3.terminate()
 
 
 async def _tell_changes(tree: Tree) -> None:
