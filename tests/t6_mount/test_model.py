@@ -65,9 +65,11 @@ def test_mail_and_changes_show_at_once(mounted: Mounts, server: Server) -> None:
         assert os.listdir(inbox / "cur") == [third.name]
         assert (inbox / "dovecot-keywords").read_text() == f"{keywords}0 Word\n"
 
-        client.uid("MOVE", "1", "Archive")
-        fourth = appears(archive)
-        wait_for(third, there=False)
+        with third.open("rb", buffering=0) as opened:
+            client.uid("MOVE", "1", "Archive")
+            fourth = appears(archive)
+            wait_for(third, there=False)
+            assert number_of(opened.read()) == 1  # as with any file that is open
         client.select("Archive")
         client.uid("STORE", "1", "+FLAGS", "(\\Deleted)")
         wait_for(fourth, there=False)
