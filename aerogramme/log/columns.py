@@ -52,6 +52,8 @@ def from_planes(typecode: str, stored: Any) -> "array[int]":
     if type(stored) is not bytes or len(stored) % size:
         raise Damaged("a column does not decode")
     count = len(stored) // size
+    if count <= 1:
+        return column_from(typecode, stored)
     column = bytearray(len(stored))
     for place in range(size):
         column[place::size] = stored[place * count : (place + 1) * count]
@@ -67,6 +69,8 @@ def steps(values: Sequence[int], typecode: str = "I") -> bytes:
 def from_steps(typecode: str, stored: Any) -> "array[int]":
     """The column that was stored so, or Damaged."""
     rises = from_planes(typecode, stored)
+    if len(rises) <= 1:
+        return rises
     signed = array(typecode.lower(), rises.tobytes())
     try:
         return array(typecode, accumulate(signed))
