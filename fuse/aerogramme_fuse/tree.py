@@ -8,6 +8,7 @@ A message without flags is in new/, any other in cur/; one that a program has mo
 stays there while the account is mounted.
 """
 
+import time
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ class Tree:
         self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
         self._moved: set[int] = set()  # messages that were moved to cur/ without a flag
         self._moves = 0
+        self._moved_at: dict[int, int] = {}  # mailbox -> when, in nanoseconds since 1970
+        self._versions: dict[int, int] = {}  # of the mailboxes, when they were last looked at
         self._state: State | None = None
         self._state_version = 0  # of the state when folders were last looked at
         self._names: Mapping[str, int] | None = None
@@ -186,6 +189,14 @@ class Tree:
                 await self.listing(mailbox)
             else:
                 del self._listings[mailbox]
+        for mailbox in shown:  # listed or not: who waits for mail may only look at the time of a folder
+            version = self.table(mailbox).version
+            if self._versions.get(mailbox) != version:
+                self._versions[mailbox] = version
+                self.changed.update(_number(part, mailbox) for part in LISTED)
+                self.changed.add(
+                    ROOT if mailbox == self.account.state.names[INBOX] else _number("mailbox", mailbox)
+                )
 
     def children(self, folder: Folder) -> list[int]:
         """What is in a folder, but for messages."""
@@ -276,10 +287,11 @@ class Tree:
         used = zip(flagsets.first_use[len(SYSTEM) :], flagsets.names[len(SYSTEM) :], strict=True)
         return [name for _, name in sorted(used)[: len(KEYWORDS)]]
 
-    def move_to_cur(self, message: int) -> None:
+    def move_to_cur(self, message: int, mailbox: int) -> None:
         """A program has moved a message out of new/."""
         self._moved.add(message)
         self._moves += 1
+        self._moved_at[mailbox] = time.time_ns()
 
     # --- sizes
 
@@ -372,7 +384,7 @@ class Tree:
             return self.attributes_of(table, row)
         when = 0
         if node.mailbox is not None and (table := self.table(node.mailbox)) is not None:
-            when = 1_000_000 * ms_of(table.highestmodseq)
+            when = max(1_000_000 * ms_of(table.highestmodseq), self._moved_at.get(node.mailbox, 0))
         if isinstance(node, Made):
             return Attributes(node.inode, False, len(await self.made(node)), when, when)
         return Attributes(node.inode, True, 0, when, when)

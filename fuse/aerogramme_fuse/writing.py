@@ -90,7 +90,7 @@ class Writing:
         """A program finds the message again under the name that it gave it."""
         assert folder.mailbox is not None
         if folder.part == "cur":
-            self._tree.move_to_cur(message)
+            self._tree.move_to_cur(message, folder.mailbox)
         table = self._tree.table(folder.mailbox)
         if said.message is None or table.row_of_id(said.message) is None:  # else it is the name of another
             self._tree.aliases[folder.mailbox, said.base] = message
