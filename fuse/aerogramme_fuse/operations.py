@@ -26,6 +26,7 @@ from aerogramme.errors import (
 from aerogramme.faults import stack
 from aerogramme.mailbox.names import canonical
 from aerogramme.mailbox.usage import usage
+from aerogramme_fuse.bodies import Bodies
 from aerogramme_fuse.listing import CHUNK_BITS, LISTED, Files
 from aerogramme_fuse.names import LONGEST, PARTS, levels_of, mailbox_of
 from aerogramme_fuse.overlay import Full, Overlay, Scratch
@@ -80,8 +81,9 @@ class _Opened:
     inode: int
     node: Node | Scratch
     content: int = 0
+    uid: int = 0
     attributes: Attributes | None = None
-    body: bytes | None = field(default=None, repr=False)
+    made: bytes | None = field(default=None, repr=False)  # the content of what is no message
     fetching: trio.Lock = field(default_factory=trio.Lock)  # the kernel asks for several parts at once
 
 
@@ -102,6 +104,7 @@ class Operations(pyfuse3.Operations):
         self.tree = tree
         self.overlay = Overlay()
         self._writing = writing
+        self._bodies = Bodies(tree.account)
         self._listed: dict[int, _Listed] = {}  # of open folders
         self._open: dict[int, _Opened] = {}  # by handle
         self._next = 1
@@ -221,7 +224,9 @@ class Operations(pyfuse3.Operations):
             if changes:
                 raise _refused(errno.EPERM, "a message does not change: a new one is delivered")
             content = self.tree.content_of(node)
-            opened = _Opened(inode, node, content, await self.tree.attributes(node))
+            uid = self.tree.table(node.mailbox).uids[node.row]
+            opened = _Opened(inode, node, content, uid, await self.tree.attributes(node))
+            self._bodies.open(content)
             return FileInfo(fh=self._handle(opened), keep_cache=False)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -229,26 +234,29 @@ class Operations(pyfuse3.Operations):
             opened = self._open[fh]
             if isinstance(opened.node, Scratch):
                 return bytes(opened.node.data[off : off + size])
+            if isinstance(opened.node, Message):
+                table = self.tree.table(opened.node.mailbox)
+                return (await self._bodies.get(opened.content, table, opened.uid))[off : off + size]
+            assert isinstance(opened.node, Made)
             async with opened.fetching:
-                if opened.body is None:
-                    opened.body = await (
-                        self.tree.made(opened.node)
-                        if isinstance(opened.node, Made)
-                        else self.tree.body(opened.content)
-                    )
-            return opened.body[off : off + size]
+                if opened.made is None:
+                    opened.made = await self.tree.made(opened.node)
+            return opened.made[off : off + size]
 
     async def release(self, fh: int) -> None:
-        opened = self._open.pop(fh).node
-        if isinstance(opened, Scratch):
-            opened.opened -= 1
-            self.overlay.forget(opened)
+        opened = self._open.pop(fh)
+        if isinstance(opened.node, Scratch):
+            opened.node.opened -= 1
+            self.overlay.forget(opened.node)
+        elif isinstance(opened.node, Message):
+            self._bodies.close(opened.content)
 
     async def flush(self, fh: int) -> None:
-        pass  # what is delivered is durable at the rename
+        # What is delivered is durable at the rename. To the kernel this is no error: it asks no more.
+        raise FUSEError(errno.ENOSYS)
 
     async def fsync(self, fh: int, datasync: bool) -> None:
-        pass
+        raise FUSEError(errno.ENOSYS)  # the same
 
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         pass

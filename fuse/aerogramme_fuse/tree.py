@@ -397,12 +397,8 @@ class Tree:
         return Attributes(table.ids[row], False, size, table.dates[row] * 1_000_000_000, changed)
 
     def content_of(self, node: Message) -> int:
-        """What a message has in it: `body` gives it, for a while also when the message has gone."""
+        """What a message has in it: it can be read for a while also when the message has gone."""
         return self.table(node.mailbox).contents[node.row]
-
-    async def body(self, content: int) -> bytes:
-        """A letter, with lines that end with LF. Raises Damaged, Unavailable."""
-        return (await self.account.body(content)).replace(b"\r\n", b"\n")
 
     async def made(self, node: Made) -> bytes:
         """The content of a file that is made. Raises Unavailable."""
