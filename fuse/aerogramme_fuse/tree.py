@@ -35,6 +35,7 @@ from aerogramme_fuse.names import (
 )
 
 ROOT = 1  # the inode that FUSE begins with
+MOST_ALIASES = 10_000  # names that programs have given: who comes back to one does so soon
 BATCH = 5000  # contents whose digests are asked for at a time
 
 
@@ -286,6 +287,13 @@ class Tree:
         flagsets = self.account.state.flagsets
         used = zip(flagsets.first_use[len(SYSTEM) :], flagsets.names[len(SYSTEM) :], strict=True)
         return [name for _, name in sorted(used)[: len(KEYWORDS)]]
+
+    def give_name(self, mailbox: int, base: str, message: int) -> None:
+        """A program has given a message a name (less its flags): under that it is found, too."""
+        self.aliases.pop((mailbox, base), None)
+        self.aliases[mailbox, base] = message
+        if len(self.aliases) > MOST_ALIASES:
+            del self.aliases[next(iter(self.aliases))]
 
     def move_to_cur(self, message: int, mailbox: int) -> None:
         """A program has moved a message out of new/."""

@@ -93,4 +93,4 @@ class Writing:
             self._tree.move_to_cur(message, folder.mailbox)
         table = self._tree.table(folder.mailbox)
         if said.message is None or table.row_of_id(said.message) is None:  # else it is the name of another
-            self._tree.aliases[folder.mailbox, said.base] = message
+            self._tree.give_name(folder.mailbox, said.base, message)
