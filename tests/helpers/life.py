@@ -2,6 +2,7 @@
 
 import sys
 import time
+from base64 import encodebytes
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -43,7 +44,7 @@ def calendar() -> Iterator[Calendar]:
 class Life:
     """What the people of one account do: one `step` is one operation. They keep about `live` messages."""
 
-    def __init__(self, account: Account, random: Random, live: int, words: int = 300) -> None:
+    def __init__(self, account: Account, random: Random, live: int, words: int = 120) -> None:
         self.account, self.done = account, Counter[str]()
         self._random, self._live, self._words = random, live, words
         self._number = 0
@@ -78,13 +79,19 @@ class Life:
             return what
 
     def letter(self) -> bytes:
-        """A new one, of the size of a short mail."""
+        """A new one: a short text, and an attachment of some kB that does not get smaller, as mostly."""
         self._number += 1
-        number, words = self._number, " ".join(self._random.choices(WORDS, k=self._words))
-        head = (
-            f"From: a{number % 97}@example.org\r\nSubject: mail {number}\r\nMessage-ID: <{number}@life>\r\n"
+        n, random = self._number, self._random
+        words = " ".join(random.choices(WORDS, k=self._words))
+        attached = encodebytes(random.randbytes(random.randrange(2000, 10000))).decode()
+        text = (
+            f"From: a{n % 97}@example.org\nSubject: mail {n}\nMessage-ID: <{n}@life>\nMIME-Version: 1.0\n"
+            "Content-Type: multipart/mixed; boundary=b\n\n"
+            f"--b\nContent-Type: text/plain\n\n{words}\n"
+            "--b\nContent-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n"
+            f"{attached}--b--\n"
         )
-        return f"{head}\r\n{words}\r\n".encode()
+        return text.replace("\n", "\r\n").encode()
 
     async def _add(self) -> None:
         messages = []

@@ -18,7 +18,7 @@ from tests.helpers.counting import CALLS
 from tests.helpers.life import Calendar, Life
 
 ACCOUNT, PASSWORD = "a1" * 16, Secret("secret")
-EVERY = 2 * DAY  # seconds between two compactions
+EVERY = DAY  # seconds between two compactions
 AT_ONCE = 250  # messages
 
 

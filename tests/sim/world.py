@@ -329,11 +329,12 @@ RATES: tuple[dict[str, float], ...] = (
 """What goes wrong on the way to the store."""
 
 
-def run(seed: int) -> Outcome:
-    """One schedule. Raises Broken."""
+def run(seed: int, **given: int) -> Outcome:
+    """One schedule; with these constants of folding, if some are given. Raises Broken."""
     template()
     random = Random(seed)
     constants = {"FOLD_ENTRIES": random.choice([4, 12, 256]), "SEGMENT": random.choice([4, 1000])}
+    constants |= given
     world: World
     with seeded(seed, **constants) as complaints:
         world = trio.run(_run, seed, complaints, clock=trio.testing.MockClock(autojump_threshold=0))
