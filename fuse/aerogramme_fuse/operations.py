@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pyfuse3
@@ -125,6 +125,7 @@ class Operations(pyfuse3.Operations):
                 raise FUSEError(errno.ENOENT)
             entry = self._entry(await self.tree.attributes(node))
             if isinstance(node, Made):
+                self._as_written(entry)
                 entry.attr_timeout = 0.0  # its size changes with the mail
             elif isinstance(node, Message) and not self.tree.has_name(node, text):
                 entry.entry_timeout = 0.0  # a name that a program gave: the kernel is not told when it goes
@@ -140,8 +141,15 @@ class Operations(pyfuse3.Operations):
                 return self._entry(self._held(inode))
             entry = self._entry(await self.tree.attributes(node))
             if isinstance(node, Made):
+                self._as_written(entry)
                 entry.attr_timeout = 0.0
             return entry
+
+    def _as_written(self, entry: EntryAttributes) -> None:
+        """A file that is made has the size that it has to the program that writes it."""
+        size = None if self._writing is None else self._writing.noting.size(entry.st_ino)
+        if size is not None:
+            entry.st_size = size
 
     def _held(self, inode: int) -> Attributes:
         """Those of a message that has gone, and that somebody has open."""
@@ -220,7 +228,10 @@ class Operations(pyfuse3.Operations):
                 self._may_write()
             # What is read is not kept in the kernel's page cache: it is plain mail.
             if isinstance(node, Made):  # it has another size by now than the kernel thinks
-                return FileInfo(fh=self._handle(_Opened(inode, node)), direct_io=True)
+                handle = self._handle(_Opened(inode, node))
+                if flags & os.O_TRUNC:
+                    await self._may_write().noting.truncate(node, handle, 0)
+                return FileInfo(fh=handle, direct_io=True)
             if changes:
                 raise _refused(errno.EPERM, "a message does not change: a new one is delivered")
             content = self.tree.content_of(node)
@@ -238,12 +249,20 @@ class Operations(pyfuse3.Operations):
                 table = self.tree.table(opened.node.mailbox)
                 return (await self._bodies.get(opened.content, table, opened.uid))[off : off + size]
             assert isinstance(opened.node, Made)
+            written = None if self._writing is None else self._writing.noting.read(opened.inode, fh)
+            if written is not None:
+                return bytes(written[off : off + size])
             async with opened.fetching:
                 if opened.made is None:
                     opened.made = await self.tree.made(opened.node)
             return opened.made[off : off + size]
 
     async def release(self, fh: int) -> None:
+        node = self._open[fh].node
+        if isinstance(node, Made) and self._writing is not None:
+            with suppress(FUSEError):  # nobody hears of it any more but who reads our log
+                async with _told():
+                    await self._writing.noting.close(node, fh)
         opened = self._open.pop(fh)
         if isinstance(opened.node, Scratch):
             opened.node.opened -= 1
@@ -307,7 +326,9 @@ class Operations(pyfuse3.Operations):
             file = self._open[fh].node
             if isinstance(file, Scratch):
                 self.overlay.write(file, off, buf, time.time_ns())
-            return len(buf)  # else mbsync notes the highest UID in .uidvalidity, where it is already
+            elif isinstance(file, Made):
+                await self._may_write().noting.write(file, fh, off, buf)
+            return len(buf)
 
     async def setattr(
         self,
@@ -326,8 +347,11 @@ class Operations(pyfuse3.Operations):
                 if fields.update_mtime:
                     scratch.mtime = attr.st_mtime_ns
                 return self._scratch(scratch)
-            if fields.update_size and not isinstance(self._node(inode), Made):
+            node = self._node(inode)
+            if fields.update_size and not isinstance(node, Made):
                 raise _refused(errno.EPERM, "a message does not change: a new one is delivered")
+            if fields.update_size and isinstance(node, Made) and fh is not None:
+                await self._may_write().noting.truncate(node, fh, attr.st_size)
             # Modes, owners and times are what they are: who sets them as part of a copy need not fail.
             return await self.getattr(inode)
 
@@ -353,7 +377,12 @@ class Operations(pyfuse3.Operations):
             if scratch is not None and not _is_mail(new, to):
                 if isinstance(there, Folder):
                     raise FUSEError(errno.EISDIR)
-                self.overlay.move(old.inode, name, new.inode, to)
+                if isinstance(there, Made):
+                    await writing.noting.take(there, bytes(scratch.data))
+                    self.overlay.remove(old.inode, name)
+                    pyfuse3.invalidate_entry_async(new.inode, name_new, ignore_enoent=True)
+                else:
+                    self.overlay.move(old.inode, name, new.inode, to)
                 return
             if there is not None:
                 raise _refused(errno.EEXIST, "a message does not take the place of another")

@@ -8,31 +8,37 @@ A message without flags is in new/, any other in cur/; one that a program has mo
 stays there while the account is mounted.
 """
 
+import logging
 import time
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
 from aerogramme.errors import NoSuchMailbox
+from aerogramme.imap import mutf7
 from aerogramme.log.clock import ms_of
 from aerogramme.log.columns import IdMap
 from aerogramme.log.flagsets import SYSTEM
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.names import INBOX
+from aerogramme.mailbox.names import DELIMITER, INBOX
 from aerogramme_fuse.listing import LISTED, Files, Listing, chunk_of, made_of, spans_of
 from aerogramme_fuse.names import (
     KEYWORDS,
     PARTS,
+    FileName,
     Layout,
     base_name,
+    flags_of,
     letters_of,
     levels_of,
     parse,
 )
+
+log = logging.getLogger(__name__)
 
 ROOT = 1  # the inode that FUSE begins with
 MOST_ALIASES = 10_000  # names that programs have given: who comes back to one does so soon
@@ -96,6 +102,7 @@ class Tree:
         self.gone: set[tuple[int, str]] = set()  # folder, name: what nobody finds there any more
         self.changed: set[int] = set()  # folders that have other names in them now
         self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
+        self._announced: list[str] = []  # keywords that a program has given letters
         self._moved: set[int] = set()  # messages that were moved to cur/ without a flag
         self._moves = 0
         self._moved_at: dict[int, int] = {}  # mailbox -> when, in nanoseconds since 1970
@@ -252,12 +259,16 @@ class Tree:
         if row is None:
             return None
         part, real = self.place(table, row)
-        info = name[len(said.base) :]
-        if part != folder.part or info != real[len(parse(real).base) :]:
+        if part != folder.part or self._letters(said) != parse(real).letters:
             return None  # it has other flags now, and so another name
-        if said.message == message and name != real:
+        if said.message == message and said.base != parse(real).base:
             return None
         return Message(message, folder.mailbox, row)
+
+    def _letters(self, said: FileName) -> str:
+        """Those of a name that mean something, in their order: a program may have named a file otherwise."""
+        keywords = self.keywords()
+        return letters_of(flags_of(said.letters, keywords), keywords)
 
     def table(self, mailbox: int) -> Table:
         return self.account.state.tables[mailbox]
@@ -286,7 +297,20 @@ class Tree:
         """The keywords that have letters, in their order: those that the account has used first."""
         flagsets = self.account.state.flagsets
         used = zip(flagsets.first_use[len(SYSTEM) :], flagsets.names[len(SYSTEM) :], strict=True)
-        return [name for _, name in sorted(used)[: len(KEYWORDS)]]
+        announced = {name.lower() for name in self._announced}
+        others = (name for _, name in sorted(used) if name.lower() not in announced)
+        return [*self._announced, *others][: len(KEYWORDS)]
+
+    def announce(self, keywords: Sequence[str]) -> None:
+        """A program has given letters to keywords in this order, before any message has them. It is not heard
+        if it did not know of some that have letters already."""
+        has = self.keywords()
+        if [name.lower() for name in keywords[: len(has)]] == [name.lower() for name in has]:
+            self._announced = [*has, *keywords[len(has) :]]
+        else:
+            log.warning(
+                "dovecot-keywords: %s have letters already, others than a program has given them", has
+            )
 
     def give_name(self, mailbox: int, base: str, message: int) -> None:
         """A program has given a message a name (less its flags): under that it is found, too."""
@@ -394,6 +418,8 @@ class Tree:
         if node.mailbox is not None and (table := self.table(node.mailbox)) is not None:
             when = max(1_000_000 * ms_of(table.highestmodseq), self._moved_at.get(node.mailbox, 0))
         if isinstance(node, Made):
+            if node.what == "dovecot-keywords":  # those of all mailboxes
+                when = max(when, 1_000_000 * ms_of(max(self.account.state.flagsets.first_use)))
             return Attributes(node.inode, False, len(await self.made(node)), when, when)
         return Attributes(node.inode, True, 0, when, when)
 
@@ -420,8 +446,9 @@ class Tree:
             case "dovecot-keywords":
                 return "".join(f"{n} {name}\n" for n, name in enumerate(self.keywords())).encode()
             case "subscriptions":
-                names = ["\t".join(name.split("/")) for name in sorted(self.account.state.subscribed)]
-                return ("V\t2\n\n" + "".join(f"{name}\n" for name in names)).encode()
+                names = (name.split(DELIMITER) for name in sorted(self.account.state.subscribed))
+                lines = (b"\t".join(map(mutf7.encode, levels)) + b"\n" for levels in names)
+                return b"V\t2\n\n" + b"".join(lines)
             case ".uidvalidity":  # mbsync's
                 return f"{table.uidvalidity}\n{table.uidnext - 1}\n".encode()
             case _:

@@ -2,11 +2,12 @@
 
 import re
 
-from aerogramme.errors import NoSuchMailbox, Unavailable
+from aerogramme.errors import AlreadyExists, NoSuchMailbox, Unavailable
 from aerogramme.log.table import Table
 from aerogramme.mailbox.changes import Mode
 from aerogramme.mailbox.contents import NewMessage
 from aerogramme_fuse.names import SYSTEM, FileName, flags_of, parse
+from aerogramme_fuse.noting import Noting
 from aerogramme_fuse.overlay import Scratch
 from aerogramme_fuse.tree import Folder, Message, Tree
 
@@ -23,16 +24,20 @@ class Writing:
     def __init__(self, tree: Tree, *, trash: bool) -> None:
         """`trash`: what is unlinked goes to the mailbox with that special use."""
         self._tree, self._account = tree, tree.account
+        self.noting = Noting(tree)
         self._trash = trash
 
     async def deliver(self, file: Scratch, folder: Folder, name: str) -> int:
         """A file that was written becomes a message: its id. Its lines end with LF or with CRLF."""
-        said = parse(name)
+        said, uid = parse(name), self.noting.uid_wanted(folder, name)
         upload = self._account.upload()
         await upload.write(_LINE.sub(b"\r\n", bytes(file.data)))
         flags = sorted(flags_of(said.letters, self._tree.keywords()))
         seconds = min(max(0, file.mtime // 1_000_000_000), LATEST)
-        await self._account.append(folder.name, [NewMessage(upload, flags, seconds)])
+        placed = await self._account.append(folder.name, [NewMessage(upload, flags, seconds)])
+        if uid is not None and placed.uids and list(placed.uids) != [uid]:  # another server was faster
+            await self._account.remove(self._account.find(folder.name), placed.uids)
+            raise AlreadyExists(f"another message got the UID {uid} meanwhile")
         self._now_at(upload.content, folder, said)
         return upload.content  # a message has the number of the content that it brought
 
