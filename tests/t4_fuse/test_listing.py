@@ -60,7 +60,7 @@ async def test_it_is_what_it_would_be_anew(account: Account, monkeypatch, seed: 
                 for uid in uids:
                     row = table.row_of_uid(uid)
                     assert row is not None
-                    tree.move_to_cur(table.ids[row])
+                    tree.move_to_cur(table.ids[row], table.mailbox)
         listing = await tree.listing(table.mailbox)
         anew = Tree(account)
         anew._moved = tree._moved
