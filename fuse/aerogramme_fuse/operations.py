@@ -1,77 +1,31 @@
 """The calls of the kernel, answered from the tree: a thin layer between pyfuse3 and what knows Maildirs."""
 
 import errno
-import logging
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields
 
-from aerogramme.errors import (
-    AerogrammeError,
-    AlreadyExists,
-    Damaged,
-    NoSuchMailbox,
-    OverQuota,
-    Refused,
-    TooLarge,
-    Unavailable,
-)
-from aerogramme.faults import stack
+from aerogramme.errors import Refused
 from aerogramme.mailbox.names import canonical
 from aerogramme.mailbox.usage import usage
 from aerogramme_fuse.bodies import Bodies
+from aerogramme_fuse.errnos import refused, told
 from aerogramme_fuse.listing import CHUNK_BITS, LISTED, Files
 from aerogramme_fuse.names import LONGEST, PARTS, levels_of, mailbox_of
-from aerogramme_fuse.overlay import Full, Overlay, Scratch
+from aerogramme_fuse.overlay import Overlay, Scratch
 from aerogramme_fuse.tree import ROOT, Attributes, Folder, Made, Message, Node, Tree, Version
 from aerogramme_fuse.writing import Writing
-
-log = logging.getLogger(__name__)
 
 KEPT = 3600.0  # seconds for which the kernel may keep names and attributes: it is told when they change
 BLOCK = 4096
 EACH = 1 << CHUNK_BITS + 1  # places that a chunk has in a listing
-
-ERRORS: dict[type[AerogrammeError], int] = {
-    NoSuchMailbox: errno.ENOENT,
-    AlreadyExists: errno.EEXIST,
-    OverQuota: errno.EDQUOT,
-    TooLarge: errno.EFBIG,
-    Refused: errno.EINVAL,
-    Damaged: errno.EIO,
-    Unavailable: errno.ETIMEDOUT,  # as of NFS; who reads and gets EAGAIN may take it for the end of the file
-}
-
-
-def _refused(number: int, why: str) -> FUSEError:
-    """What a program wants is not what can be."""
-    log.warning("%s: %s", errno.errorcode[number], why)
-    return FUSEError(number)
-
-
-@asynccontextmanager
-async def _told() -> AsyncGenerator[None, None]:
-    """What goes wrong is an errno to the program, and a line in our log."""
-    try:
-        yield
-    except FUSEError:
-        raise
-    except AerogrammeError as error:
-        number = next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), errno.EIO)
-        log.error("%s: %s %s", errno.errorcode[number], error, error.hint)
-        raise FUSEError(number) from error
-    except Full:
-        raise _refused(errno.ENOSPC, "files that are no mail take all memory there is for them") from None
-    except Exception as error:  # the top of a request: a fault in one must not end the others
-        log.error("EIO: a fault: %s", stack(error))
-        raise FUSEError(errno.EIO) from error
 
 
 @dataclass(eq=False, slots=True)
@@ -114,7 +68,7 @@ class Operations(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: int, name: bytes, ctx: RequestContext | None = None
     ) -> EntryAttributes:
-        async with _told():
+        async with told():
             folder = self._folder(parent_inode)
             text = os.fsdecode(name)
             scratch = self.overlay.find(folder.inode, text)
@@ -132,7 +86,7 @@ class Operations(pyfuse3.Operations):
             return entry
 
     async def getattr(self, inode: int, ctx: RequestContext | None = None) -> EntryAttributes:
-        async with _told():
+        async with told():
             scratch = self.overlay.by_inode(inode)
             if scratch is not None:
                 return self._scratch(scratch)
@@ -162,7 +116,7 @@ class Operations(pyfuse3.Operations):
         return self._handle(_Opened(inode, self._folder(inode)))
 
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
-        async with _told():
+        async with told():
             folder = self._folder(self._open[fh].inode)
             if start_id == 0 or fh not in self._listed:
                 files = await self.tree.files(folder)
@@ -213,7 +167,7 @@ class Operations(pyfuse3.Operations):
         del self._open[fh]
 
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> FileInfo:
-        async with _told():
+        async with told():
             changes = flags & os.O_ACCMODE != os.O_RDONLY
             scratch = self.overlay.by_inode(inode)
             if scratch is not None:
@@ -233,7 +187,7 @@ class Operations(pyfuse3.Operations):
                     await self._may_write().noting.truncate(node, handle, 0)
                 return FileInfo(fh=handle, direct_io=True)
             if changes:
-                raise _refused(errno.EPERM, "a message does not change: a new one is delivered")
+                raise refused(errno.EPERM, "a message does not change: a new one is delivered")
             content = self.tree.content_of(node)
             uid = self.tree.table(node.mailbox).uids[node.row]
             opened = _Opened(inode, node, content, uid, await self.tree.attributes(node))
@@ -241,7 +195,7 @@ class Operations(pyfuse3.Operations):
             return FileInfo(fh=self._handle(opened), keep_cache=False)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        async with _told():
+        async with told():
             opened = self._open[fh]
             if isinstance(opened.node, Scratch):
                 return bytes(opened.node.data[off : off + size])
@@ -261,7 +215,7 @@ class Operations(pyfuse3.Operations):
         node = self._open[fh].node
         if isinstance(node, Made) and self._writing is not None:
             with suppress(FUSEError):  # nobody hears of it any more but who reads our log
-                async with _told():
+                async with told():
                     await self._writing.noting.close(node, fh)
         opened = self._open.pop(fh)
         if isinstance(opened.node, Scratch):
@@ -304,11 +258,11 @@ class Operations(pyfuse3.Operations):
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        async with _told():
+        async with told():
             self._may_write()
             folder, text = self._folder(parent_inode), os.fsdecode(name)
             if _is_mail(folder, text):  # maildir(5)
-                raise _refused(
+                raise refused(
                     errno.EPERM, "a file is written in tmp/, and moved to cur/ or new/ when it is whole"
                 )
             file = self.overlay.find(folder.inode, text)
@@ -322,7 +276,7 @@ class Operations(pyfuse3.Operations):
             return FileInfo(fh=self._handle(_Opened(file.inode, file))), self._scratch(file)
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        async with _told():
+        async with told():
             file = self._open[fh].node
             if isinstance(file, Scratch):
                 self.overlay.write(file, off, buf, time.time_ns())
@@ -338,7 +292,7 @@ class Operations(pyfuse3.Operations):
         fh: int | None,
         ctx: RequestContext,
     ) -> EntryAttributes:
-        async with _told():
+        async with told():
             self._may_write()
             scratch = self.overlay.by_inode(inode)
             if scratch is not None:
@@ -349,7 +303,7 @@ class Operations(pyfuse3.Operations):
                 return self._scratch(scratch)
             node = self._node(inode)
             if fields.update_size and not isinstance(node, Made):
-                raise _refused(errno.EPERM, "a message does not change: a new one is delivered")
+                raise refused(errno.EPERM, "a message does not change: a new one is delivered")
             if fields.update_size and isinstance(node, Made) and fh is not None:
                 await self._may_write().noting.truncate(node, fh, attr.st_size)
             # Modes, owners and times are what they are: who sets them as part of a copy need not fail.
@@ -364,7 +318,7 @@ class Operations(pyfuse3.Operations):
         flags: int,
         ctx: RequestContext,
     ) -> None:
-        async with _told():
+        async with told():
             writing = self._may_write()
             old, new = self._folder(parent_inode_old), self._folder(parent_inode_new)
             name, to = os.fsdecode(name_old), os.fsdecode(name_new)
@@ -385,7 +339,7 @@ class Operations(pyfuse3.Operations):
                     self.overlay.move(old.inode, name, new.inode, to)
                 return
             if there is not None:
-                raise _refused(errno.EEXIST, "a message does not take the place of another")
+                raise refused(errno.EEXIST, "a message does not take the place of another")
             if scratch is not None:
                 await writing.deliver(scratch, new, to)
                 self.overlay.remove(old.inode, name)
@@ -399,17 +353,17 @@ class Operations(pyfuse3.Operations):
         elif isinstance(node, Folder) and not node.part and node.mailbox is not None:
             await self.tree.account.rename_mailbox(node.name, self._mailbox_at(new, to))
         else:
-            raise _refused(errno.EPERM, "a message belongs into cur/ or new/, and what is made stays")
+            raise refused(errno.EPERM, "a message belongs into cur/ or new/, and what is made stays")
 
     async def link(
         self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext
     ) -> EntryAttributes:
-        async with _told():
+        async with told():
             writing = self._may_write()
             folder, name = self._folder(new_parent_inode), os.fsdecode(new_name)
             scratch = self.overlay.by_inode(inode)
             if scratch is None:
-                raise _refused(errno.EPERM, "a Maildir has no meaning for two names of one message")
+                raise refused(errno.EPERM, "a Maildir has no meaning for two names of one message")
             if await self._is_there(folder, name):
                 raise FUSEError(errno.EEXIST)
             if _is_mail(folder, name):
@@ -420,7 +374,7 @@ class Operations(pyfuse3.Operations):
             return self._scratch(scratch)
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        async with _told():
+        async with told():
             writing = self._may_write()
             folder, text = self._folder(parent_inode), os.fsdecode(name)
             if self.overlay.remove(folder.inode, text):
@@ -431,7 +385,7 @@ class Operations(pyfuse3.Operations):
             await writing.remove(node)
 
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
-        async with _told():
+        async with told():
             self._may_write()
             folder, text = self._folder(parent_inode), os.fsdecode(name)
             if await self._is_there(folder, text):
@@ -442,13 +396,13 @@ class Operations(pyfuse3.Operations):
             return self._entry(await self.tree.attributes(node))
 
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
-        async with _told():
+        async with told():
             self._may_write()
             node = await self._find(self._folder(parent_inode), os.fsdecode(name))
             if not isinstance(node, Folder):
                 raise FUSEError(errno.ENOTDIR)
             if node.part or node.mailbox is None:
-                raise _refused(errno.EPERM, "cur/, new/ and tmp/ go with their mailbox")
+                raise refused(errno.EPERM, "cur/, new/ and tmp/ go with their mailbox")
             if self._holds(node):
                 raise FUSEError(errno.ENOTEMPTY)
             try:
@@ -497,11 +451,11 @@ class Operations(pyfuse3.Operations):
     def _mailbox_at(self, folder: Folder, name: str) -> str:
         """The mailbox that a new folder would be."""
         if folder.part or name in PARTS:
-            raise _refused(errno.EPERM, "there are no folders but those of mailboxes")
+            raise refused(errno.EPERM, "there are no folders but those of mailboxes")
         path = [*([] if folder.inode == ROOT else self.tree.path_of(folder)), name]
         mailbox = mailbox_of(path, self.tree.layout)
         if mailbox is None or levels_of(canonical(mailbox), self.tree.layout) != path:
-            raise _refused(errno.EINVAL, "no mailbox has a folder that is named so")
+            raise refused(errno.EINVAL, "no mailbox has a folder that is named so")
         return mailbox
 
     def _handle(self, opened: _Opened) -> int:
