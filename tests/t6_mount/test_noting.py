@@ -59,9 +59,7 @@ def test_letters_that_are_taken_stay(mounted: Mounts, text: str) -> None:
     mount = mounted("--rw")
     replace(mount.path / "dovecot-keywords", text)
     assert (mount.path / "dovecot-keywords").read_text() == "0 Old\n"
-    (mount.path / "dovecot-keywords").write_text(
-        "0 Old\n1 Work\n"
-    )  # written in its place it is heard as well
+    (mount.path / "dovecot-keywords").write_text("0 Old\n1 Work\n")  # in its place
     assert (mount.path / "dovecot-keywords").read_text() == "0 Old\n1 Work\n"
 
 
