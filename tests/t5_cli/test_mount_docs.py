@@ -53,7 +53,7 @@ def test_the_errors_are_those_of_the_mount() -> None:
     shown = set(re.findall(r"^\| (E[A-Z]+) \|", PAGE, re.MULTILINE))
     assert all(hasattr(errno, name) for name in shown)
     if find_spec("pyfuse3"):
-        from aerogramme_fuse.operations import ERRORS
+        from aerogramme_fuse.errnos import ERRORS
 
         assert {errno.errorcode[number] for number in ERRORS.values()} < shown
 
