@@ -11,6 +11,7 @@ from itertools import count, takewhile
 from aerogramme.errors import AlreadyExists, TooLarge
 from aerogramme.imap import mutf7
 from aerogramme.mailbox.names import DELIMITER
+from aerogramme_fuse.names import KEYWORDS, flags_of
 from aerogramme_fuse.tree import Folder, Made, Tree
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Noting:
         self._tree = tree
         self._written: dict[int, bytearray] = {}  # inode -> what the file is to those who write it
         self._writers: dict[int, set[int]] = {}  # inode -> their handles
+        self._letters: dict[int, dict[int, str]] = {}  # mailbox -> message -> letters of no keyword yet
         self._wanted: dict[int, set[int]] = {}  # mailbox -> UIDs of letters that mbsync brings
 
     def size(self, inode: int) -> int | None:
@@ -81,8 +83,30 @@ class Noting:
         if node.what == "dovecot-keywords":
             names = {int(number): name for number, name in _KEYWORD.findall(text)}
             self._tree.announce([names[n] for n in takewhile(names.__contains__, count())])
+            await self._set_keywords(node.mailbox)
         elif node.what == "subscriptions":
             await self._subscribe(text)
+
+    def keep_letters(self, mailbox: int, message: int, letters: str) -> None:
+        """A message was given these. Dovecot says what a new one stands for when it has given it to all that
+        shall have it, while it holds its lock."""
+        meant = len(self._tree.keywords())
+        unknown = "".join(letter for letter in letters if letter in KEYWORDS[meant:])
+        if unknown:
+            self._letters.setdefault(mailbox, {})[message] = unknown
+        else:
+            self._letters.get(mailbox, {}).pop(message, None)
+
+    async def _set_keywords(self, mailbox: int) -> None:
+        """Letters that were given before it was said what they stand for do so from now on."""
+        keywords, table = self._tree.keywords(), self._tree.table(mailbox)
+        given: dict[tuple[str, ...], list[int]] = {}
+        for message, letters in self._letters.pop(mailbox, {}).items():
+            row = table.row_of_id(message)
+            if row is not None and (flags := flags_of(letters, keywords)):
+                given.setdefault(tuple(sorted(flags)), []).append(table.uids[row])
+        for wanted, uids in given.items():
+            await self._tree.account.store_flags(table, sorted(uids), "+", wanted)
 
     async def _subscribe(self, text: str) -> None:
         if not text.startswith("V\t2\n"):
