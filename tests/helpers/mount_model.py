@@ -166,6 +166,12 @@ class Person:
         if actions[name][1]():
             self.counts[name] += 1
 
+    def until_done(self, name: str) -> None:
+        """Does this and that until this one thing was done."""
+        before = self.counts[name]
+        while self.counts[name] == before:
+            self.step()
+
 
 class AtTheMount(Person):
     """Uses the mount as mail programs do. When the mount is killed, a step ends with OSError."""

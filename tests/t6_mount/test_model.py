@@ -30,7 +30,7 @@ from tests.helpers.server import ADDRESS, Server, aerogramme, serving
 from tests.helpers.wire import Client
 
 SEEDS = range(int(os.environ.get("MOUNT_SEEDS", "2")))
-KILLS = int(os.environ.get("MOUNT_KILLS", "3"))
+KILLS = int(os.environ.get("MOUNT_KILLS", "4"))
 STEPS = 60  # of each person
 
 
@@ -109,6 +109,30 @@ def test_sessions_hear_at_once_of_what_the_mount_does(mounted: Mounts, server: S
         assert os.listdir(inbox / ".Archive" / "cur") == []
 
 
+def test_what_a_program_has_renamed_is_there_at_once(mounted: Mounts) -> None:
+    """Under the name that it was given: also before the kernel has heard that the message has another one."""
+    inbox = mounted("--rw").path
+    places = [inbox / "new" / "{}", inbox / "cur" / "{}:2,", inbox / ".Archive" / "cur" / "{}:2,S"]
+    places += [
+        inbox / ".Sent" / "cur" / "{}:2,FS",
+        inbox / "cur" / "{}:2,R",
+        inbox / ".Archive" / "new" / "{}",
+    ]
+    for number in range(1, 21):
+        at = inbox / "tmp" / f"{number}"
+        at.write_bytes(letter(number))
+        for place in places:
+            to = place.with_name(place.name.format(number))
+            at.rename(to)
+            assert number_of(to.read_bytes()) == number
+            assert to.stat().st_size == len(letter(number).replace(b"\r\n", b"\n"))
+            assert not at.exists()
+            at = to
+        at.unlink()
+        assert not at.exists()
+    assert seen_by_mount(inbox) == []
+
+
 def appears(folder: Path) -> Path:
     """The one file of a folder, once it is there."""
     give_up = time.monotonic() + PATIENCE
@@ -143,8 +167,12 @@ def test_what_a_killed_mount_has_acknowledged_is_there(mounted: Mounts, server: 
         by_imap = ByImap(ledger, Random("imap"), client)
         for kill in range(KILLS):
             at_mount = AtTheMount(ledger, Random(f"mount {kill}"), path)
-            together([at_mount], 20, [by_imap])
-            killed_while_at_work(mount, at_mount, random.uniform(0, 0.05))
+            together([at_mount], 8, [by_imap])
+            if kill % 2:
+                killed_while_at_work(mount, at_mount, random.uniform(0, 0.05))
+            else:
+                at_mount.until_done(random.choice(["deliver", "flag", "move", "unlink"]))
+                mount.kill()  # at once
             with pytest.raises(OSError, match="Transport endpoint is not connected"):
                 os.listdir(path)
             ledger.check(seen_by_imap(client))
