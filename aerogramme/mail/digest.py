@@ -53,6 +53,7 @@ class Digest:
     in_reply_to: bytes  # message ids, with spaces between
     references: bytes  # the same, oldest first
     lines: int  # how many end with CRLF: so much shorter is the letter with lines as Unix has them
+    bare: int  # by how much the letter is longer when each line of that ends with CRLF; nearly always 0
 
 
 def sent_day(value: bytes) -> int:
@@ -95,6 +96,7 @@ def render(raw: bytes) -> Digest:
     header = raw[: root.body]
     bodystructure, body = body_structures(root)
     text, preview = body_text(raw, root)
+    lines = raw.count(b"\r\n")
 
     def folded(name: bytes) -> bytes:
         value = fields.get(name)
@@ -119,5 +121,6 @@ def render(raw: bytes) -> Digest:
         message_id=_ids(fields.get(b"message-id")).partition(b" ")[0],
         in_reply_to=_ids(fields.get(b"in-reply-to")),
         references=_ids(fields.get(b"references")),
-        lines=raw.count(b"\r\n"),
+        lines=lines,
+        bare=raw.count(b"\n") - lines - raw.count(b"\r\r\n"),
     )

@@ -49,6 +49,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "in_reply_to",
         "references",
         "lines",
+        "bare",
     ),
     "header": ("header",),
     "text": ("text", "headtext"),
@@ -126,7 +127,7 @@ def digest_field(content: Content, field: str) -> bytes:
     """The value of a column for a content."""
     if field == "record":
         return content.record.to_bytes()
-    if field in ("sent", "lines"):
+    if field in ("sent", "lines", "bare"):
         return b"%d" % getattr(content.digest, field)
     value: bytes = getattr(content.digest, field)
     return value

@@ -7,7 +7,7 @@ come from; it never changes, but is replaced: who lists a folder holds those tha
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -102,17 +102,19 @@ def chunk_of(
     start: int,
     stop: int,
     lines: Callable[[int], int],
+    bare: Mapping[int, int],
     host: str,
     letters_of: LettersOf,
     moved: set[int],
 ) -> Chunk:
-    """The files of some rows. `lines`: how many lines a content has."""
+    """The files of some rows. `lines` and `bare` of a content: see Digest."""
     files = {part: Files() for part in LISTED}
     letters: dict[int, str] = {}
     for row in range(start, stop):
         message, size, date, number = table.ids[row], table.sizes[row], table.dates[row], table.flags[row]
-        ended = lines(table.contents[row])
-        name = base_name(date, message, host, size, ended, table.uids[row])
+        content = table.contents[row]
+        file = size - lines(content)
+        name = base_name(date, message, host, file, size + bare.get(content, 0), table.uids[row])
         if number == 0 and message not in moved:
             to = files["new"]
         else:
@@ -122,7 +124,7 @@ def chunk_of(
             name = f"{name}:2,{letters[number]}"
         to.names.append(name)
         to.inodes.append(message)
-        to.sizes.append(size - ended)
+        to.sizes.append(file)
         to.mtimes.append(date * 1_000_000_000)
         to.ctimes.append(ms_of(table.modseqs[row]) * 1_000_000)
     return Chunk(made_of(table, start, stop, moved), files)

@@ -1,7 +1,7 @@
 """Names in a Maildir: what the name of a file says of its message, and that of a folder of its mailbox.
 
 A message is `<INTERNALDATE>.M<message id, hex>.<host>,S=<octets>,W=<octets>,U=<UID>:2,<letters>`. S is the
-size of the file, whose lines end with LF, W that of the letter, with CRLF, as Dovecot has them.
+size of the file, whose lines end with LF, W that with CRLF at the end of each, as Dovecot has them.
 All of that is a function of the account: so a file has the same name at every mount and on every machine.
 """
 
@@ -34,9 +34,9 @@ class FileName:
     message: int | None
 
 
-def base_name(date: int, message: int, host: str, size: int, lines: int, uid: int) -> str:
-    """The name of a message without its flags. `lines`: how many lines of the letter end with CRLF."""
-    return f"{date}.M{message:x}.{host},S={size - lines},W={size},U={uid}"
+def base_name(date: int, message: int, host: str, size: int, wide: int, uid: int) -> str:
+    """The name of a message without its flags. `size` of the file, `wide`: when its lines end with CRLF."""
+    return f"{date}.M{message:x}.{host},S={size},W={wide},U={uid}"
 
 
 def parse(name: str) -> FileName:

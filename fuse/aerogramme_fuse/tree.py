@@ -96,6 +96,7 @@ class Tree:
         self.account = account
         self.layout = layout
         self.host = f"{account.id[:8]}.aerogramme"
+        self._bare: dict[int, int] = {}  # content -> see Digest; of those few that have any
         self._lines: dict[int, IdMap] = {}  # mailbox -> content -> lines that end with CRLF
         self._listings: dict[int, Listing] = {}
         self.renumbered: dict[int, int] = {}  # a message that a program has moved -> what it is now
@@ -288,10 +289,9 @@ class Tree:
         return row is not None and self.place(table, row)[1] == name
 
     def base(self, table: Table, row: int) -> str:
-        lines = self._lines_of(table.mailbox, table.contents[row])
-        return base_name(
-            table.dates[row], table.ids[row], self.host, table.sizes[row], lines, table.uids[row]
-        )
+        content, size = table.contents[row], table.sizes[row]
+        file, wide = size - self._lines_of(table.mailbox, content), size + self._bare.get(content, 0)
+        return base_name(table.dates[row], table.ids[row], self.host, file, wide, table.uids[row])
 
     def keywords(self) -> list[str]:
         """The keywords that have letters, in their order: those that the account has used first."""
@@ -333,8 +333,11 @@ class Tree:
         unknown = sorted({content for content in contents if known.find(content) is None})
         for at in range(0, len(unknown), BATCH):
             some = unknown[at : at + BATCH]
-            [values] = await self.account.digests(some, ["lines"])
-            known.put_new(array("Q", some), array("I", (int(value or 0) for value in values)))
+            lines, bare = await self.account.digests(some, ["lines", "bare"])
+            # Somebody else may have asked for the same meanwhile.
+            new = [n for n, content in enumerate(some) if known.find(content) is None]
+            known.put_new(array("Q", (some[n] for n in new)), array("I", (int(lines[n]) for n in new)))
+            self._bare |= {some[n]: int(bare[n]) for n in new if bare[n] != b"0"}
 
     def _lines_of(self, mailbox: int, content: int) -> int:
         known = self._lines[mailbox]
@@ -372,6 +375,7 @@ class Tree:
                 start,
                 stop,
                 partial(self._lines_of, mailbox),
+                self._bare,
                 self.host,
                 lambda number: letters_of(self.account.flags_of(number), keywords),
                 self._moved,

@@ -161,7 +161,7 @@ def test_letters_that_nobody_knows_stand_for_nothing() -> None:
 def test_a_name_of_ours_says_its_message(
     date: int, message: int, size: int, lines: int, uid: int, info: str
 ) -> None:
-    base = names.base_name(date, message, "0011aabb.aerogramme", size + lines, lines, uid)
+    base = names.base_name(date, message, "0011aabb.aerogramme", size, size + lines, uid)
     assert re.fullmatch(r"\d+\.M[0-9a-f]+\.[^,]+,S=\d+,W=\d+,U=\d+", base) and f",S={size}," in base
     said = names.parse(base + info)
     assert (said.base, said.message) == (base, message)

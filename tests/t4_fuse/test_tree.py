@@ -230,6 +230,7 @@ async def check_sizes(account: Account, letters: list[bytes]) -> None:
         assert (await tree.attributes(node)).size == len(file)
         said = re.search(r",S=(\d+),W=(\d+),", name)
         assert said is not None and int(said[1]) == len(file)
+        assert int(said[2]) == len(re.sub(rb"(?<!\r)\n", b"\r\n", file))  # as Dovecot counts it
 
 
 async def test_times(account: Account) -> None:
