@@ -335,7 +335,7 @@ def show(
         table.add_column(column, justify="right")
     for box in shown["mailboxes"]:
         table.add_row(
-            box["name"], box["role"] or "", f"{box['messages']:,}", f"{box['unseen']:,}", f"{box['bytes']:,}"
+            box["name"], box["role"] or "", f"{box['messages']:,}", f"{box['unseen']:,}", f"{box['octets']:,}"
         )
     console.print(table)
 
@@ -356,7 +356,7 @@ async def _show(settings: Config, user: "User", password: "Secret") -> dict[str,
                     "role": info.role,
                     "messages": len(table.uids),
                     "unseen": sum("\\Seen" not in account.flags_of(number) for number in table.flags),
-                    "bytes": table.octets,
+                    "octets": table.octets,
                 }
             )
         return {

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, Damaged, NoSuchUser, NotStored, Unavailable
+from aerogramme.units import shown_size
 from aerogramme_cli import common, copying
 from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 
@@ -191,7 +192,6 @@ async def _take_one(
 @contextmanager
 def _progress(users: "Sequence[User]") -> "Iterator[Callable[[Taken], None]]":
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True)
@@ -214,7 +214,7 @@ def _progress(users: "Sequence[User]") -> "Iterator[Callable[[Taken], None]]":
                 description=addresses[report.account],
                 total=report.objects,
                 completed=report.objects_done,
-                o=f"{decimal(sum(octets.values()))} copied",
+                o=f"{shown_size(sum(octets.values()))} copied",
             )
             progress.update(whole, completed=len(octets) - 1)
 
@@ -240,7 +240,6 @@ def _taken_json(user: "User", report: "Taken") -> dict[str, object]:
 
 def _show_taken(reports: "Sequence[tuple[User, Taken]]") -> None:
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.table import Table
 
     table = Table(box=None)
@@ -250,13 +249,13 @@ def _show_taken(reports: "Sequence[tuple[User, Taken]]") -> None:
     for user, report in reports:
         assert report.snapshot is not None
         counts = (report.snapshot.number, report.objects, report.items_copied)
-        row = [user.address, *(f"{count:,}" for count in counts), decimal(report.octets_copied)]
+        row = [user.address, *(f"{count:,}" for count in counts), shown_size(report.octets_copied)]
         table.add_row(*row, f"{report.snapshots:,}")
     Console().print(table)
     if mended := sum(report.mended for _, report in reports):
         typer.echo(f"{mended:,} items that were damaged in DEST were copied again", err=True)
     if freed := sum(report.octets_freed for _, report in reports):
-        typer.echo(f"{decimal(freed)} that no snapshot needs were removed", err=True)
+        typer.echo(f"{shown_size(freed)} that no snapshot needs were removed", err=True)
 
 
 @app.command("list")
@@ -268,7 +267,6 @@ def list_(source: SourceArgument, json_: JsonOption = False) -> None:
       aerogramme backup list /mnt/backup
     """
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.table import Table
 
     from aerogramme.backup.snapshot import iso
@@ -290,7 +288,7 @@ def list_(source: SourceArgument, json_: JsonOption = False) -> None:
         if isinstance(snapshot, Damaged):
             table.add_row(backup.account, f"{named.number}", f"DAMAGED: {snapshot}")
             continue
-        counts = (f"{snapshot.objects:,}", f"{snapshot.rows:,}", decimal(snapshot.octets))
+        counts = (f"{snapshot.objects:,}", f"{snapshot.rows:,}", shown_size(snapshot.octets))
         taken = iso(snapshot.taken)[:19] + "Z"
         table.add_row(address_of(snapshot), f"{named.number}", taken, *counts)
     Console().print(table)
@@ -338,7 +336,6 @@ def verify(
       aerogramme backup verify /mnt/backup
       aerogramme backup verify /mnt/backup alice@example.org
     """
-    from rich.filesize import decimal
 
     found = backups(source, addresses or [])
     with common.interruptible("interrupted; not all was read"), _verifying() as told:
@@ -352,7 +349,7 @@ def verify(
         for item in report.unreadable:
             typer.echo(f"{name}: {item!r} was damaged in the store when the newest was taken", err=True)
         if not report.problems and not json_:
-            what = f"{report.snapshots} snapshots in {report.volumes} volumes, {decimal(report.octets)}"
+            what = f"{report.snapshots} snapshots in {report.volumes} volumes, {shown_size(report.octets)}"
             assert report.newest_named is not None
             typer.echo(f"{name}: whole: {what}; the newest is {report.newest_named.hash}")
     if bad := sum(bool(report.problems) for report in reports):
@@ -373,7 +370,6 @@ def _verified(backup: "Backup", told: "Callable[[Verified], None]") -> "Verified
 @contextmanager
 def _verifying() -> "Iterator[Callable[[Verified], None]]":
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True)
@@ -391,7 +387,7 @@ def _verifying() -> "Iterator[Callable[[Verified], None]]":
             nonlocal last
             if (now := time.monotonic()) - last > 0.1:  # it is called for each item
                 last = now
-                octets = f"{decimal(report.octets)} read"
+                octets = f"{shown_size(report.octets)} read"
                 progress.update(task, total=report.volumes, completed=report.volumes_done, o=octets)
 
         yield told

@@ -114,7 +114,7 @@ def _words(tally: "Tally") -> str:
 
 def _plain(report: "Report") -> dict[str, Any]:
     def tally(each: "Tally") -> dict[str, Any]:
-        return {kind: {"count": each.count[kind], "bytes": each.octets[kind]} for kind in sorted(each.count)}
+        return {kind: {"count": each.count[kind], "octets": each.octets[kind]} for kind in sorted(each.count)}
 
     return {
         "entries": report.entries,

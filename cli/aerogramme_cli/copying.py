@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from aerogramme.errors import Damaged, Unavailable
+from aerogramme.units import shown_size
 from aerogramme_cli import common
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ async def copy(
 def progress(accounts: int) -> "Iterator[Callable[[Report], None]]":
     """Bars on the terminal. What it gives is to be called with a report whenever that has changed."""
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
@@ -70,7 +70,7 @@ def progress(accounts: int) -> "Iterator[Callable[[Report], None]]":
             octets[report.account] = report.octets_copied
             compared = report.objects_same + len(report.missing) + len(report.different)
             progress.update(objects, total=report.objects, completed=compared)
-            progress.update(objects, octets=f"{decimal(sum(octets.values()))} copied")
+            progress.update(objects, octets=f"{shown_size(sum(octets.values()))} copied")
             progress.update(whole, completed=len(octets) - 1)
 
         yield told
@@ -81,7 +81,6 @@ def show(reports: "Sequence[Report]", addresses: Mapping[str, str], source: str,
     are what the two are called there.
     """
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.table import Table
 
     table = Table(box=None)
@@ -97,7 +96,7 @@ def show(reports: "Sequence[Report]", addresses: Mapping[str, str], source: str,
     for report in reports:
         for line in _remarks(report, source, target):
             typer.echo(f"{report.account}: {line}", err=True)
-    typer.echo(f"{decimal(sum(report.octets_copied for report in reports))} copied", err=True)
+    typer.echo(f"{shown_size(sum(report.octets_copied for report in reports))} copied", err=True)
     if any(report.changed for report in reports):
         typer.echo(
             f"{source} changed during the copy: run the same command again. Once the servers that use "

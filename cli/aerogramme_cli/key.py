@@ -10,6 +10,7 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import Damaged
+from aerogramme.units import shown_size
 from aerogramme_cli import common
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
@@ -227,7 +228,6 @@ def _sealed(found: "Census", keyring: "Keyring") -> list[dict[str, Any]]:
 def _progress() -> "Iterator[Callable[[Report], None]]":
     """A bar on the terminal. What it gives is to be called with the report whenever that has changed."""
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
@@ -248,7 +248,7 @@ def _progress() -> "Iterator[Callable[[Report], None]]":
                 description, done, total = "sealing again", report.count, max(report.total, report.count)
             if report.waiting:
                 description = "waiting until no server uses the old keys"
-            octets = decimal(report.octets + report.bodies.octets)
+            octets = shown_size(report.octets + report.bodies.octets)
             progress.update(bar, description=description, total=total, completed=done, octets=octets)
 
         yield told
@@ -286,15 +286,16 @@ def _print_status(found: dict[str, Any]) -> None:
 
 
 def _print_report(report: "Report", bodies: bool) -> None:
-    from rich.filesize import decimal
 
     for kind, tally in report.again.items():
         if tally.count:
-            typer.echo(f"{tally.count:,} {_plural(kind, tally.count)} sealed again, {decimal(tally.octets)}")
+            typer.echo(
+                f"{tally.count:,} {_plural(kind, tally.count)} sealed again, {shown_size(tally.octets)}"
+            )
     typer.echo(f"{report.letters:,} {_plural('letter', report.letters)} drained")
     if bodies:
         typer.echo(
-            f"{report.bodies.count:,} bodies written anew, {decimal(report.bodies.octets)}; "
+            f"{report.bodies.count:,} bodies written anew, {shown_size(report.bodies.octets)}; "
             f"{report.bodies_removed:,} old ones deleted"
         )
     else:

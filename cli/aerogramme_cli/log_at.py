@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aerogramme.config import Config
+from aerogramme.units import shown_size
 from aerogramme_cli import common, times
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
@@ -72,8 +73,10 @@ def at(
       aerogramme log at alice@example.org "3 days ago" --data ./mail --mailbox INBOX
       aerogramme log at alice@example.org 2026-11-29T08:00:00Z --data ./mail --message 17 > mail.eml
     """
-    zone = None if local else UTC
-    asked = Asked(times.parse_time(moment, time.time(), zone), mailbox, message, zone, as_json)
+    zone, now = None if local else UTC, time.time()
+    asked = Asked(times.parse_time(moment, now, zone), mailbox, message, zone, as_json)
+    if asked.at > now:  # who asks for 08:12 in the night means yesterday, and is not to be shown the present
+        raise typer.BadParameter(f"{times.shown(asked.at, zone)} is yet to come")
     if as_json and message is not None:
         raise typer.BadParameter("--message prints the mail as it is: --json does not go with it")
     settings = common.settings(config, data, store)
@@ -94,9 +97,20 @@ async def _at(settings: Config, user: "User", password: "Secret", asked: Asked) 
         if asked.message is not None:
             await _print_mail(past, asked.mailbox or "INBOX", asked.message)
         elif asked.mailbox is not None:
-            await _list_messages(past, asked, past.find(asked.mailbox))
+            await _list_messages(past, asked, _find(past, asked.mailbox))
         else:
             _list_mailboxes(past, asked)
+
+
+def _find(past: "Account", mailbox: str) -> "Table":
+    from aerogramme.errors import NoSuchMailbox
+
+    try:
+        return past.find(mailbox)
+    except NoSuchMailbox:
+        raise NoSuchMailbox(
+            f"there was no mailbox {mailbox} then", hint="without --mailbox those that there were are listed"
+        ) from None
 
 
 def _list_mailboxes(past: "Account", asked: Asked) -> None:
@@ -114,7 +128,7 @@ def _list_mailboxes(past: "Account", asked: Asked) -> None:
                 "uidvalidity": table.uidvalidity,
                 "messages": len(table),
                 "unseen": sum(number not in read for number in table.flags),
-                "bytes": sum(table.sizes),
+                "octets": sum(table.sizes),
             }
         )
     if asked.as_json:
@@ -123,7 +137,6 @@ def _list_mailboxes(past: "Account", asked: Asked) -> None:
         return
 
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -132,7 +145,7 @@ def _list_mailboxes(past: "Account", asked: Asked) -> None:
         grid.add_column(column, justify="right")
     grid.add_column("use")
     for each in found:
-        counts = (f"{each['messages']:,}", f"{each['unseen']:,}", decimal(each["bytes"]))
+        counts = (f"{each['messages']:,}", f"{each['unseen']:,}", shown_size(each["octets"]))
         grid.add_row(Text(printable(each["name"])), *counts, Text(each["role"] or ""))
     Console().print(grid)
 
@@ -147,7 +160,7 @@ async def _list_messages(past: "Account", asked: Asked, table: "Table") -> None:
                 date = times.shown(message["date"], asked.zone)
                 sender = printable(message["from"])[:FROM_WIDTH]
                 flags = " ".join(message["flags"])
-                line = f"{message['uid']:>7}  {date}  {message['bytes']:>10,}  {sender:<{FROM_WIDTH}}  "
+                line = f"{message['uid']:>7}  {date}  {message['octets']:>10,}  {sender:<{FROM_WIDTH}}  "
                 line += printable(message["subject"])
                 typer.echo(f"{line}  [{printable(flags)}]" if flags else line)
 
@@ -171,7 +184,7 @@ async def _messages(past: "Account", table: "Table") -> AsyncGenerator[dict[str,
                 "date": table.dates[row],
                 "from": text(fields, b"from"),
                 "subject": text(fields, b"subject"),
-                "bytes": table.sizes[row],
+                "octets": table.sizes[row],
                 "flags": list(past.flags_of(table.flags[row])),
             }
 
@@ -179,7 +192,7 @@ async def _messages(past: "Account", table: "Table") -> AsyncGenerator[dict[str,
 async def _print_mail(past: "Account", mailbox: str, uid: int) -> None:
     from aerogramme.errors import NotStored
 
-    table = past.find(mailbox)
+    table = _find(past, mailbox)
     row = table.row_of_uid(uid)
     if row is None:
         raise NotStored(

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 from aerogramme.errors import Damaged
-from aerogramme.log.entry import Add, Again, Claim, Entry, MailboxOp, Op, Subscribe, decode, parse_key
+from aerogramme.log.entry import Add, Again, Claim, Entry, MailboxOp, Op, Remove, Subscribe, decode, parse_key
 from aerogramme.log.reading import Names, Read
 from aerogramme.log.state import State
 from aerogramme.mailbox.names import canonical
@@ -76,7 +77,11 @@ class Choosing:
             return None
         told = [op_as_json(op, self._names.of, self._uid_of) for op in ops]
         had = {f"{mailbox:x}": name for mailbox, name in before.items() if name is not None}
-        return Shown(entry_as_json(key, entry, told), had)
+        beside: list[dict[str, Any]] = []
+        if any(isinstance(op, Add | Remove) for op in ops):
+            rest = (op for op in entry.ops if isinstance(op, Add | Remove) and op not in ops)
+            beside = [op_as_json(op, self._names.of, self._uid_of) for op in rest]
+        return Shown(entry_as_json(key, entry, told), had, beside)
 
     def _takes(self, op: Op, before: Before) -> bool:
         kinds = self._wanted.kinds

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC
@@ -60,10 +60,12 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class Shown:
     """An entry that is shown, as JSON has it. `before`: mailbox id -> name before this entry, of those that
-    it gives one."""
+    it gives one; `beside`: adds and removes of the entry that were not chosen, which say that a chosen one is
+    half of a move."""
 
     entry: dict[str, Any]
     before: Mapping[str, str]
+    beside: Sequence[Mapping[str, Any]] = ()
 
 
 def show(
@@ -119,8 +121,7 @@ def show(
     now = time.time()
     uid, message_id = _message(message, mailbox)
     wanted = Wanted(
-        None if since is None else times.parse_time(since, now, zone),
-        None if until is None else times.parse_time(until, now, zone),
+        *times.parse_between(since, until, now, zone),
         mailbox,
         uid,
         message_id,
@@ -183,7 +184,7 @@ def _lines(shown: Shown, local: bool) -> Iterator[str]:
     if "damaged" in entry:
         said: Iterator[str] = iter([f"entry {entry['seq']} cannot be read: {entry['damaged']}"])
     else:
-        said = words(entry["operations"], shown.before)
+        said = words(entry["operations"], shown.before, shown.beside)
     for each in said:
         yield f"{at} server {entry['replica'][:SHORT]}: {each}"
 

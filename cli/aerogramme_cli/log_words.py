@@ -75,31 +75,37 @@ def op_as_json(op: "Op", name_of: NameOf, uid_of: UidOf) -> dict[str, Any]:
         found |= {"uids": [uid for message in op.ids if (uid := uid_of(op.mailbox, message)) is not None]}
     match op:
         case Add():
-            found |= {"bytes": sum(op.sizes), "new": op.segment is not None}
+            found |= {"octets": sum(op.sizes), "new": op.segment is not None}
         case Flags():
             found |= {"set": list(op.add), "cleared": list(op.remove)}
     return found | {"ids": [f"{message:x}" for message in op.ids]}
 
 
-def words(operations: Sequence[Mapping[str, Any]], before: Mapping[str, str]) -> Iterator[str]:
-    """The operations of one entry in plain words, a line each. `before`: as in log_show.Shown."""
-    removed = [op for op in operations if op["op"] == "remove"]
-    for op in operations:
+def words(
+    operations: Sequence[Mapping[str, Any]],
+    before: Mapping[str, str],
+    beside: Sequence[Mapping[str, Any]] = (),
+) -> Iterator[str]:
+    """The operations of one entry in plain words, a line each. `before`, `beside`: as in log_show.Shown."""
+    removed = [op for op in (*operations, *beside) if op["op"] == "remove"]
+    for op in (*operations, *beside):
         if op["op"] == "add" and not op["new"]:
             # What is put elsewhere and taken away in one entry was moved (RFC 6851).
             source = next((gone for gone in removed if gone["messages"] == op["messages"]), None)
             if source is not None:
                 removed.remove(source)
-                yield (
-                    f"{_messages(op)} moved from {_mailbox(source)}{_uids(source)} to "
-                    f"{_mailbox(op)}{_uids(op)}"
-                )
-            else:
+                if op in operations or source in operations:
+                    yield (
+                        f"{_messages(op)} moved from {_mailbox(source)}{_uids(source)} to "
+                        f"{_mailbox(op)}{_uids(op)}"
+                    )
+            elif op in operations:
                 yield f"{_messages(op)} copied to {_mailbox(op)}{_uids(op)}"
-        elif op["op"] != "remove":
+        elif op["op"] != "remove" and op in operations:
             yield _words(op, before)
     for op in removed:
-        yield f"{_messages(op)} removed from {_mailbox(op)}{_uids(op)}"
+        if op in operations:
+            yield f"{_messages(op)} removed from {_mailbox(op)}{_uids(op)}"
 
 
 def _words(op: Mapping[str, Any], before: Mapping[str, str]) -> str:
@@ -147,7 +153,7 @@ def _messages(op: Mapping[str, Any]) -> str:
 
 
 def _bytes(op: Mapping[str, Any]) -> str:
-    return f"{op['bytes']:,} bytes"
+    return f"{op['octets']:,} bytes"
 
 
 def _uids(op: Mapping[str, Any], *more: str) -> str:

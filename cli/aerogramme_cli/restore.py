@@ -13,6 +13,7 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import Damaged, Unavailable
+from aerogramme.units import shown_size
 from aerogramme_cli import common, times
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
@@ -78,7 +79,9 @@ def restore(
     from aerogramme.mailbox.undo import Wanted
 
     zone, now = None if local else UTC, time.time()
-    begin, end = (times.parse_time(text, now, zone) for text in (since, until))
+    begin, end = times.parse_between(since, until, now, zone)
+    assert begin is not None
+    assert end is not None
     wanted = Wanted(begin, end, tuple(mailbox or ()), into, copies)
     settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
@@ -89,7 +92,7 @@ def restore(
         fields = {"since": common.instant(begin), "until": common.instant(end), "dry_run": dry_run}
         typer.echo(json.dumps(fields | {"undo": undo} | asdict(report), ensure_ascii=False))
     else:
-        _show(report, undo=undo, dry_run=dry_run)
+        _show(report, undo=undo, dry_run=dry_run, into=into is not None)
         if report.messages and not (undo or dry_run):
             span = f"--since {_typed(begin)} --until {_typed(end)}"
             typer.echo(f"to take it back: the same command with {span} --undo", err=True)
@@ -139,10 +142,9 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]
         )
 
 
-def _show(report: "Report", *, undo: bool, dry_run: bool) -> None:
+def _show(report: "Report", *, undo: bool, dry_run: bool, into: bool) -> None:
     """A table on standard output, and what there is to say besides on standard error."""
     from rich.console import Console
-    from rich.filesize import decimal
     from rich.table import Table
     from rich.text import Text
 
@@ -154,8 +156,8 @@ def _show(report: "Report", *, undo: bool, dry_run: bool) -> None:
             table.add_column(column, justify="right")
         table.add_column("" if undo or dry_run else "UIDs")
         for name, line in report.mailboxes.items():
-            counts = f"{line.messages:,}", decimal(line.octets)
-            title = printable(name) + (" (made again)" if line.made else "")
+            counts = f"{line.messages:,}", shown_size(line.octets)
+            title = printable(name) + ((" (made)" if into else " (made again)") if line.made else "")
             table.add_row(Text(title), *counts, _spans(line.uids))
         Console().print(table)
     elif not (report.there or report.elsewhere or report.lost):

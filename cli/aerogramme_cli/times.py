@@ -46,6 +46,19 @@ def parse_time(text: str, now: float, zone: tzinfo | None = UTC) -> float:
     return seconds
 
 
+def parse_between(
+    since: str | None, until: str | None, now: float, zone: tzinfo | None = UTC
+) -> tuple[float | None, float | None]:
+    """The unix times of --since and --until; None for one that is not given. Raises typer.BadParameter, also
+    when the span ends before it begins."""
+    begin, end = (None if text is None else parse_time(text, now, zone) for text in (since, until))
+    if begin is not None and end is not None and begin > end:
+        raise typer.BadParameter(
+            f"--until is before --since: from {shown(begin, zone)} to {shown(end, zone)}"
+        )
+    return begin, end
+
+
 def parse_span(text: str) -> float | None:
     """The seconds of a span of time such as `30d`, `1h30m` or `a week`; None for anything else."""
     asked = " ".join(text.split()).lower()

@@ -46,7 +46,7 @@ def test_it_says_what_would_leave_and_then_lets_go_of_it(data: Path) -> None:
     assert f"{ADDRESS}: 0 entries would leave the log" in said
     assert compact(data, ADDRESS, "--dry-run").stdout.decode() == said
     done = json.loads(compact(data, ADDRESS, "--json").stdout)
-    assert done["let_go"] == {"body": {"count": 1, "bytes": 3}} and not done["damaged"]
+    assert done["let_go"] == {"body": {"count": 1, "octets": 3}} and not done["damaged"]
     assert json.loads(compact(data, ADDRESS, "--json").stdout)["let_go"] == {}
 
 

@@ -190,6 +190,13 @@ def test_a_name_is_that_of_the_time(log) -> None:
     assert said(out) == TOLD[9:]
 
 
+@pytest.mark.parametrize("chosen", ["--kind remove", "--kind add", "--mailbox INBOX", "--mailbox Trips/2100"])
+def test_half_of_a_move_is_called_one(log, chosen: str) -> None:
+    """What was moved did not go, and is no copy: also where only one of the mailboxes is asked for."""
+    _, out, _ = log("show", *chosen.split(), "--since", "2100-01-01T08:15", "--until", "2100-01-01T08:15")
+    assert TOLD[5] in said(out) and not any("removed" in line for line in said(out))
+
+
 def shown(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
@@ -201,12 +208,12 @@ def test_json(log) -> None:
     assert added["time"] == "2100-01-01T08:12:00+00:00"
     assert len(added["replica"]) == 10 and added["seq"] == 1 and added["modseq"] == MORNING * 1000 << 20
     (add,) = added["operations"]
-    assert {name: add[name] for name in ("op", "mailbox", "messages", "uids", "bytes")} == {
+    assert {name: add[name] for name in ("op", "mailbox", "messages", "uids", "octets")} == {
         "op": "add",
         "mailbox": "INBOX",
         "messages": 3,
         "uids": [1, 2, 3],
-        "bytes": 288,
+        "octets": 288,
     }
     (flags,) = flagged["operations"]
     assert flags["set"] == ["\\Seen", "work"] and flags["uids"] == [1, 3]
@@ -236,6 +243,7 @@ def test_times_of_this_machine(log, monkeypatch: pytest.MonkeyPatch) -> None:
     ("options", "code", "why"),
     [
         ("--since tomorrow", 2, "'tomorrow' is no time"),
+        ("--since 1h --until 2h", 2, "--until is before --since"),
         ("--message 1", 2, "add --mailbox"),
         ("--message xyz", 2, "is no UID"),
         ("--replica xyz", 2, "beginning of a replica"),

@@ -57,8 +57,8 @@ def test_mistakes(data: Path) -> None:
     early = run(data, "log", "at", ADDRESS, "2001-01-01", check=False)
     assert early.returncode == 66 and b"goes back to 20" in early.stderr
     nowhere = run(data, "log", "at", ADDRESS, "now", "--mailbox", "nowhere", check=False)
-    assert nowhere.returncode == 66
+    assert nowhere.returncode == 66 and b"no mailbox nowhere" in nowhere.stderr
     nothing = run(data, "log", "at", ADDRESS, "now", "--message", "7", check=False)
     assert nothing.returncode == 66 and b"no message 7" in nothing.stderr
-    for args in (["soon"], ["now", "--message", "1", "--json"]):
+    for args in (["soon"], ["2999-01-01"], ["now", "--message", "1", "--json"]):
         assert run(data, "log", "at", ADDRESS, *args, check=False).returncode == 2

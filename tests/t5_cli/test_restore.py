@@ -93,5 +93,5 @@ def test_mistakes(data: Path) -> None:
     nowhere = run(data, "--since", f"@{time.time():.3f}", "--mailbox", "nowhere", check=False)
     assert nowhere.returncode == 66 and b"no mailbox nowhere" in nowhere.stderr
     backwards = run(data, "--since", "1h", "--until", "2h", check=False)
-    assert backwards.returncode == 65
+    assert backwards.returncode == 2 and b"--until is before --since" in backwards.stderr
     assert run(data, "--since", "soon", check=False).returncode == 2
