@@ -324,6 +324,7 @@ class Dovecot:
     which the kernel does not think."""
 
     def __init__(self, mount: Mount, home: Path, options: str = "") -> None:
+        self.path = mount.path
         self._config = home / "dovecot.conf"
         self._config.write_text(
             f"base_dir = {home}/run\nlog_path = /dev/stderr\nprotocols =\nssl = no\n"
@@ -392,3 +393,37 @@ def test_doveadm_reads_what_the_account_has(mounted: Mounts, home: Path, writabl
     bodies = doveadm("fetch", "text", "mailbox", "INBOX", "uid", "100").partition("\n")[2]
     [letter] = [letter for uid, letter, _ in account(mounted.data) if uid == 100]
     assert bodies.encode().rstrip() == letter.replace(b"\r\n", b"\n").rstrip()
+
+
+def test_doveadm_changes_what_the_account_has(mounted: Mounts, home: Path) -> None:
+    """Under names and UIDs that both think the same of."""
+    doveadm = Dovecot(mounted("--rw"), home)
+    inbox = ("mailbox", "INBOX", "uid")
+    doveadm("flags", "add", "\\Seen Work $Label1", *inbox, "2:4")
+    doveadm("flags", "add", "$Label1 \\Flagged", *inbox, "5")
+    doveadm("flags", "remove", "Work", *inbox, "3")
+    flags = {uid: flags for uid, _, flags in account(mounted.data) if flags}
+    marked = frozenset({"\\Seen", "Work", "$Label1"})
+    assert flags == {2: marked, 3: marked - {"Work"}, 4: marked, 5: {"\\Flagged", "$Label1"}}
+    assert {int(uid): set(has.split()) for uid, has in doveadm.fetched("INBOX", "uid flags")[1:5]} == flags
+
+    (doveadm.path / ".Lists.Caf&AOk-").mkdir()  # it makes folders, too, but says that cur/ was there already
+    doveadm("mailbox", "subscribe", "Lists/Café")
+    doveadm("move", "Lists/Café", *inbox, "4")
+    doveadm("copy", "Lists/Café", *inbox, "5")
+    doveadm("save", "-m", "Lists/Café", stdin="Subject: saved\n\nText\n")
+    doveadm("expunge", *inbox, "6")
+    there = account(mounted.data, "Lists/Café")
+    assert [uid for uid, *_ in there] == [1, 2, 3]
+    assert [flags for *_, flags in there] == [marked, {"\\Flagged", "$Label1"}, frozenset()]
+    assert there[2][1] == b"Subject: saved\r\n\r\nText\r\n"
+    assert [uid for uid, *_ in account(mounted.data)][:5] == [1, 2, 3, 5, 7]
+    heard = doveadm.fetched("Lists/Café", "uid flags")
+    assert [int(uid) for uid, _ in heard] == [1, 2, 3]
+    assert "Lists/Café" in doveadm("mailbox", "list", "-s").splitlines()
+
+    doveadm("mailbox", "unsubscribe", "Lists/Café")
+    assert "Lists/Café" not in doveadm("mailbox", "list", "-s").splitlines()
+    doveadm("mailbox", "rename", "Lists/Café", "Cafés")
+    assert len(account(mounted.data, "Cafés")) == 3
+    assert "Cafés" in doveadm("mailbox", "list").splitlines()
