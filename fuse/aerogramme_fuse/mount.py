@@ -60,7 +60,7 @@ async def mount(
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(account.run)
-                nursery.start_soon(persist, account.id, partial(_tell_changes, tree))
+                nursery.start_soon(persist, account.id, partial(_tell_changes, operations))
                 if not account.past:
                     for chore in (compact_from_time_to_time, note_usage):
                         nursery.start_soon(persist, account.id, partial(chore, account))
@@ -94,8 +94,10 @@ async def _until_signal(signals: AsyncIterator[int]) -> None:
         pyfuse3.terminate()
 
 
-async def _tell_changes(tree: Tree) -> None:
+async def _tell_changes(operations: Operations) -> None:
     """The kernel lets go of names and attributes that are not so any more."""
+    tree = operations.tree
+    await operations.begun.wait()
     while True:
         version = tree.account.version
         await tree.catch_up()

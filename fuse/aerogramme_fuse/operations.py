@@ -62,6 +62,10 @@ class Operations(pyfuse3.Operations):
         self._listed: dict[int, _Listed] = {}  # of open folders
         self._open: dict[int, _Opened] = {}  # by handle
         self._next = 1
+        self.begun = trio.Event()  # the kernel has begun to ask, and can be told of changes
+
+    def init(self) -> None:
+        self.begun.set()
 
     # --- looking
 
