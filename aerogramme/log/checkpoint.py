@@ -324,6 +324,7 @@ def _decode_table(
     # A message that appears at a UID whose tombstone was dropped might be taken for the one that was there.
     table.told = stored.forgotten_uid + 1
     table.recent_from(stored.highestmodseq)
+    table.fit()
     state.history.bases[stored.mailbox] = stored.highestmodseq
     if stored.attributes:
         state.attributes[stored.mailbox] = {name: (clock, value) for name, clock, value in stored.attributes}
