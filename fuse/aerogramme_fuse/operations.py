@@ -53,6 +53,8 @@ class _Listed:
 class Operations(pyfuse3.Operations):
     """One mounted account. Without `writing` it is read-only, and the kernel knows that."""
 
+    supports_dot_lookup = False  # which is for NFS servers: there is no name for a number
+
     def __init__(self, tree: Tree, writing: Writing | None) -> None:
         super().__init__()
         self.tree = tree

@@ -312,6 +312,12 @@ class Tree:
                 "dovecot-keywords: %s have letters already, others than a program has given them", has
             )
 
+    def renumber(self, message: int, now: int) -> None:
+        """A program has moved a message to another mailbox, where it has another number."""
+        self.renumbered[message] = now
+        if len(self.renumbered) > MOST_ALIASES:
+            del self.renumbered[next(iter(self.renumbered))]
+
     def give_name(self, mailbox: int, base: str, message: int) -> None:
         """A program has given a message a name (less its flags): under that it is found, too."""
         self.aliases.pop((mailbox, base), None)
@@ -330,12 +336,13 @@ class Tree:
     async def _learn_lines(self, mailbox: int, contents: Iterable[int]) -> None:
         """Get to know how many lines some letters have."""
         known = self._lines.setdefault(mailbox, IdMap("I"))
-        unknown = sorted({content for content in contents if known.find(content) is None})
+        wanted = set(contents)
+        unknown = sorted(c for c in wanted if known.find(c) is None) if len(known) else sorted(wanted)
         for at in range(0, len(unknown), BATCH):
             some = unknown[at : at + BATCH]
             lines, bare = await self.account.digests(some, ["lines", "bare"])
             # Somebody else may have asked for the same meanwhile.
-            new = [n for n, content in enumerate(some) if known.find(content) is None]
+            new = [n for n, content in enumerate(some) if not len(known) or known.find(content) is None]
             known.put_new(array("Q", (some[n] for n in new)), array("I", (int(lines[n]) for n in new)))
             self._bare |= {some[n]: int(bare[n]) for n in new if bare[n] != b"0"}
 

@@ -57,7 +57,7 @@ class Writing:
             message = await self._move(table, uid, folder.name)
             assert folder.mailbox is not None
             table = self._tree.table(folder.mailbox)
-            self._tree.renumbered[node.inode] = message
+            self._tree.renumber(node.inode, message)
         # Only what the program changes: flags that somebody else sets meanwhile stay.
         changes: list[tuple[Mode, set[str]]] = [("+", wanted - had), ("-", had - wanted)]
         for mode, flags in changes:

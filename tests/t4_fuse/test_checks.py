@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aerogramme.errors import BadConfiguration
+from aerogramme.errors import BadConfiguration, NoSuchUser, Outdated
 from aerogramme_cli import mount as command
 
 
@@ -48,3 +48,18 @@ def test_where(possible: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "no folder" in str(refused(tmp_path / "file"))
     assert "not empty" in str(refused(tmp_path))
     assert "unmount /proc" in refused(Path("/proc")).hint
+
+
+async def test_what_is_too_old_is_mounted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = [Outdated(), Outdated(), None]
+
+    async def once(*args: object) -> None:
+        if (error := ends.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(command, "_mount_once", once)
+    await command._mount(None, None, None, None, lambda: None)
+    assert not ends
+    ends = [NoSuchUser()]
+    with pytest.raises(NoSuchUser):
+        await command._mount(None, None, None, None, lambda: None)
