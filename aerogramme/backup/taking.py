@@ -241,7 +241,11 @@ class _Taking:
         """The first range of each; None for one that is gone, or damaged (then the report says so)."""
         try:
             found = await self._store.get_many([Part(name, 0, RANGE) for name in names])
-            return list(zip(names, found, strict=True))
+            # b"" may stand for one that is damaged: asked for by itself it says so.
+            return [
+                (name, await self._start(name) if start == b"" else start)
+                for name, start in zip(names, found, strict=True)
+            ]
         except Damaged:
             return [(name, await self._start(name)) for name in names]
 

@@ -2,18 +2,20 @@
 
 It goes as it is to where nothing looks for it: an object to "unreadable/<its name>", a row to the partition
 "unreadable" under "<its partition>/<its key>". It is there under the new name before it goes under the old
-one; who is cut off in between does it again.
+one; who is cut off in between does it again. Of an object that the store itself finds damaged,
+what it can still read goes there.
 """
 
 from collections.abc import AsyncGenerator
 
-from aerogramme.errors import NotStored
+from aerogramme.errors import Damaged, NotStored
 from aerogramme.mailbox.faults import Item
 from aerogramme.store.port import Row, Store
 
 PARTITION = "unreadable"
 OBJECTS = "unreadable/"
 PIECE = 1 << 20  # octets of an object in memory
+LEAST = 1 << 16  # octets that are read at once where not all can be
 PAGE = 1000  # names listed, and objects deleted, at a time
 
 
@@ -31,6 +33,8 @@ async def copy_aside(store: Store, item: Item) -> bool:
         await store.get(name, 0, 1)
     except NotStored:
         return False
+    except Damaged:
+        pass  # it is there
     await store.put(OBJECTS + name, _pieces(store, name))
     return True
 
@@ -79,9 +83,24 @@ async def forget(store: Store) -> int:
 
 
 async def _pieces(store: Store, name: str) -> AsyncGenerator[bytes, None]:
-    at = 0
-    while piece := await store.get(name, at, at + PIECE):
-        yield piece
-        at += len(piece)
-        if len(piece) < PIECE:
-            return
+    """What can be read of an object, in order."""
+    [(_, size)] = await store.sizes(name, limit=1)  # the first name that begins so is the name itself
+    for start in range(0, size, PIECE):
+        stop = min(start + PIECE, size)
+        try:
+            found = [await store.get(name, start, stop)]
+        except Damaged:
+            found = [
+                await _readable(store, name, at, min(at + LEAST, stop)) for at in range(start, stop, LEAST)
+            ]
+        for piece in found:
+            if piece:
+                yield piece
+
+
+async def _readable(store: Store, name: str, start: int, stop: int) -> bytes:
+    """A part of an object; nothing if the store has lost it."""
+    try:
+        return await store.get(name, start, stop)
+    except Damaged:
+        return b""

@@ -74,7 +74,9 @@ class Store(Protocol):
 
     async def get_many(self, wanted: Sequence[str | Part]) -> list[bytes | None]:
         """Objects (a name is the whole of it), in the order asked and in one trip; None for one that is not
-        there. A part of an object is clipped at its end, as by `get`."""
+        there. A part of an object is clipped at its end, as by `get`. One that the store itself finds
+        damaged, so that `get` raises Damaged, may be b"", which opens no more: it does not keep the
+        others."""
         ...
 
     async def delete(self, names: Iterable[str]) -> None:

@@ -301,6 +301,8 @@ def _get_many(connection: sqlite3.Connection, wanted: Sequence[str | Part]) -> l
             found.append(_get(connection, *(each if isinstance(each, Part) else (each,))))
         except NotStored:
             found.append(None)
+        except Damaged:  # one is not to keep the others
+            found.append(b"")
     return found
 
 

@@ -132,6 +132,7 @@ async def test_an_object_without_one_of_its_chunks_is_damaged(
         await store.get("o", 60_000, 70_000)
     assert await store.get("o", 0, 60_000) == bytes(60_000)
     assert await store.get("p") == b"whole"
+    assert await store.get_many(["p", "o", "none", "p"]) == [b"whole", b"", None, b"whole"]
     await store.aclose()
 
 
