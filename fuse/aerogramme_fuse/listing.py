@@ -110,11 +110,11 @@ def chunk_of(
     """The files of some rows. `lines` and `bare` of a content: see Digest."""
     files = {part: Files() for part in LISTED}
     letters: dict[int, str] = {}
-    for row in range(start, stop):
-        message, size, date, number = table.ids[row], table.sizes[row], table.dates[row], table.flags[row]
-        content = table.contents[row]
+    columns = table.ids, table.uids, table.flags, table.sizes, table.dates, table.contents, table.modseqs
+    rows = zip(*(column[start:stop] for column in columns), strict=True)
+    for message, uid, number, size, date, content, modseq in rows:
         file = size - lines(content)
-        name = base_name(date, message, host, file, size + bare.get(content, 0), table.uids[row])
+        name = base_name(date, message, host, file, size + bare.get(content, 0), uid)
         if number == 0 and message not in moved:
             to = files["new"]
         else:
@@ -126,5 +126,5 @@ def chunk_of(
         to.inodes.append(message)
         to.sizes.append(file)
         to.mtimes.append(date * 1_000_000_000)
-        to.ctimes.append(ms_of(table.modseqs[row]) * 1_000_000)
+        to.ctimes.append(ms_of(modseq) * 1_000_000)
     return Chunk(made_of(table, start, stop, moved), files)
