@@ -3,6 +3,8 @@ the same time, and the mount is killed. Nothing is lost, and all see the same in
 
 import errno
 import os
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from random import Random
 
 import pytest
 
+from tests.helpers import mounted as helper
 from tests.helpers.audit import audit_data
 from tests.helpers.mount_model import (
     AtTheMount,
@@ -26,7 +29,8 @@ from tests.helpers.mount_model import (
     seen_by_mount,
 )
 from tests.helpers.mounted import PATIENCE, Mount, Mounts, wait_for
-from tests.helpers.server import ADDRESS, Server, aerogramme, serving
+from tests.helpers.seaweed import seaweed
+from tests.helpers.server import ADDRESS, Server, aerogramme, create_account, serving
 from tests.helpers.wire import Client
 
 SEEDS = range(int(os.environ.get("MOUNT_SEEDS", "2")))
@@ -144,18 +148,26 @@ def appears(folder: Path) -> Path:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_programs_imap_and_lmtp_at_the_same_time(seed: int, mounted: Mounts, server: Server) -> None:
     """With two mounts, as on two machines, of which one changes no flags."""
-    roots, ledger = [mounted("--rw").path, mounted("--rw").path], Ledger()
-    with ExitStack() as stack:
-        client = stack.enter_context(server.imap())
-        lmtp = stack.enter_context(server.lmtp())
-        one = AtTheMount(ledger, Random(f"{seed} one"), roots[0])
-        other = AtTheMount(ledger, Random(f"{seed} other"), roots[1], without=("flag", "unlink"))
-        by_imap = ByImap(ledger, Random(f"{seed} imap"), client)
-        together([one, other, by_imap], STEPS, [Sender(ledger, Random(f"{seed} lmtp"), lmtp)])
-        for root in roots:
-            ledger.check(agreed(root, lambda: seen_by_imap(client)))
-    assert server.stop() == 0
+    mounts = [mounted("--rw"), mounted("--rw")]
+    ledger, shown = shared_mail(str(seed), mounts, server, STEPS)
+    ledger.check(shown)
     assert audit_data(mounted.data, ADDRESS) == []
+
+
+def test_the_same_with_a_distant_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where mounts and servers hear of each other late, and each has a cache. What two move at the same time
+    may be in both places."""
+    with seaweed() as service:
+        for name, value in service.environment.items():
+            monkeypatch.setenv(name, value)
+        store, data, elsewhere = service.store(), tmp_path / "data", tmp_path / "elsewhere"
+        create_account(data, store=store)
+        shutil.copytree(data, elsewhere)
+        with serving(data, store=store) as server, helper.mounts(data) as mounted:
+            mounts = [mounted("--rw", "--store", store, data=where) for where in (data, elsewhere)]
+            ledger, shown = shared_mail("distant", mounts, server, 15)
+            ledger.check(shown, serialized=False)
+        assert audit_data(data, ADDRESS, store=store) == []
 
 
 def test_what_a_killed_mount_has_acknowledged_is_there(mounted: Mounts, server: Server) -> None:
@@ -207,6 +219,24 @@ def killed_while_at_work(mount: Mount, at_mount: AtTheMount, seconds: float) -> 
     thread.join()
     [error] = ended
     assert isinstance(error, OSError) and error.errno in (errno.ENOTCONN, errno.ECONNABORTED), error
+
+
+def shared_mail(seed: str, mounts: list[Mount], server: Server, steps: int) -> tuple[Ledger, list[Shown]]:
+    """People change mail at two mounts and by IMAP, while more comes in. What they know of it, and what all
+    views show in the end."""
+    ledger = Ledger()
+    with server.imap() as client, server.lmtp() as lmtp:
+        one = AtTheMount(ledger, Random(f"{seed} one"), mounts[0].path)
+        other = AtTheMount(ledger, Random(f"{seed} other"), mounts[1].path, without=("flag", "unlink"))
+        by_imap = ByImap(ledger, Random(f"{seed} imap"), client)
+        together([one, other, by_imap], steps, [Sender(ledger, Random(f"{seed} lmtp"), lmtp)])
+        for mount in mounts:
+            shown = agreed(mount.path, lambda: seen_by_imap(client))
+    for mount in mounts:
+        assert mount.stop() == 0
+        assert not re.search("failed|fault", mount.log.read_text())
+    assert server.stop() == 0
+    return ledger, shown
 
 
 def together(people: list[Person], steps: int, slower: list[Person]) -> None:
