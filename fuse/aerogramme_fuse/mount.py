@@ -19,6 +19,7 @@ from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.seen import Seen
 from aerogramme_fuse.names import Layout
 from aerogramme_fuse.operations import Operations
+from aerogramme_fuse.telling import Telling
 from aerogramme_fuse.tree import Tree
 from aerogramme_fuse.writing import Writing
 
@@ -46,7 +47,8 @@ async def mount(
     group.
     """
     tree = Tree(account, layout)
-    operations = Operations(tree, Writing(tree, trash=trash) if writable else None)
+    telling = Telling()
+    operations = Operations(tree, Writing(tree, trash=trash) if writable else None, telling)
     options = set(pyfuse3.default_options) | {"fsname=aerogramme", "subtype=maildir"}
     options.add("rw" if writable else "ro")
     with trio.open_signal_receiver(*SIGNALS) as signals:
@@ -60,7 +62,7 @@ async def mount(
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(account.run)
-                nursery.start_soon(persist, account.id, partial(_tell_changes, operations))
+                nursery.start_soon(persist, account.id, partial(_tell_changes, operations, telling))
                 if not account.past:
                     for chore in (compact_from_time_to_time, note_usage):
                         nursery.start_soon(persist, account.id, partial(chore, account))
@@ -78,6 +80,7 @@ async def mount(
                 raise
             raise ours from group
         finally:
+            telling.end()
             pyfuse3.close(unmount=True)
 
 
@@ -94,7 +97,7 @@ async def _until_signal(signals: AsyncIterator[int]) -> None:
         pyfuse3.terminate()
 
 
-async def _tell_changes(operations: Operations) -> None:
+async def _tell_changes(operations: Operations, telling: Telling) -> None:
     """The kernel lets go of names and attributes that are not so any more."""
     tree = operations.tree
     await operations.begun.wait()
@@ -102,14 +105,11 @@ async def _tell_changes(operations: Operations) -> None:
         version = tree.account.version
         await tree.catch_up()
         while tree.gone:
-            _gone(*tree.gone.pop())
+            folder, name = tree.gone.pop()
+            telling.gone(folder, os.fsencode(name))
         while tree.changed:
             _changed(tree.changed.pop())
         await tree.account.wait_changed(version)
-
-
-def _gone(folder: int, name: str) -> None:
-    pyfuse3.invalidate_entry_async(folder, os.fsencode(name), ignore_enoent=True)
 
 
 def _changed(folder: int) -> None:

@@ -20,6 +20,7 @@ from aerogramme_fuse.errnos import refused, told
 from aerogramme_fuse.listing import CHUNK_BITS, LISTED, Files
 from aerogramme_fuse.names import LONGEST, PARTS, levels_of, mailbox_of
 from aerogramme_fuse.overlay import Overlay, Scratch
+from aerogramme_fuse.telling import Telling
 from aerogramme_fuse.tree import ROOT, Attributes, Folder, Made, Message, Node, Tree, Version
 from aerogramme_fuse.writing import Writing
 
@@ -55,11 +56,11 @@ class Operations(pyfuse3.Operations):
 
     supports_dot_lookup = False  # which is for NFS servers: there is no name for a number
 
-    def __init__(self, tree: Tree, writing: Writing | None) -> None:
+    def __init__(self, tree: Tree, writing: Writing | None, telling: Telling) -> None:
         super().__init__()
         self.tree = tree
         self.overlay = Overlay()
-        self._writing = writing
+        self._writing, self._telling = writing, telling
         self._bodies = Bodies(tree.account)
         self._listed: dict[int, _Listed] = {}  # of open folders
         self._open: dict[int, _Opened] = {}  # by handle
@@ -340,7 +341,7 @@ class Operations(pyfuse3.Operations):
                 if isinstance(there, Made):
                     await writing.noting.take(there, bytes(scratch.data))
                     self.overlay.remove(old.inode, name)
-                    pyfuse3.invalidate_entry_async(new.inode, name_new, ignore_enoent=True)
+                    self._telling.gone(new.inode, name_new)
                 else:
                     self.overlay.move(old.inode, name, new.inode, to)
                 return
@@ -351,7 +352,7 @@ class Operations(pyfuse3.Operations):
                 self.overlay.remove(old.inode, name)
             else:
                 await self._rename(writing, await self._find(old, name), new, to)
-            pyfuse3.invalidate_entry_async(new.inode, name_new, ignore_enoent=True)
+            self._telling.gone(new.inode, name_new)
 
     async def _rename(self, writing: Writing, node: Node, new: Folder, to: str) -> None:
         if isinstance(node, Message) and _is_mail(new, to):
@@ -374,7 +375,7 @@ class Operations(pyfuse3.Operations):
                 raise FUSEError(errno.EEXIST)
             if _is_mail(folder, name):
                 await writing.deliver(scratch, folder, name)
-                pyfuse3.invalidate_entry_async(folder.inode, new_name, ignore_enoent=True)
+                self._telling.gone(folder.inode, new_name)
             else:
                 self.overlay.link(scratch, folder.inode, name)
             return self._scratch(scratch)
