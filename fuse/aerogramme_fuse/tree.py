@@ -260,8 +260,11 @@ class Tree:
         if row is None:
             return None
         part, real = self.place(table, row)
-        if part != folder.part or self._letters(said) != parse(real).letters:
+        if self._letters(said) != parse(real).letters:
             return None  # it has other flags now, and so another name
+        # neomutt delivers flagged mail into new/, and sets its time there.
+        if part != folder.part and not (folder.part == "new" and message != said.message):
+            return None
         if said.message == message and said.base != parse(real).base:
             return None
         return Message(message, folder.mailbox, row)

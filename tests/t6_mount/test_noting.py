@@ -134,3 +134,24 @@ def test_a_letter_has_the_uid_that_mbsync_gave_it_or_is_refused(mounted: Mounts)
     }
     assert (mount.path / "tmp" / "1.b.here,U=3").exists()  # nothing is lost
     assert (mount.path / ".uidvalidity").read_text().split()[1] == "4"
+
+
+def test_a_program_finds_what_it_has_named(mounted: Mounts) -> None:
+    """With flags in new/, as neomutt delivers; in another order; with letters that mean nothing; with none."""
+    mount = mounted("--rw")
+    for n, (part, info) in enumerate([("new", ":2,F"), ("cur", ":2,SF"), ("cur", ":2,FZ"), ("cur", "")]):
+        named = mount.path / part / f"{n}.M1.here{info}"
+        (mount.path / "tmp" / named.name).write_text(f"Subject: {n}\n\n")
+        (mount.path / "tmp" / named.name).rename(named)
+        os.utime(named, (1_000_000_000, 1_000_000_000))
+        assert named.read_text() == f"Subject: {n}\n\n"
+        assert named.name not in os.listdir(named.parent)  # listed under its own name, once
+    assert sorted(file.name.partition(":2,")[2] for file in (mount.path / "cur").iterdir()) == [
+        "",
+        "F",
+        "F",
+        "FS",
+    ]
+    assert not any((mount.path / "new").iterdir())
+    named.unlink()
+    assert not named.exists() and len(os.listdir(mount.path / "cur")) == 3
