@@ -110,11 +110,16 @@ async def _one(
     from aerogramme.mailbox import setting_aside
 
     told(user.address)
-    result = await _looked_at(settings, user, secret, told, mend=mend, alone=alone)
-    async with common.open_store(settings, user) as store:
-        if forget:
-            result.forgotten = await setting_aside.forget(store)
-        result.aside = len(await setting_aside.are_aside(store))
+    try:
+        result = await _looked_at(settings, user, secret, told, mend=mend, alone=alone)
+        async with common.open_store(settings, user) as store:
+            if forget:
+                result.forgotten = await setting_aside.forget(store)
+            result.aside = len(await setting_aside.are_aside(store))
+    except (Damaged, NoSuchUser) as error:  # not even from outside: a file that is no database, or none
+        if alone:
+            raise
+        return Result(user, False, False, error=f"it cannot be looked at: {error}")
     return result
 
 

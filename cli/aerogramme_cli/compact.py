@@ -71,7 +71,7 @@ def compact(
     if wrong:
         raise Damaged(
             f"{wrong} account{'' if wrong == 1 else 's'} could not be compacted",
-            hint="`aerogramme check` tells what is damaged",
+            hint="above it says why; of damage `aerogramme check` tells more",
         )
 
 

@@ -79,6 +79,17 @@ def test_break_find_repair_find_nothing(data: Path) -> None:
     assert sound.stdout == b"" and b"1 things that were set aside are deleted" in sound.stderr
 
 
+def test_an_account_that_cannot_be_looked_at_does_not_keep_the_others(data: Path) -> None:
+    listed = json.loads(aerogramme("account", "list", "--data", str(data), "--json").stdout)
+    account = {each["address"]: each["account"] for each in listed}[ADDRESS]
+    (data / "accounts" / f"{account}.sqlite").write_bytes(b"no database " * 1000)
+    done = aerogramme("check", "--all", "--data", str(data), check=False)
+    assert done.returncode == 65
+    assert f"{ADDRESS}: it cannot be looked at: The account file is damaged" in done.stdout.decode()
+    assert f"{OTHER}: everything is there" in done.stderr.decode()
+    assert b"it cannot be looked at" not in check(data, ADDRESS, code=65).stdout
+
+
 def test_all_with_some_passwords(data: Path, tmp_path: Path) -> None:
     sound = aerogramme("check", "--all", "--data", str(data))
     assert sound.returncode == 0 and sound.stderr.count(b"looked at from outside") == 2
