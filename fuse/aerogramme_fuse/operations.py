@@ -58,8 +58,7 @@ class Operations(pyfuse3.Operations):
 
     def __init__(self, tree: Tree, writing: Writing | None, telling: Telling) -> None:
         super().__init__()
-        self.tree = tree
-        self.overlay = Overlay()
+        self.tree, self.overlay = tree, Overlay()
         self._writing, self._telling = writing, telling
         self._bodies = Bodies(tree.account)
         self._listed: dict[int, _Listed] = {}  # of open folders
