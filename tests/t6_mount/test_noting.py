@@ -137,7 +137,7 @@ def test_a_letter_has_the_uid_that_mbsync_gave_it_or_is_refused(mounted: Mounts)
 
 
 def test_a_program_finds_what_it_has_named(mounted: Mounts) -> None:
-    """With flags in new/, as neomutt delivers; in another order; with letters that mean nothing; with none."""
+    """With flags in new/, as neomutt delivers; in another order; with letters of no meaning; with none."""
     mount = mounted("--rw")
     for n, (part, info) in enumerate([("new", ":2,F"), ("cur", ":2,SF"), ("cur", ":2,FZ"), ("cur", "")]):
         named = mount.path / part / f"{n}.M1.here{info}"
