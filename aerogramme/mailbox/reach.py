@@ -24,6 +24,7 @@ async def check_reach(store: Store, records: Records, clock: int, *, unborn: boo
     oldest, name = await _oldest_checkpoint(store, records)
     if oldest is not None and oldest <= clock:
         return
+    why = "what is older has been let go: the retention of the account says how long it is kept"
     rows, _ = await store.read(PARTITION)
     first = None if not rows else _clock(rows[0])
     if first is not None and await _is_first(records, rows[0]):
@@ -31,13 +32,13 @@ async def check_reach(store: Store, records: Records, clock: int, *, unborn: boo
         if _without_gaps(rows, clock if oldest is None else oldest, covered):
             if first <= clock or unborn:
                 return
-            oldest = first
+            oldest, why = first, "that is when the account was made"
     if oldest is None:
         raise Forgotten("This account has no history")
     moment = datetime.fromtimestamp(ms_of(oldest) / 1000, UTC).isoformat(" ", "seconds")
     raise Forgotten(
         f"The history of this account goes back to {moment.removesuffix('+00:00')} (UTC), no further",
-        hint="what is older has been let go: the retention of the account says how long it is kept",
+        hint=why,
     )
 
 

@@ -56,6 +56,7 @@ def test_the_log_says_when_it_was_otherwise(data: Path) -> None:
 def test_mistakes(data: Path) -> None:
     early = run(data, "log", "at", ADDRESS, "2001-01-01", check=False)
     assert early.returncode == 66 and b"goes back to 20" in early.stderr
+    assert b"when the account was made" in early.stderr
     nowhere = run(data, "log", "at", ADDRESS, "now", "--mailbox", "nowhere", check=False)
     assert nowhere.returncode == 66 and b"no mailbox nowhere" in nowhere.stderr
     nothing = run(data, "log", "at", ADDRESS, "now", "--message", "7", check=False)
