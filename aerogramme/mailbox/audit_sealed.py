@@ -1,8 +1,8 @@
 """The audit of an account whose keys nobody has given: names, heads, and what of the keys is not sealed.
 
 It finds what a disk does to a store, as far as that can be seen from outside: things that begin as nothing of
-ours does, and keys that are no keys. What somebody has put there who knows what ours looks like, and bits that
-have turned inside, only the keys can tell.
+ours does, and keys that are no keys. What somebody has put there who knows what ours looks like, and bits
+that have turned inside, only the keys can tell.
 """
 
 from aerogramme.errors import Damaged, NoSuchUser
