@@ -105,6 +105,7 @@ class Tree:
         self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
         self._announced: list[str] = []  # keywords that a program has given letters
         self._moved: set[int] = set()  # messages that were moved to cur/ without a flag
+        self._put_in_new: set[int] = set()  # that programs have put into new/
         self._moves = 0
         self._moved_at: dict[int, int] = {}  # mailbox -> when, in nanoseconds since 1970
         self._versions: dict[int, int] = {}  # of the mailboxes, when they were last looked at
@@ -263,7 +264,7 @@ class Tree:
         if self._letters(said) != parse(real).letters:
             return None  # it has other flags now, and so another name
         # neomutt delivers flagged mail into new/, and sets its time there.
-        if part != folder.part and not (folder.part == "new" and message != said.message):
+        if part != folder.part and not (folder.part == "new" and message in self._put_in_new):
             return None
         if said.message == message and said.base != parse(real).base:
             return None
@@ -331,8 +332,13 @@ class Tree:
     def move_to_cur(self, message: int, mailbox: int) -> None:
         """A program has moved a message out of new/."""
         self._moved.add(message)
+        self._put_in_new.discard(message)
         self._moves += 1
         self._moved_at[mailbox] = time.time_ns()
+
+    def put_in_new(self, message: int) -> None:
+        """A program has put a message into new/: it finds it there, also if it is listed in cur/."""
+        self._put_in_new.add(message)
 
     # --- sizes
 

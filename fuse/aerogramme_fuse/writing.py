@@ -96,6 +96,8 @@ class Writing:
         assert folder.mailbox is not None
         if folder.part == "cur":
             self._tree.move_to_cur(message, folder.mailbox)
+        else:
+            self._tree.put_in_new(message)
         self.noting.keep_letters(folder.mailbox, message, said.letters)
         table = self._tree.table(folder.mailbox)
         if said.message is None or table.row_of_id(said.message) is None:  # else it is the name of another
