@@ -15,7 +15,7 @@ CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no ti
 PASSWORD = Secret("correct horse")
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")  # of a package it would last to the end: these are none
 def cheap_passwords() -> Iterator[None]:
     """Where nothing else is said, too: a password that is refused costs as much as one by the defaults, and
     each is tried on all app passwords."""

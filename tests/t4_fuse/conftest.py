@@ -9,7 +9,7 @@ from aerogramme.seal import scram, slots
 from tests.t3_mailbox.conftest import CHEAP, World
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")  # of a package it would last to the end: these are none
 def cheap_passwords() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slots, "Argon2Params", lambda: CHEAP)
