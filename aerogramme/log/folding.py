@@ -107,27 +107,39 @@ class Folding:
             return False
         async with self._lock:
             self._drop_merged()
+            began = self._now_ms()  # what is merged from here on, nothing names before the checkpoint does
             await self._look()
             if not force and not self._worth_a_checkpoint():
                 return False
             await self._records.fresh()
             old, new = await self._merge_segments(packer, without)
             async with self._newest():
-                if old and not self._left_out(old, new):
-                    refs = [self._state.segments[i] for i in sorted(self._state.named_segments() - old)]
-                    self._state.set_segments([*refs, *new])
-                    self._merged |= old
+                if self._left_out(old, new):
+                    old, new = set(), []
+                before = [self._state.segments[index] for index in sorted(old)]
+                self._replace(before, new)
+                self._merged |= old
                 snapshot = checkpoint.take(self._state, self._keyring)
             try:
                 for name, body in snapshot.objects:
-                    if self._now_ms() - self._looked > AWAY_MS:
+                    if self._now_ms() - began > AWAY_MS:
                         raise Outdated  # what this names may be gone: that makes no checkpoint
                     await self._store.put(name, body)
             except BaseException:
                 checkpoint.failed(self._state, snapshot)
+                # No checkpoint names the merged ones, so they may be let go of: nor does this state.
+                self._replace(new, before)
+                self._merged -= old
                 raise
             checkpoint.stored(self._state, snapshot)
             return True
+
+    def _replace(self, old: Sequence[SegmentRef], new: Sequence[SegmentRef]) -> None:
+        """The state has the digests of some segments in others from here on."""
+        if old or new:
+            gone = {ref.name for ref in old}
+            named = (self._state.segments[index] for index in sorted(self._state.named_segments()))
+            self._state.set_segments([*(ref for ref in named if ref.name not in gone), *new])
 
     def _left_out(self, old: Iterable[int], new: Iterable[SegmentRef]) -> bool:
         """Whether a message has, by now, a content whose digest was left out while segments were merged: it

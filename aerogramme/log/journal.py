@@ -303,7 +303,7 @@ class Journal:
                         self.state.skip(clock, replica, seq)
                 elif (whole := self.state.history.has_causes(entry)) or gone or entry.clock < lost:
                     if not whole:
-                        self._report_gap(row.key)
+                        self._report_gap(entry)
                     self.state.apply(entry)
                     self._claimed(entry)
                 else:
@@ -317,9 +317,10 @@ class Journal:
         if not self._store.serialized and rules.claims(entry):
             self._unlooked = True
 
-    def _report_gap(self, key: str) -> None:
-        account = self._keyring.account.hex()
-        log.error("account %s: what came before entry %s is missing in the log", account, key)
+    def _report_gap(self, entry: Entry) -> None:
+        history, account = self.state.history, self._keyring.account.hex()
+        if entry.replica in history.trails or entry.clock > history.floor:  # else it may have been cut off
+            log.error("account %s: what came before entry %s is missing in the log", account, entry.key)
 
     def _report(self, key: str, why: Damaged) -> None:
         self.state.damaged[key] = str(why)

@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 EVERY_MS = 24 * 60 * 60 * 1000  # from one compaction of an account to the next, whoever does it
 FIRST = 30.0  # seconds after the account was opened: who opens it wants to read first
 LOOK = 60 * 60.0  # seconds from one look at what others have written to the next
+# What a survey has found is acted upon within so long, or by the next run: a machine may have slept since,
+# and others may have named again what nothing needed.
+FRESH_MS = 60 * 60 * 1000
 BATCH = 1000  # names, or rows, deleted with one call
 PAUSE = 1.0  # seconds of rest for a second of work, in the background
 
@@ -101,7 +104,8 @@ class _Compaction:
         self._told("looking at what is stored")
         await self._account.refresh()
         await self._account.journal.look()
-        found = await survey(self._account, self._now_ms())
+        began = self._now_ms()
+        found = await survey(self._account, began)
         report.damaged = found.damaged
         needless = [] if found.damaged else self._needless(found)
         due = [] if found.damaged else self._due(found)
@@ -118,7 +122,9 @@ class _Compaction:
             await self._let_go(needless)
         self._told("writing a checkpoint")
         report.folded = await self._fold(found)
-        if not found.damaged:
+        if self._now_ms() - began > FRESH_MS:
+            report.entries, report.deleted = 0, Tally()
+        elif not found.damaged:
             self._told("deleting what nothing has needed for a day")
             await self._delete_entries(found)
             await self._delete(due)
