@@ -48,8 +48,8 @@ def acceptance(data: Path, store: str | None, mails: list[bytes]) -> None:
                 deliver_all([a.lmtp_port, b.lmtp_port] * CONNECTIONS, mails)
                 wait_for(one, len(mails))
                 wait_for(other, len(mails))
-            # A number that two servers gave at the same moment is given anew: who opens the mailbox again reads
-            # what the other has said last.
+            # A number that two servers gave at the same moment is given anew: who opens the mailbox again
+            # reads what the other has said last.
             for client in (other, one, other):
                 client.command("SELECT INBOX")
             uids = check_bodies(one, mails)
