@@ -138,3 +138,9 @@ class UnknownCharset(AerogrammeError):
     exit_code = 65
     imap_code = "BADCHARSET (US-ASCII UTF-8)"  # RFC 3501 §7.1
     tag: bytes | None = None
+
+
+class Unreadable(AerogrammeError):
+    """What another mail store holds cannot be read."""
+
+    exit_code = 65

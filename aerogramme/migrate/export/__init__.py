@@ -1,0 +1,1 @@
+"""Where mail goes to: each module writes one kind of store."""

@@ -1,0 +1,1 @@
+"""Where a pass puts mail: what is there already, and what is missing from it."""
