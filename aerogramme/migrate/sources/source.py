@@ -87,8 +87,8 @@ class Source(Protocol):
         """What is in a folder now, without its letters."""
 
     def letters(self, folder: Folder, uids: Sequence[int]) -> AsyncGenerator[Letter | Fault, None]:
-        """The letters of these UIDs (ascending), in this order. What cannot be read is a Fault in its place, and
-        one that is gone by now is left out. Close it (aclosing)."""
+        """The letters of these UIDs (ascending), in this order. What cannot be read is a Fault in its place,
+        and one that is gone by now is left out. Close it (aclosing)."""
 
     async def aclose(self) -> None:
         """The source is needed no more."""
