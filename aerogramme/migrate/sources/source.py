@@ -37,9 +37,9 @@ class Messages:
     highestmodseq  0 if the source does not say; what a later pass may give back to it
     """
 
-    uids: array[int] = field(default_factory=lambda: array("I"))
-    dates: array[int] = field(default_factory=lambda: array("q"))
-    sizes: array[int] = field(default_factory=lambda: array("Q"))
+    uids: "array[int]" = field(default_factory=lambda: array("I"))
+    dates: "array[int]" = field(default_factory=lambda: array("q"))
+    sizes: "array[int]" = field(default_factory=lambda: array("Q"))
     flags: list[tuple[str, ...]] = field(default_factory=list)
     highestmodseq: int = 0
 
