@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from aerogramme.log.clock import ms_of
 from aerogramme.log.table import Table
-from aerogramme_fuse.names import base_name
+from aerogramme.maildir import base_name
 
 LISTED = ("cur", "new")  # the folders of messages
 CHUNK_BITS = 9  # 512 UIDs a chunk: naming them takes about a millisecond

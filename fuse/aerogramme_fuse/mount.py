@@ -17,7 +17,7 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.compaction import compact_from_time_to_time
 from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.seen import Seen
-from aerogramme_fuse.names import Layout
+from aerogramme.maildir import Layout
 from aerogramme_fuse.operations import Operations
 from aerogramme_fuse.telling import Telling
 from aerogramme_fuse.tree import Tree

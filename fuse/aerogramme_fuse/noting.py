@@ -11,7 +11,7 @@ from itertools import count, takewhile
 from aerogramme.errors import AlreadyExists, TooLarge
 from aerogramme.imap import mutf7
 from aerogramme.mailbox.names import DELIMITER
-from aerogramme_fuse.names import KEYWORDS, flags_of
+from aerogramme.maildir import KEYWORDS, flags_of
 from aerogramme_fuse.tree import Folder, Made, Tree
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestC
 from aerogramme.errors import Refused
 from aerogramme.mailbox.names import canonical
 from aerogramme.mailbox.usage import usage
+from aerogramme.maildir import LONGEST, PARTS, levels_of, mailbox_of
 from aerogramme_fuse.bodies import Bodies
 from aerogramme_fuse.errnos import refused, told
 from aerogramme_fuse.listing import CHUNK_BITS, LISTED, Files
-from aerogramme_fuse.names import LONGEST, PARTS, levels_of, mailbox_of
 from aerogramme_fuse.overlay import Overlay, Scratch
 from aerogramme_fuse.telling import Telling
 from aerogramme_fuse.tree import ROOT, Attributes, Folder, Made, Message, Node, Tree, Version

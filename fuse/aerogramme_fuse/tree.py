@@ -17,26 +17,29 @@ from functools import partial
 from hashlib import blake2b
 
 from aerogramme.errors import NoSuchMailbox
-from aerogramme.imap import mutf7
 from aerogramme.log.clock import ms_of
 from aerogramme.log.columns import IdMap
 from aerogramme.log.flagsets import SYSTEM
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.names import DELIMITER, INBOX
-from aerogramme_fuse.listing import LISTED, Files, Listing, chunk_of, made_of, spans_of
-from aerogramme_fuse.names import (
+from aerogramme.mailbox.names import INBOX
+from aerogramme.maildir import (
     KEYWORDS,
     PARTS,
     FileName,
     Layout,
     base_name,
     flags_of,
+    host_of,
     letters_of,
     levels_of,
     parse,
+    subscriptions_file,
+    uidlist_head,
+    uidlist_line,
 )
+from aerogramme_fuse.listing import LISTED, Files, Listing, chunk_of, made_of, spans_of
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +98,7 @@ class Tree:
     def __init__(self, account: Account, layout: Layout = "maildir++") -> None:
         self.account = account
         self.layout = layout
-        self.host = f"{account.id[:8]}.aerogramme"
+        self.host = host_of(account.id)
         self._bare: dict[int, int] = {}  # content -> see Digest; of those few that have any
         self._lines: dict[int, IdMap] = {}  # mailbox -> content -> lines that end with CRLF
         self._listings: dict[int, Listing] = {}
@@ -458,17 +461,15 @@ class Tree:
         """The content of a file that is made. Raises Unavailable."""
         table = self.table(node.mailbox)
         match node.what:
-            case "dovecot-uidlist":  # version 3, as Dovecot's documentation describes it
+            case "dovecot-uidlist":
                 await self._learn_lines(node.mailbox, table.contents)
-                head = f"3 V{table.uidvalidity} N{table.uidnext} G{node.mailbox:032x}\n"
-                rows = range(len(table))
-                return (head + "".join(f"{table.uids[n]} :{self.base(table, n)}\n" for n in rows)).encode()
+                head = uidlist_head(table.uidvalidity, table.uidnext, node.mailbox)
+                lines = (uidlist_line(table.uids[n], self.base(table, n)) for n in range(len(table)))
+                return (head + "".join(lines)).encode()
             case "dovecot-keywords":
                 return "".join(f"{n} {name}\n" for n, name in enumerate(self.keywords())).encode()
             case "subscriptions":
-                names = (name.split(DELIMITER) for name in sorted(self.account.state.subscribed))
-                lines = (b"\t".join(map(mutf7.encode, levels)) + b"\n" for levels in names)
-                return b"V\t2\n\n" + b"".join(lines)
+                return subscriptions_file(sorted(self.account.state.subscribed))
             case ".uidvalidity":  # mbsync's
                 return f"{table.uidvalidity}\n{table.uidnext - 1}\n".encode()
             case _:

@@ -6,7 +6,7 @@ from aerogramme.errors import AlreadyExists, NoSuchMailbox, Unavailable
 from aerogramme.log.table import Table
 from aerogramme.mailbox.changes import Mode
 from aerogramme.mailbox.contents import NewMessage
-from aerogramme_fuse.names import SYSTEM, FileName, flags_of, parse
+from aerogramme.maildir import SYSTEM, FileName, flags_of, parse
 from aerogramme_fuse.noting import Noting
 from aerogramme_fuse.overlay import Scratch
 from aerogramme_fuse.tree import Folder, Message, Tree

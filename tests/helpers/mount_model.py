@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from aerogramme_fuse.names import parse
+from aerogramme.maildir import parse
 
 HOME = ("INBOX", "Archive", "Sent")  # mailboxes that stay
 MOUNT_FLAGS, IMAP_FLAGS = {"S": "\\Seen", "F": "\\Flagged"}, {"R": "\\Answered", "a": "$Junk"}

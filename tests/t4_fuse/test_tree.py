@@ -5,7 +5,7 @@ import re
 import pytest
 
 from aerogramme.mailbox.account import Account
-from aerogramme_fuse.names import Layout
+from aerogramme.maildir import Layout
 from aerogramme_fuse.tree import ROOT, Folder, Made, Message, Tree
 from tests.helpers.corpus import corpus
 from tests.t3_mailbox.conftest import World, put

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aerogramme import maildir as names
 from aerogramme.errors import Refused
 from aerogramme.mailbox.names import MAX_NAME, canonical, check
-from aerogramme_fuse import names
-from aerogramme_fuse.names import KEYWORDS, LONGEST, MADE, PARTS, SYSTEM, Layout
+from aerogramme.maildir import KEYWORDS, LONGEST, MADE, PARTS, SYSTEM, Layout
 
 LAYOUTS: tuple[Layout, ...] = ("maildir++", "fs")
 

@@ -2,7 +2,8 @@
 
 A message is `<INTERNALDATE>.M<message id, hex>.<host>,S=<octets>,W=<octets>,U=<UID>:2,<letters>`. S is the
 size of the file, whose lines end with LF, W that with CRLF at the end of each, as Dovecot has them.
-All of that is a function of the account: so a file has the same name at every mount and on every machine.
+All of that is a function of the account: so a file has the same name at every mount, in every export and on
+every machine.
 """
 
 import binascii
@@ -34,6 +35,11 @@ class FileName:
     message: int | None
 
 
+def host_of(account: str) -> str:
+    """What stands for the host in the names of an account's messages."""
+    return f"{account[:8]}.aerogramme"
+
+
 def base_name(date: int, message: int, host: str, size: int, wide: int, uid: int) -> str:
     """The name of a message without its flags. `size` of the file, `wide`: when its lines end with CRLF."""
     return f"{date}.M{message:x}.{host},S={size},W={wide},U={uid}"
@@ -61,10 +67,35 @@ def flags_of(letters: str, keywords: Sequence[str]) -> set[str]:
     return {meaning[letter] for letter in letters if letter in meaning}
 
 
+# --- files that Dovecot reads
+
+
+def uidlist_head(uidvalidity: int, uidnext: int, mailbox: int) -> str:
+    """The first line of dovecot-uidlist, version 3."""
+    return f"3 V{uidvalidity} N{uidnext} G{mailbox:032x}\n"
+
+
+def uidlist_line(uid: int, base: str) -> str:
+    """That of a message. What the name says need not be said again."""
+    return f"{uid} :{base}\n"
+
+
+def subscriptions_file(names: Iterable[str]) -> bytes:
+    """The file `subscriptions`, version 2, which is the same whatever the layout and the separator are."""
+    levels = (name.split(DELIMITER) for name in names)
+    return b"V\t2\n\n" + b"".join(b"\t".join(map(mutf7.encode, each)) + b"\n" for each in levels)
+
+
 # --- folders
 
 Layout = Literal["maildir++", "fs"]
-MADE = ("dovecot-uidlist", "dovecot-keywords", "subscriptions", "maildirfolder", ".uidvalidity")  # tree.py
+MADE = (
+    "dovecot-uidlist",
+    "dovecot-keywords",
+    "subscriptions",
+    "maildirfolder",
+    ".uidvalidity",
+)  # those of the mount
 
 
 def levels_of(name: str, layout: Layout) -> list[str]:
