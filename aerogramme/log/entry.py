@@ -140,13 +140,18 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class MailboxOp:
-    """Attributes of a mailbox; None leaves one alone. For each the latest clock wins. Role "" is none."""
+    """Attributes of a mailbox; None leaves one alone. For each the latest clock wins. Role "" is none.
+
+    imported  the mailbox was taken over from another mail store with its UIDVALIDITY, and UIDs below this
+              are those that messages have, or had, there; no new message gets one of them. The greatest wins
+    """
 
     mailbox: int
     name: str | None = None
     role: str | None = None
     deleted: bool | None = None
     uidvalidity: int | None = None
+    imported: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +342,8 @@ def _encode_op(op: Op) -> list[Any]:
         case Touch():
             return [TOUCH, op.mailbox, Runs.of(op.ids).wire()]
         case MailboxOp():
-            return [MAILBOX, op.mailbox, op.name, op.role, op.deleted, op.uidvalidity]
+            imported = () if op.imported is None else (op.imported,)
+            return [MAILBOX, op.mailbox, op.name, op.role, op.deleted, op.uidvalidity, *imported]
         case Subscribe():
             return [SUBSCRIBE, op.name, op.on]
         case Again():
@@ -355,13 +361,14 @@ def _decode_op(fields: list[Any]) -> Op:
         return Again(key, plain)
     mailbox = _number(rest[0], MAX_ID)
     if kind == MAILBOX:
-        _, name, role, deleted, uidvalidity = rest
+        _, name, role, deleted, uidvalidity, *imported = rest
         return MailboxOp(
             mailbox,
             _optional(name, str),
             _optional(role, str),
             _optional(deleted, bool),
             None if uidvalidity is None else _number(uidvalidity, MAX_UID),
+            _imported(*imported) if imported else None,
         )
     ids = Runs.from_wire(rest[1])
     if kind == ADD:
@@ -377,6 +384,10 @@ def _decode_op(fields: list[Any]) -> Op:
     if len(rest) != 2 or kind not in (REMOVE, TOUCH):
         raise Damaged("an operation of an unknown kind")
     return Remove(mailbox, ids) if kind == REMOVE else Touch(mailbox, ids)
+
+
+def _imported(value: Any) -> int:
+    return _number(value, MAX_UID + 1)
 
 
 def _uids(flat: Any) -> Runs:

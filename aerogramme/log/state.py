@@ -96,7 +96,8 @@ class State:
     def contested(self) -> list[int]:
         """The mailboxes that have the UIDVALIDITY of another, deleted ones too: made at once, in one second.
 
-        Under one name the UIDs of the one would be taken for those of the other.
+        Under one name the UIDs of the one would be taken for those of the other. Imported ones keep theirs,
+        which others may have had where they come from; they get another when they are renamed.
         """
         version = self._attributes_version
         if self._contested[0] != version:
@@ -104,11 +105,12 @@ class State:
             for mailbox in self.attributes:
                 having.setdefault(self.attribute(mailbox, "uidvalidity") or 0, []).append(mailbox)
             having.pop(0, None)  # not heard of yet
-            self._contested = version, sorted(m for ms in having.values() if len(ms) > 1 for m in ms)
+            shared = (mailbox for sharing in having.values() if len(sharing) > 1 for mailbox in sharing)
+            self._contested = version, sorted(m for m in shared if self.attribute(m, "imported") is None)
         return self._contested[1]
 
     def attribute(self, mailbox: int, name: str) -> Any:
-        """The value of an attribute: name, role, deleted, uidvalidity. None if it was never set."""
+        """The value of an attribute: name, role, deleted, uidvalidity, imported. None if it was never set."""
         return self.attributes.get(mailbox, {}).get(name, (0, None))[1]
 
     def _shown(self) -> tuple[dict[str, int], dict[int, str]]:
@@ -200,6 +202,9 @@ class State:
             value = getattr(op, name)
             if value is not None:
                 attributes[name] = max(attributes.get(name, (0, value)), (clock, value))
+        if op.imported is not None:
+            known = attributes.get("imported", (0, 0))
+            attributes["imported"] = max(known, (clock, op.imported), key=lambda each: (each[1], each[0]))
         self.last_uidvalidity = max(self.last_uidvalidity, op.uidvalidity or 0)
         self.settle_attributes(op.mailbox)
         table.version += 1
@@ -208,6 +213,7 @@ class State:
         """What follows from the attributes of a mailbox, which have changed."""
         table = self.table(mailbox)
         table.uidvalidity = self.attribute(mailbox, "uidvalidity") or 0
+        table.top = max(table.top, (self.attribute(mailbox, "imported") or 1) - 1)
         self._attributes_version += 1
 
 

@@ -17,6 +17,7 @@ class Maker:
     """Gives new mailboxes their ids and UIDVALIDITYs."""
 
     def __init__(self, state: State, new_ids: Callable[[int], Sequence[int]], now: int) -> None:
+        self._state = state
         self._new_ids = new_ids
         # The second of its creation, and no other mailbox of the account ever had it: so that a name which is
         # deleted and made again, or renamed over, never has the UIDVALIDITY it had (RFC 3501 §2.3.1.1).
@@ -28,6 +29,17 @@ class Maker:
         uidvalidity = self._uidvalidity
         self._uidvalidity += 1
         return MailboxOp(mailbox, name=name, role=role, deleted=False, uidvalidity=uidvalidity)
+
+    def rename(self, mailbox: int, name: str) -> MailboxOp:
+        """Another name. An imported mailbox may share its UIDVALIDITY with others, where one of them may
+        have had the new name: it gets a new one too."""
+        theirs = self._state.attribute(mailbox, "uidvalidity")
+        others = (m for m in self._state.attributes if m != mailbox)
+        if all(self._state.attribute(other, "uidvalidity") != theirs for other in others):
+            return MailboxOp(mailbox, name=name)
+        uidvalidity = self._uidvalidity
+        self._uidvalidity += 1
+        return MailboxOp(mailbox, name=name, uidvalidity=uidvalidity)
 
 
 def first_mailboxes(maker: Maker) -> list[Op]:
@@ -100,7 +112,7 @@ def rename(
         if target in state.names and target not in moved:
             raise AlreadyExists(f"There is a mailbox {target} already")
     ops = _make_all(maker, _missing_parents(state, new, moved))
-    ops += [MailboxOp(state.names[old], name=target) for old, target in moved.items()]
+    ops += [maker.rename(state.names[old], target) for old, target in moved.items()]
     return ops + [Subscribe(t, True) for old, t in moved.items() if old in state.subscribed]
 
 

@@ -66,7 +66,8 @@ def op_as_json(op: "Op", name_of: NameOf, uid_of: UidOf) -> dict[str, Any]:
             return {"op": "again", "key": op.key}
     of = {"mailbox": name_of(op.mailbox), "mailbox_id": f"{op.mailbox:x}"}
     if isinstance(op, MailboxOp):
-        changed = {"name": op.name, "role": op.role, "deleted": op.deleted, "uidvalidity": op.uidvalidity}
+        attributes = ("name", "role", "deleted", "uidvalidity", "imported")
+        changed = {what: getattr(op, what) for what in attributes}
         return {"op": "mailbox"} | of | {what: value for what, value in changed.items() if value is not None}
     found: dict[str, Any] = {"op": type(op).__name__.lower()} | of | {"messages": len(op.ids)}
     if isinstance(op, Add | Claim):
@@ -139,6 +140,8 @@ def _mailbox_words(op: Mapping[str, Any], before: Mapping[str, str]) -> str:
     if "role" in op:
         other = f"has the special use {op['role']}" if op["role"] else "has no special use"
         said.append(ROLES.get(op["role"], other))
+    if "imported" in op:
+        said.append(f"imported up to UID {op['imported'] - 1}")
     numbered = f"(UIDVALIDITY {op['uidvalidity']})" if "uidvalidity" in op else ""
     return " ".join(filter(None, (name, ", ".join(said), numbered)))
 

@@ -75,9 +75,9 @@ def operation(op: list[Any]) -> dict[str, Any]:
             return {"flags": mailbox, "ids": runs(ids), "on": on, "off": off}
         case [5, mailbox, ids]:
             return {"touch": mailbox, "ids": runs(ids)}
-        case [6, mailbox, name, role, deleted, uidvalidity]:
+        case [6, mailbox, name, role, deleted, uidvalidity, *imported]:
             said = {"name": name, "role": role, "deleted": deleted, "uidvalidity": uidvalidity}
-            return {"mailbox": mailbox, **said}
+            return {"mailbox": mailbox, **said, **({"imported": imported[0]} if imported else {})}
         case [7, name, on]:
             return {"subscribe": name, "on": on}
         case [8, key, plain]:

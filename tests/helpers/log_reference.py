@@ -12,7 +12,7 @@ from aerogramme.log.table import Table
 class Box:
     """One mailbox, from all operations on it: (clock, operation)."""
 
-    def __init__(self, ops):
+    def __init__(self, ops, imported):
         self.modseq, self.data, self.flags0, self.latest = {}, {}, {}, {}
         self.removed, self.claims = set(), {}
         for clock, op in ops:
@@ -44,7 +44,7 @@ class Box:
         self.gone = {
             u: max(self.modseq[m] for m in ms) for u, ms in self.claimed_by.items() if u not in shown
         }
-        self.top = max(self.claimed_by, default=0)
+        self.top = max([*self.claimed_by, imported - 1])
         self.highestmodseq = max(self.modseq.values(), default=0)
 
     def flags(self, m):
@@ -83,9 +83,11 @@ class Box:
 
 def boxes(entries: Iterable[Entry]) -> dict[int, Box]:
     """The mailboxes that entries add up to."""
-    ops = {}
+    ops, imported = {}, {}
     for entry in entries:
         for op in entry.ops:
-            if not isinstance(op, MailboxOp | Subscribe):
+            if isinstance(op, MailboxOp):
+                imported[op.mailbox] = max(op.imported or 1, imported.get(op.mailbox, 1))
+            elif not isinstance(op, Subscribe):
                 ops.setdefault(op.mailbox, []).append((entry.clock, op))
-    return {mailbox: Box(of) for mailbox, of in ops.items()}
+    return {mailbox: Box(of, imported.get(mailbox, 1)) for mailbox, of in ops.items()}

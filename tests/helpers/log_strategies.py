@@ -61,6 +61,7 @@ operations = st.one_of(
         st.sampled_from([None, "", "\\Junk"]),
         st.sampled_from([None, True, False]),
         st.sampled_from([None, 5, 6]),
+        st.sampled_from([None, None, 3, 30]),
     ),
     st.builds(Subscribe, st.sampled_from(["Work", "Play"]), st.booleans()),
 )
