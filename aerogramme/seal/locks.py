@@ -1,8 +1,10 @@
-"""What closes a slot: a password that is stretched, or the ClientKey of a secret that we have generated.
+"""What closes a slot: a password that is stretched, the ClientKey of a secret that we have generated, or what
+another server keeps of a password, stretched too.
 
     lock in the head of a slot
     AGS 01    memory (4, KiB), passes (4), lanes (4), salt (16)          Argon2id
     AGS 02    iterations (4), salt (16), StoredKey (32)                  SCRAM-SHA-256
+    AGS 03    as AGS 01, then length (1) and setting (191)               a hash (hashes.py), then Argon2id
 
 A lock makes a cipher of a secret. Nothing that stands in the head is secret.
 """
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from aerogramme.errors import AuthenticationFailed, Damaged, Refused
 from aerogramme.seal import scram
+from aerogramme.seal.hashes import MAX_SETTING, Setting
 from aerogramme.seal.record import KEY_SIZE, KeyBytes
 from aerogramme.seal.secrets import Secret
 
@@ -89,6 +92,10 @@ class Argon2Lock:
         with contextlib.suppress(UnicodeDecodeError):  # what is not text is taken as it is
             # RFC 8265 §4.2 (OpaqueString): keyboards differ in how they compose an é, people do not.
             password = unicodedata.normalize("NFC", password.decode()).encode()
+        return self.stretched(password)
+
+    def stretched(self, password: bytes) -> AESGCM:
+        """What these octets open, as they are."""
         argon2 = Argon2id(
             salt=self.salt,
             length=KEY_SIZE,
@@ -145,5 +152,46 @@ class ScramLock:
         return KeyBytes(key).aead
 
 
-Lock = Argon2Lock | ScramLock
-LOCKS: dict[bytes, type[Lock]] = {kind.magic: kind for kind in (Argon2Lock, ScramLock)}
+@dataclass(frozen=True)
+class HashedLock:
+    """For a password of which only another server's hash is known: the digest, stretched as a password is.
+    So nothing here opens the slot, and a guess costs Argon2id however cheap the hash is. Who has the digest
+    needs no guess."""
+
+    argon2: Argon2Lock
+    setting: Setting
+
+    magic: ClassVar = b"AGS\x03"
+    _fields: ClassVar = struct.Struct(f">{Argon2Lock.size}sB{MAX_SETTING}s")
+    size: ClassVar = _fields.size
+
+    @classmethod
+    def create(cls, setting: Setting, params: Argon2Params) -> Self:
+        """A lock with a new salt."""
+        return cls(Argon2Lock.create(params), setting)
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """A stored lock, or `Damaged`."""
+        argon2, length, padded = cls._fields.unpack(stored)
+        text, rest = padded[:length], padded[length:]
+        if length > MAX_SETTING or any(rest) or not text.isascii():
+            raise Damaged("a slot does not decode")
+        return cls(Argon2Lock.from_bytes(argon2), Setting.parse(text.decode()))
+
+    def to_bytes(self) -> bytes:
+        """As it stands in the slot."""
+        text = self.setting.text.encode()
+        return self._fields.pack(self.argon2.to_bytes(), len(text), text)
+
+    def cipher(self, secret: Secret) -> AESGCM:
+        """What the password opens. It is taken as it is, as by the server that has made the hash."""
+        return self.cipher_of_digest(self.setting.digest(secret.reveal()))
+
+    def cipher_of_digest(self, digest: bytes) -> AESGCM:
+        """What the digest opens."""
+        return self.argon2.stretched(digest)
+
+
+Lock = Argon2Lock | ScramLock | HashedLock
+LOCKS: dict[bytes, type[Lock]] = {kind.magic: kind for kind in (Argon2Lock, ScramLock, HashedLock)}

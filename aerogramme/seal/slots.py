@@ -16,8 +16,9 @@ from typing import Literal, Self, get_args
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from aerogramme.errors import AuthenticationFailed, Damaged, Refused
+from aerogramme.seal.hashes import PasswordHash
 from aerogramme.seal.hybrid import PUBLIC_SIZE, HybridPrivate, HybridPublic
-from aerogramme.seal.locks import LOCKS, Argon2Lock, Argon2Params, Lock, ScramLock
+from aerogramme.seal.locks import LOCKS, Argon2Lock, Argon2Params, HashedLock, Lock, ScramLock
 from aerogramme.seal.record import NONCE_SIZE, TAG_SIZE, open_record, seal_record
 from aerogramme.seal.secrets import Secret
 from aerogramme.seal.strict import pack, unpack
@@ -73,7 +74,7 @@ class Slot:
         if not secret:
             raise Refused("an empty password protects nothing")
         lock = Argon2Lock.create(params or Argon2Params())
-        return cls._create(lock, secret, kind, label, False, created, None)
+        return cls._create(lock, lock.cipher(secret), kind, label, False, created, None)
 
     @classmethod
     def create_app(
@@ -87,13 +88,22 @@ class Slot:
     ) -> tuple[Self, SlotPrivate]:
         """A new slot for an app password, which must be a generated one: SCRAM opens it too."""
         lock, server_key = ScramLock.create(secret, account)
-        return cls._create(lock, secret, "app", label, read_only, created, server_key)
+        return cls._create(lock, lock.cipher(secret), "app", label, read_only, created, server_key)
+
+    @classmethod
+    def create_hashed(
+        cls, hashed: PasswordHash, params: Argon2Params | None = None, *, created: int | None = None
+    ) -> tuple[Self, SlotPrivate]:
+        """A new slot that the password opens of which another server has kept this: an invitation."""
+        lock = HashedLock.create(hashed.setting, params or Argon2Params())
+        cipher = lock.cipher_of_digest(hashed.digest)
+        return cls._create(lock, cipher, "invitation", "", False, created, None)
 
     @classmethod
     def _create(
         cls,
         lock: Lock,
-        secret: Secret,
+        cipher: AESGCM,
         kind: Kind,
         label: str,
         read_only: bool,
@@ -108,7 +118,7 @@ class Slot:
             _head.pack(lock.magic, KINDS.index(kind), read_only, created) + lock.to_bytes() + key.public.raw
         )
         payload = [key.seed, label] if server_key is None else [key.seed, label, server_key]
-        stored = seal_record(lock.cipher(secret), head, pack(payload), b"")
+        stored = seal_record(cipher, head, pack(payload), b"")
         slot = cls(kind, read_only, created, lock, key.public, stored)
         return slot, SlotPrivate(key, kind, label, read_only, created, server_key)
 
@@ -126,6 +136,15 @@ class Slot:
     def scram(self) -> ScramLock | None:
         """What a SCRAM exchange needs, if the slot is for that."""
         return self.lock if isinstance(self.lock, ScramLock) else None
+
+    @property
+    def hashed(self) -> bool:
+        """Whether it is an invitation that the password opens which the user had on another server."""
+        return isinstance(self.lock, HashedLock)
+
+    def takes(self, kind: Kind) -> bool:
+        """Whether a secret of this kind, as people give them, may open the slot."""
+        return kind == ("password" if self.hashed else self.kind)
 
     def _open(self, cipher: AESGCM) -> SlotPrivate:
         head = self._stored[: _head.size + self.lock.size + PUBLIC_SIZE]
@@ -157,6 +176,8 @@ class Slot:
         _, kind, read_only, created = _head.unpack_from(stored)
         end = _head.size + lock.size
         if kind >= len(KINDS) or read_only > 1 or (KINDS[kind] == "app") != (lock is ScramLock):
+            raise Damaged("a slot does not decode")
+        if lock is HashedLock and KINDS[kind] != "invitation":
             raise Damaged("a slot does not decode")
         public = HybridPublic(stored[end : end + PUBLIC_SIZE])
         found = lock.from_bytes(stored[_head.size : end])
