@@ -3,13 +3,13 @@
     python -m benchmarks.mount [MESSAGES] [FOLDER]    run where the repository is, with the corpus; a minute
 
 The Maildir on disk holds the same files under the same names, and has been read before: all of it is in the page cache.
-Each program runs once on a fresh mount ("first"), and then again, when the kernel knows names and attributes. Each cell
-says how long that took, and the CPU time of the program and the mount together; then that CPU time in times of the
+Each program runs once on a fresh mount ("first"), and then again, when the kernel knows names and attributes; medians of
+three of each. Each cell says how long that took, and the CPU time of the program and the mount together; then that CPU time in times of the
 one on disk, which is what other work on the machine changes least. In FOLDER, if it is given, the account stays for
 the next run.
 """
 
-import os
+import resource
 import shlex
 import shutil
 import statistics
@@ -52,13 +52,19 @@ class Cost:
         return f"{1000 * self.wall:.0f} ms, {1000 * self.cpu:.0f} ms"
 
 
-def run(program: str, where: Path, mount: int) -> Cost:
+def run(program: str, where: Path, mount: int | None = None) -> Cost:
     command = program.format(shlex.quote(str(where)))
-    before, worked, began = os.times(), cpu(mount), time.perf_counter()
+    before, began = working(mount), time.perf_counter()
     subprocess.run(["/bin/sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-    wall, after = time.perf_counter() - began, os.times()
-    children = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(wall, children + cpu(mount) - worked)
+    return Cost(time.perf_counter() - began, working(mount) - before)
+
+
+def working(mount: int | None) -> float:
+    """Seconds that programs that have ended have worked, and the process of the mount."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    tasks = [] if mount is None else Path(f"/proc/{mount}/task").iterdir()
+    threads = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    return children.ru_utime + children.ru_stime + threads / 1e9
 
 
 def median(costs: list[Cost]) -> Cost:
@@ -69,12 +75,6 @@ def median(costs: list[Cost]) -> Cost:
 def copy(source: Path, target: Path) -> None:
     """The same files, of the same times, on disk."""
     subprocess.run(["cp", "-r", "--preserve=timestamps", "--no-preserve=mode", source, target], check=True)
-
-
-def cpu(process: int) -> float:
-    """Seconds that a process has worked."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -89,17 +89,22 @@ def main() -> None:
         filled(data, "INBOX", letters(count), ["\\Seen"])
     rows = []
     try:
-        for what, program in PROGRAMS.items():
+        if not plain.exists():
             mount = Mount(data, at, folder / "log")
-            try:
-                if not plain.exists():
-                    copy(at / "cur", plain)
+            copy(at / "cur", plain)
+            mount.stop()
+        for what, program in PROGRAMS.items():
+            on_disk = median([run(program, plain) for _ in range(AGAIN)])
+            firsts, later = [], []
+            for _ in range(AGAIN):
+                mount = Mount(data, at, folder / "log")
                 process = mount.process.pid
-                on_disk = median([run(program, plain, process) for _ in range(AGAIN)])
-                first = run(program, at / "cur", process)
-                again = median([run(program, at / "cur", process) for _ in range(AGAIN)])
-            finally:
-                mount.stop()
+                try:
+                    firsts.append(run(program, at / "cur", process))
+                    later.append(run(program, at / "cur", process))
+                finally:
+                    mount.stop()
+            first, again = median(firsts), median(later)
             rows.append(
                 f"| {what} | {on_disk} | {first}; {first.cpu / on_disk.cpu:.1f} |"
                 f" {again}; {again.cpu / on_disk.cpu:.1f} |"

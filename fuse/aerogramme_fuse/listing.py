@@ -7,11 +7,14 @@ come from; it never changes, but is replaced: who lists a folder holds those tha
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import compress, repeat
+from operator import add, sub
 
-from aerogramme.log.clock import ms_of
+from aerogramme.log.clock import COUNTER_BITS
+from aerogramme.log.columns import compressed
 from aerogramme.log.table import Table
 from aerogramme.maildir import base_name
 
@@ -82,15 +85,7 @@ def spans_of(table: Table) -> Iterator[tuple[int, int, int]]:
 def made_of(table: Table, start: int, stop: int, moved: set[int]) -> bytes:
     """A hash of what some rows look like. `moved`: messages without flags that are in cur/ all the same."""
     seen = blake2b(digest_size=16)
-    for column in (
-        table.ids,
-        table.uids,
-        table.flags,
-        table.sizes,
-        table.dates,
-        table.contents,
-        table.modseqs,
-    ):
+    for column in columns_of(table):
         seen.update(column[start:stop].tobytes())
     if moved:
         seen.update(array("Q", sorted(moved.intersection(table.ids[start:stop]))).tobytes())
@@ -101,30 +96,36 @@ def chunk_of(
     table: Table,
     start: int,
     stop: int,
-    lines: Callable[[int], int],
+    lines: Sequence[int],
     bare: Mapping[int, int],
     host: str,
     letters_of: LettersOf,
     moved: set[int],
 ) -> Chunk:
-    """The files of some rows. `lines` and `bare` of a content: see Digest."""
-    files = {part: Files() for part in LISTED}
-    letters: dict[int, str] = {}
-    columns = table.ids, table.uids, table.flags, table.sizes, table.dates, table.contents, table.modseqs
-    rows = zip(*(column[start:stop] for column in columns), strict=True)
-    for message, uid, number, size, date, content, modseq in rows:
-        file = size - lines(content)
-        name = base_name(date, message, host, file, size + bare.get(content, 0), uid)
-        if number == 0 and message not in moved:
-            to = files["new"]
-        else:
-            to = files["cur"]
-            if number not in letters:
-                letters[number] = letters_of(number)
-            name = f"{name}:2,{letters[number]}"
-        to.names.append(name)
-        to.inodes.append(message)
-        to.sizes.append(file)
-        to.mtimes.append(date * 1_000_000_000)
-        to.ctimes.append(ms_of(modseq) * 1_000_000)
+    """The files of some rows. `lines` of their contents, and `bare` by content: see Digest. Column by column:
+    it is what the first listing of a mailbox takes its time for."""
+    ids, uids, flags, sizes, dates, contents, modseqs = (column[start:stop] for column in columns_of(table))
+    octets = array("I", map(sub, sizes, lines))
+    wide: Sequence[int] = sizes
+    if not bare.keys().isdisjoint(contents):
+        wide = [size + bare.get(content, 0) for size, content in zip(sizes, contents, strict=True)]
+    names = list(map(base_name, dates, ids, repeat(host), octets, wide, uids))
+    in_new = [not number and message not in moved for number, message in zip(flags, ids, strict=True)]
+    if not all(in_new):
+        info = {number: f":2,{letters_of(number)}" for number in set(flags)}
+        ends = ["" if new else info[number] for new, number in zip(in_new, flags, strict=True)]
+        names = list(map(add, names, ends))
+    mtimes = array("q", [date * 1_000_000_000 for date in dates])
+    ctimes = array("q", [(modseq >> COUNTER_BITS) * 1_000_000 for modseq in modseqs])
+    files = {}
+    for part, there in ("cur", [not new for new in in_new]), ("new", in_new):
+        files[part] = Files(
+            list(compress(names, there)),
+            *(compressed(column, there) for column in (ids, octets, mtimes, ctimes)),
+        )
     return Chunk(made_of(table, start, stop, moved), files)
+
+
+def columns_of(table: Table) -> tuple["array[int]", ...]:
+    """All that names and attributes come from, but for what the letters have in them."""
+    return table.ids, table.uids, table.flags, table.sizes, table.dates, table.contents, table.modseqs

@@ -13,8 +13,8 @@ import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
+from itertools import chain, compress
 
 from aerogramme.errors import NoSuchMailbox
 from aerogramme.log.clock import ms_of
@@ -351,18 +351,29 @@ class Tree:
         wanted = set(contents)
         unknown = sorted(c for c in wanted if known.find(c) is None) if len(known) else sorted(wanted)
         for at in range(0, len(unknown), BATCH):
-            some = unknown[at : at + BATCH]
+            some, before = unknown[at : at + BATCH], len(known)
             lines, bare = await self.account.digests(some, ["lines", "bare"])
             # Somebody else may have asked for the same meanwhile.
-            new = [n for n, content in enumerate(some) if not len(known) or known.find(content) is None]
-            known.put_new(array("Q", (some[n] for n in new)), array("I", (int(lines[n]) for n in new)))
-            self._bare |= {some[n]: int(bare[n]) for n in new if bare[n] != b"0"}
+            if len(known) != before:
+                new = [known.find(content) is None for content in some]
+                some = list(compress(some, new))
+                lines, bare = list(compress(lines, new)), list(compress(bare, new))
+            known.put_new(array("Q", some), array("I", map(int, lines)))
+            self._bare |= {c: int(times) for c, times in zip(some, bare, strict=True) if times != b"0"}
 
     def _lines_of(self, mailbox: int, content: int) -> int:
         known = self._lines[mailbox]
         at = known.find(content)
         assert at is not None, "lines are learnt before names are made"
         return known.columns[0][at]
+
+    def _lines_of_all(self, mailbox: int, contents: "array[int]") -> Sequence[int]:
+        """The same of several. Mail that came in order is in order, too, with nothing between."""
+        known, count = self._lines[mailbox], len(contents)
+        at = known.find(contents[0]) if count else None
+        if at is not None and known.ids[at : at + count] == contents:
+            return known.columns[0][at : at + count]
+        return [self._lines_of(mailbox, content) for content in contents]
 
     # --- listing
 
@@ -384,7 +395,8 @@ class Tree:
                 for number, start, stop in spans
                 if number not in known or known[number].made_of != made_of(table, start, stop, self._moved)
             ]
-            await self._learn_lines(mailbox, (c for _, *span in stale for c in table.contents[slice(*span)]))
+            some = (table.contents[start:stop] for _, start, stop in stale)
+            await self._learn_lines(mailbox, chain.from_iterable(some))
             if self._version(table) == version:
                 break
         keywords = self.keywords()
@@ -393,7 +405,7 @@ class Tree:
                 table,
                 start,
                 stop,
-                partial(self._lines_of, mailbox),
+                self._lines_of_all(mailbox, table.contents[start:stop]),
                 self._bare,
                 self.host,
                 lambda number: letters_of(self.account.flags_of(number), keywords),
