@@ -1,0 +1,231 @@
+"""The records of a Dovecot index in memory: one column a field, and the changes that a log makes to them.
+
+An index has messages in ascending order of UIDs: of each its flags, its keywords, and the records of
+*extensions*, by which parts of Dovecot keep what they know (mdbox: where the letter is). An extension has a
+number in its index, in the order of introduction; logs speak of it by that.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import compress
+from struct import Struct
+from typing import Literal
+
+Order = Literal["little", "big"]
+
+KEYWORDS = b"keywords"
+HEADER = 120  # octets of the base header that all versions have
+CORRUPTED = 1  # header flag: Dovecot itself has given it up
+
+_INDEX_ID, _UIDVALIDITY, _UIDNEXT, _LOG_SEQUENCE, LOG_TAIL, _LOG_HEAD = 16, 24, 28, 60, 64, 68
+_MAX_COLUMN = 64  # octets of a record that are kept: what is read here has up to 24
+_MAX_EXTENSIONS = 1000
+_MAX_EXTENSION_HEADER = 16 << 20  # names of 100,000 mailboxes are a few MB
+
+
+class Broken(Exception):
+    """An index, or one record of a log, that cannot be as it is. The text says why."""
+
+
+@dataclass(slots=True)
+class Extension:
+    """What one part of Dovecot keeps in an index.
+
+    size     octets of its record of each message, as the index says
+    records  `column` octets a message; empty if nobody wants them
+    """
+
+    name: bytes
+    reset: int = 0
+    header: bytearray = field(default_factory=bytearray)
+    size: int = 0
+    wanted: bool = False
+    records: bytearray = field(default_factory=bytearray)
+
+    @property
+    def column(self) -> int:
+        return min(self.size, _MAX_COLUMN) if self.wanted else 0
+
+    def resize(self, size: int, messages: int) -> None:
+        """Records have another size now: what is cut is gone, what is added is zero."""
+        old, self.size = self.column, size
+        new = self.column
+        if old == new:
+            return
+        records = bytearray(new * messages)
+        for at in range(min(old, new)):
+            records[at::new] = self.records[at::old]
+        self.records = records
+
+
+@dataclass(slots=True)
+class Records:
+    """An index. `remove` only marks; `settled` is what is left.
+
+    header    the base header: numbers in the order of octets of the machine that wrote it
+    keywords  by name, in the order of introduction: bit n is set if message n has it
+    """
+
+    order: Order
+    wanted: frozenset[bytes]
+    header: bytearray = field(default_factory=lambda: bytearray(HEADER))
+    uids: "array[int]" = field(default_factory=lambda: array("I"))
+    flags: bytearray = field(default_factory=bytearray)
+    keywords: dict[bytes, int] = field(default_factory=dict)
+    extensions: list[Extension] = field(default_factory=list)
+    deleted: bool = False
+    _removed: bytearray = field(default_factory=bytearray)
+
+    def struct(self, fields: str) -> Struct:
+        """Fields in the order of octets of this index, without padding."""
+        return Struct((">" if self.order == "big" else "<") + fields)
+
+    def _number(self, at: int) -> int:
+        return int.from_bytes(self.header[at : at + 4], self.order)
+
+    @property
+    def index_id(self) -> int:
+        """What an index and its logs have in common."""
+        return self._number(_INDEX_ID)
+
+    @property
+    def uidvalidity(self) -> int:
+        return self._number(_UIDVALIDITY)
+
+    @property
+    def uidnext(self) -> int:
+        return self._number(_UIDNEXT)
+
+    @uidnext.setter
+    def uidnext(self, uid: int) -> None:
+        self.header[_UIDNEXT : _UIDNEXT + 4] = uid.to_bytes(4, self.order)
+
+    @property
+    def log_sequence(self) -> int:
+        """The number of the log file that goes on from here."""
+        return self._number(_LOG_SEQUENCE)
+
+    @property
+    def log_head(self) -> int:
+        """Where in that file it goes on, in octets."""
+        return self._number(_LOG_HEAD)
+
+    @property
+    def log_tail(self) -> int:
+        """What was asked for in the log before this is done; what was asked for after it, is to be done."""
+        return self._number(LOG_TAIL)
+
+    def extension(self, name: bytes) -> Extension | None:
+        """An extension by its name; None if the index has none such."""
+        return next((one for one in self.extensions if one.name == name), None)
+
+    def introduce(self, name: bytes, reset: int, header: int, size: int) -> Extension:
+        """A new extension. Broken, if there cannot be one."""
+        if len(self.extensions) >= _MAX_EXTENSIONS or header > _MAX_EXTENSION_HEADER or self.extension(name):
+            raise Broken(f"extension {name!r} is there already, or one too many, or too large")
+        made = Extension(name, reset, bytearray(header), wanted=name in self.wanted)
+        made.resize(size, len(self.uids))
+        self.extensions.append(made)
+        return made
+
+    def grow_header(self, extension: Extension, header: int) -> None:
+        """The header of an extension has another size. Broken, if it cannot."""
+        if header > _MAX_EXTENSION_HEADER:
+            raise Broken(f"the header of extension {extension.name!r} is too large")
+        kept = extension.header[:header]
+        extension.header = kept + bytes(header - len(kept))
+
+    def load(self, uids: "array[int]", flags: bytes) -> None:
+        """The messages of the index file, before any log. Broken, if they are in no order."""
+        last = 0
+        for uid in uids:
+            if uid <= last:
+                raise Broken(f"UID {uid} comes after UID {last}")
+            last = uid
+        self.uids, self.flags, self._removed = uids, bytearray(flags), bytearray(len(uids))
+        self.uidnext = max(self.uidnext, last + 1)
+
+    def append(self, uid: int, flags: int) -> None:
+        """A new message. Broken, if its UID is below one that was given already."""
+        if uid < max(self.uidnext, 1) or uid == 0xFFFFFFFF:
+            raise Broken(f"new UID {uid} is below UIDNEXT {self.uidnext}")
+        self.uids.append(uid)
+        self.flags.append(flags)
+        self._removed.append(0)
+        for extension in self.extensions:
+            extension.records.extend(bytes(extension.column))
+        self.uidnext = uid + 1
+
+    def between(self, first: int, last: int) -> tuple[int, int]:
+        """The messages with UIDs from first to last: from the one number on, and before the other."""
+        start = bisect_left(self.uids, first)
+        return start, max(start, bisect_right(self.uids, last))
+
+    def remove(self, first: int, last: int) -> None:
+        start, end = self.between(first, last)
+        self._removed[start:end] = b"\1" * (end - start)
+
+    def change_flags(self, first: int, last: int, add: int, remove: int) -> None:
+        start, end = self.between(first, last)
+        table = bytes((old & ~remove & 0xFF) | add for old in range(256))
+        self.flags[start:end] = self.flags[start:end].translate(table)
+
+    def change_keyword(self, name: bytes, first: int, last: int, *, add: bool) -> None:
+        start, end = self.between(first, last)
+        bits = ((1 << (end - start)) - 1) << start
+        old = self.keywords.get(name, 0)
+        self.keywords[name] = old | bits if add else old & ~bits
+
+    def write(self, extension: Extension, uid: int, data: bytes) -> None:
+        """The record of an extension of one message, if there is such a message; the rest is zero."""
+        at, end = self.between(uid, uid)
+        if column := extension.column:
+            for one in range(at, end):
+                extension.records[one * column : (one + 1) * column] = data[:column].ljust(column, b"\0")
+
+    def settled(self) -> None:
+        """Forgets the messages that were removed."""
+        if not any(self._removed):
+            return
+        left = self._removed.translate(bytes([1, *bytes(255)]))
+        for extension in self.extensions:
+            if column := extension.column:
+                kept = bytearray(column * left.count(1))
+                for at in range(column):
+                    kept[at::column] = bytes(compress(extension.records[at::column], left))
+                extension.records = kept
+        for name, bits in self.keywords.items():
+            self.keywords[name] = bits_of(bytes(compress(_spread(bits, len(left)), left)))
+        self.uids = array("I", compress(self.uids, left))
+        self.flags = bytearray(compress(self.flags, left))
+        self._removed = bytearray(len(self.uids))
+
+    def column(self, extension: Extension, fields: str) -> Iterator[tuple[int, ...]]:
+        """The records of an extension, one a message, as numbers. Broken, if they are smaller than that."""
+        unpack = self.struct(fields)
+        if extension.column < unpack.size:
+            if not self.uids:
+                return iter(())
+            raise Broken(f"records of {extension.name!r} have {extension.size} octets, not {unpack.size}")
+        rest = extension.column - unpack.size
+        return self.struct(f"{fields}{rest}x").iter_unpack(extension.records)
+
+    def keyword_columns(self) -> list[tuple[bytes, bytes]]:
+        """The keywords that some message has, each with one octet a message: 1 or 0."""
+        return [(name, _spread(bits, len(self.uids))) for name, bits in self.keywords.items() if bits]
+
+
+def bits_of(each: bytes) -> int:
+    """A number whose bit n is set where octet n is 1."""
+    return int(each[::-1].translate(_DIGITS) or b"0", 2)
+
+
+def _spread(bits: int, count: int) -> bytes:
+    digits = f"{bits:b}"[::-1].encode().translate(_VALUES)
+    return digits[:count].ljust(count, b"\0")
+
+
+_DIGITS = b"0" + b"1" * 255
+_VALUES = bytes(int(octet == 0x31) for octet in range(256))
