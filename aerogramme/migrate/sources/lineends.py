@@ -1,0 +1,36 @@
+"""A letter in a file becomes what Dovecot shows of it by IMAP: the same octets that its clients have seen."""
+
+import re
+from typing import Final
+
+_LONE_LF: Final = re.compile(rb"(?<!\r)\n")
+
+
+class LineEnds:
+    """A letter passes through in pieces, split anywhere.
+
+    A LF without CR gets one. A CR without LF stays as it is. IMAP cannot carry NUL (RFC 3501 §9, CHAR8):
+    Dovecot shows an octet 0x80 in its place (observed with 2.3.19).
+    """
+
+    __slots__ = ("_after_cr",)
+
+    def __init__(self) -> None:
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What a piece becomes. The end of a letter needs nothing: no octet is held back."""
+        if not data:
+            return data
+        first_is_done = self._after_cr and data[0] == 0x0A
+        self._after_cr = data[-1] == 0x0D
+        if 0 in data:
+            data = data.replace(b"\0", b"\x80")
+        if b"\r" not in data:
+            data = data.replace(b"\n", b"\r\n")  # ordinary files: some times as fast as the pattern
+            return data[1:] if first_is_done else data
+        if data.count(b"\r\n") == data.count(b"\n"):
+            return data
+        if first_is_done:
+            return b"\n" + _LONE_LF.sub(b"\r\n", data[1:])
+        return _LONE_LF.sub(b"\r\n", data)

@@ -1,0 +1,162 @@
+"""Letters are read from files in threads: many small ones at once, large ones in pieces."""
+
+import errno
+import os
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
+from typing import BinaryIO, Final
+
+import trio
+
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources import compressed, mail_crypt
+from aerogramme.migrate.sources.lineends import LineEnds
+from aerogramme.migrate.sources.source import Fault, Letter
+
+PIECE: Final = 128 * 1024  # octets that are read at once
+AHEAD: Final = (
+    32  # letters whose first piece is read in one go: a hop to a thread costs as much as a small one
+)
+
+
+class Reader:
+    """A letter in an open file: uncompressed, with CRLF at the ends of lines. It closes the file.
+
+    size    octets that are read by now, uncompressed
+    wide    the same with CRLF at the ends of lines (RFC822.SIZE)
+    ended   all is read
+    """
+
+    def __init__(self, file: BinaryIO, origin: str) -> None:
+        self.origin = origin
+        self.size = 0
+        self.wide = 0
+        self.ended = False
+        self._file = file
+        self._plain: compressed.Readable | None = None
+        self._line_ends = LineEnds()
+
+    def read(self) -> bytes:
+        """The next piece; nothing at the end, and `ended` is true then. Raises Unreadable."""
+        try:
+            data = self._begin() if self._plain is None else self._plain.read(PIECE)
+        except compressed.BROKEN as e:
+            raise Unreadable(f"It cannot be read after {self.size} octets: {reason(e)}") from e
+        self.ended = not data
+        self.size += len(data)
+        data = self._line_ends.feed(data)
+        self.wide += len(data)
+        return data
+
+    def _begin(self) -> bytes:
+        data = self._file.read(PIECE)
+        if mail_crypt.is_encrypted(data):
+            raise mail_crypt.refused()
+        plain = compressed.opened(data, self._file)
+        self._plain = plain or self._file
+        return data if plain is None else plain.read(PIECE)
+
+    def remark(self) -> str | None:
+        """When all is read: what is not as it should be, if anything is."""
+        return None
+
+    def close(self) -> None:
+        self._file.close()
+
+
+# What opens the letter of a UID, in a thread: None if it is gone by now.
+Opener = Callable[[], Reader | Fault | None]
+
+
+async def letters(
+    openers: Iterable[tuple[int, Opener]], faults: list[Fault]
+) -> AsyncGenerator[Letter | Fault, None]:
+    """The letters of UIDs, in this order. What is to be remarked of one is put into `faults` once it is
+    read."""
+    rest = iter(openers)
+    while batch := await trio.to_thread.run_sync(_begin, rest):
+        try:
+            for uid, begun in batch:
+                yield begun if isinstance(begun, Fault) else Letter(uid, begun.pieces(faults))
+        finally:
+            for _, begun in batch:
+                if isinstance(begun, _Begun):
+                    begun.reader.close()
+
+
+class _Begun:
+    """A letter whose first pieces have been read: a small one is read whole, and closed."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self._first: list[bytes] = []
+        while not reader.ended and reader.size < PIECE:
+            self._first.append(reader.read())
+        if reader.ended:
+            reader.close()
+
+    async def pieces(self, faults: list[Fault]) -> AsyncIterator[bytes]:
+        for piece in self._first:
+            if piece:
+                yield piece
+        self._first.clear()
+        while not self.reader.ended:
+            try:
+                piece = await trio.to_thread.run_sync(self.reader.read)
+            except Unreadable as e:
+                raise Unreadable(f"{self.reader.origin}: {e}", hint=e.hint) from e
+            if piece:
+                yield piece
+        if what := self.reader.remark():
+            faults.append(Fault(self.reader.origin, what, "it is taken as it is"))
+
+
+def _begin(openers: Iterator[tuple[int, Opener]]) -> list[tuple[int, _Begun | Fault]]:
+    """Opens the next letters, and reads the first pieces of each; those that are gone are left out."""
+    batch: list[tuple[int, _Begun | Fault]] = []
+    while not batch and (some := list(islice(openers, AHEAD))):
+        for uid, opener in some:
+            found = opener()
+            if isinstance(found, Fault):
+                batch.append((uid, found))
+            elif found is not None:
+                try:
+                    batch.append((uid, _Begun(found)))
+                except Unreadable as e:
+                    found.close()
+                    batch.append((uid, left_out(found.origin, e)))
+    return batch
+
+
+def left_out(origin: str, error: Unreadable) -> Fault:
+    """The fault that a letter is, which cannot be read."""
+    return Fault(origin, str(error), error.hint or "it is left out", lost=True)
+
+
+def open_file(name: bytes, folder: int | None, origin: str) -> BinaryIO | Fault | None:
+    """A regular file, to read; None if there is none. `folder`: the descriptor of the one that `name` is in.
+
+    A symbolic link is not followed: who owns a source could have another's mail, or any file that the
+    importing process may read, put among theirs. What is no file might never answer.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        descriptor = os.open(name, flags, dir_fd=folder)
+    except OSError as e:
+        if e.errno == errno.ENOENT:
+            return None
+        return Fault(origin, reason(e), "it is left out", lost=True)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return Fault(origin, "it is not a file", "it is left out", lost=True)
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, without the path that Python adds."""
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "it is a symbolic link"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
