@@ -24,6 +24,7 @@ from aerogramme.seal import (
     SlotPrivate,
     seal_body,
 )
+from aerogramme.seal.hashes import PasswordHash, Setting, b64
 from aerogramme.seal.hybrid import HybridPublic
 from aerogramme.seal.keyring import MAGIC as KEYRING_MAGIC
 from aerogramme.seal.record import seal_record
@@ -222,6 +223,7 @@ def slots_and_keyrings() -> None:
     )
 
     app_slots()
+    hashed_slots()
     _, other_private = Slot.create(Secret("other"), "password", "", PARAMS, created=1_700_000_001)
     ring = keyring().admit(other_private).admit(private)
     sealed = ring.to_bytes(5)
@@ -253,6 +255,37 @@ def slots_and_keyrings() -> None:
     a_keyring("cut", "header failure", sealed[:2000], "cut in a stanza")
     a_keyring("no-slots", "header failure", sealed[:8] + bytes(2) + sealed[10:], "sealed to no slot")
     a_keyring("forged", "payload failure", forged(private), "sealed by someone who knows the public key only")
+
+
+def hashed_slots() -> None:
+    salt = b"\x01\x02\x03\x04"
+    setting = Setting.parse("sha256:" + b64(salt))
+    hashed = PasswordHash(setting, hashlib.sha256(PASSWORD.encode() + salt).digest())
+    slot, private = Slot.create_hashed(hashed, PARAMS, created=1_700_000_000)
+    stored = slot.to_bytes()
+
+    def a_slot(name: str, expect: str, stored: bytes, why: str = "", password: str = PASSWORD) -> None:
+        fields: Fields = {"kind": "invitation", "label": "", "read_only": "no", "created": 1_700_000_000}
+        fields |= {"setting": setting.text, "seed": private.key.seed}
+        write(f"hashed-slot-{name}", expect, stored, what="slot", why=why, password=password, **fields)
+
+    def with_setting(text: bytes, padding: bytes = b"") -> bytes:
+        field = bytes([len(text)]) + (text + padding).ljust(191, b"\0")
+        return stored[:42] + field + stored[234:]
+
+    a_slot("plain", "success", stored)
+    a_slot("decomposed", "wrong password", stored, "it is hashed as it is typed", "Gru\u0308ße 🔑")
+    a_slot("wrong-password", "wrong password", stored, "", "Grüsse 🔑")
+    a_slot("flipped", "wrong password", flip(stored, len(stored) - 3), "a bit of the ciphertext")
+    other = with_setting(b"sha1:" + b64(salt).encode())
+    a_slot("other-setting", "wrong password", other, "the setting is bound")
+    a_slot("password-kind", "header failure", stored[:4] + b"\0" + stored[5:], "only invitations have it")
+    a_slot("unknown-setting", "header failure", with_setting(b"rot13"), "no such method")
+    a_slot("many-rounds", "header failure", with_setting(b"pbkdf2-sha1:1000001:AQIDBA=="), "one too many")
+    a_slot("padding", "header failure", with_setting(b"plain", b"\0x"), "something behind the setting")
+    a_slot("long-setting", "header failure", stored[:42] + b"\xff" + stored[43:], "longer than its place")
+    a_slot("not-text", "header failure", with_setting(b"plain\xff"), "not ASCII")
+    a_slot("cut", "header failure", stored[:1300], "cut in the public key")
 
 
 def app_slots() -> None:

@@ -7,7 +7,8 @@
     hybrid    HPKE with ML-KEM-768 and X25519: sealing to a public key
     incoming  IncomingPublic: sealing what arrives
     scram     what SCRAM-SHA-256 makes of a password
-    locks     what closes a slot: Argon2id, or the ClientKey of SCRAM
+    hashes    what other servers keep of passwords
+    locks     what closes a slot: Argon2id, the ClientKey of SCRAM, or such a hash and Argon2id
     slots     Slot: a secret opens a private key
     codes     Code: a secret that we make, for paper and for programs
     keyring   Keyring: generations of keys, sealed to every slot; seals and opens the account's records

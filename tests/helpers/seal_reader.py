@@ -4,6 +4,7 @@ It is small and slow, and checks only what it must to read. Where it and seal/ d
 wrong, or seal/ is.
 """
 
+import base64
 import hashlib
 import hmac
 import unicodedata
@@ -117,6 +118,21 @@ def read_slot(password: bytes, stored: bytes) -> tuple[bytes, str]:
     seed, label = msgpack.unpackb(read_record(stretched, stored[:1258], stored, b""))
     assert HybridKey(seed).public == public
     return seed, label
+
+
+def read_hashed_slot(password: bytes, stored: bytes) -> bytes:
+    """The seed of the private key; of the methods it knows salted SHA-256."""
+    assert stored[:5] == b"AGS\3\3"
+    memory, passes, lanes = (int.from_bytes(stored[at : at + 4], "big") for at in (14, 18, 22))
+    salt, length, public = stored[26:42], stored[42], stored[234:1450]
+    method, salt_of_hash = stored[43 : 43 + length].split(b":")
+    assert method == b"sha256" and stored[43 + length : 234] == bytes(191 - length)
+    digest = hashlib.sha256(password + base64.b64decode(salt_of_hash)).digest()
+    stretched = Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory)
+    record = read_record(stretched.derive(digest), stored[:1450], stored, b"")
+    seed, label = msgpack.unpackb(record)
+    assert HybridKey(seed).public == public and label == ""
+    return bytes(seed)
 
 
 def read_app_slot(password: bytes, account: bytes, stored: bytes) -> tuple[bytes, str, bytes]:
