@@ -218,11 +218,16 @@ class State:
 
 
 def _resolve(shown: dict[int, dict[str, Attribute]]) -> tuple[dict[str, int], dict[int, str]]:
-    """Names and roles, each of one mailbox: the first to get it, by clock, has it."""
-    named = sorted((*attributes["name"], m) for m, attributes in shown.items() if "name" in attributes)
+    """Names and roles, each of one mailbox: the first to get it, by clock, has it. One that is deleted, and
+    shows only because somebody put mail into it without knowing, has it after all others."""
+    named = sorted(
+        (bool(attributes.get("deleted", (0, False))[1]), *attributes["name"], m)
+        for m, attributes in shown.items()
+        if "name" in attributes
+    )
     names: dict[str, int] = {}
     others = []
-    for _, name, mailbox in named:
+    for _, _, name, mailbox in named:
         if names.setdefault(name, mailbox) != mailbox:
             others.append((name, mailbox))
     for name, mailbox in others:

@@ -9,14 +9,7 @@ from functools import partial
 
 import trio
 
-from aerogramme.errors import (
-    AlreadyExists,
-    Damaged,
-    NoSuchMailbox,
-    OverQuota,
-    Refused,
-    Unavailable,
-)
+from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, OverQuota, Refused, Unavailable
 from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.past import Past
@@ -31,6 +24,7 @@ from aerogramme.mailbox.drain import Drain
 from aerogramme.mailbox.flags import normal_flags
 from aerogramme.mailbox.holding import Holding
 from aerogramme.mailbox.keys import Unlocked
+from aerogramme.mailbox.landing import Landed, Landing, plan
 from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
 from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.persisting import persist
@@ -127,7 +121,7 @@ class Account:
         def build(state: State) -> Draft | None:
             if INBOX in state.names:
                 return None
-            return Draft(hierarchy.first_mailboxes(self._maker(state)))
+            return Draft(hierarchy.first_mailboxes(self.maker(state)))
 
         await self._commit(build)
 
@@ -281,7 +275,7 @@ class Account:
         is not to be any. AlreadyExists, Refused.
         """
         await self._commit(
-            lambda state: Draft(hierarchy.create(state, self._maker(state), name, role, mailbox))
+            lambda state: Draft(hierarchy.create(state, self.maker(state), name, role, mailbox))
         )
 
     async def delete_mailbox(self, name: str, *, empty: bool = False) -> None:
@@ -294,7 +288,7 @@ class Account:
         """
 
         def build(state: State) -> Draft:
-            return Draft(hierarchy.rename(state, self._maker(state), self.journal.new_ids, name, new))
+            return Draft(hierarchy.rename(state, self.maker(state), self.journal.new_ids, name, new))
 
         await self._commit(build)
 
@@ -302,7 +296,7 @@ class Account:
         """RFC 3501 §6.3.6 and §6.3.7: a name, whether a mailbox has it or not."""
         await self._commit(lambda state: _draft(hierarchy.subscribe(state, name, on)))
 
-    def _maker(self, state: State) -> hierarchy.Maker:
+    def maker(self, state: State) -> hierarchy.Maker:
         return hierarchy.Maker(state, self.journal.new_ids, int(time.time()))
 
     # --- messages
@@ -355,6 +349,20 @@ class Account:
             await self.store.delete([body_name(content) for content in ids])
             raise
         return self._placed(name, entry)
+
+    async def land(self, landing: Landing, objects: Sequence[tuple[str, bytes]] = ()) -> Landed:
+        """Messages that come from another mail store, with one entry; the quota does not hold for them.
+        `objects`: their bodies, but those that are stored already. Raises Refused."""
+        landed: Landed | None = None
+
+        def build(state: State) -> Draft | None:
+            nonlocal landed
+            draft, landed = plan(state, self.maker(state), self.journal.segments, landing, objects)
+            return draft
+
+        await self._commit(build)
+        assert landed is not None
+        return landed
 
     async def check_room(self, octets: int) -> None:
         """Before a message of so many octets is sent here: raises OverQuota if there is no room for it."""

@@ -74,7 +74,8 @@ def _hierarchy(state: State) -> Iterator[Fault]:
         if len(table) and state.attribute(mailbox, "name") is None:
             what = f"{len(table)} messages are in a mailbox that has no name ({mailbox:x})"
             yield Fault(Kind.NAMELESS, what, mailbox=mailbox)
-    validities = [state.tables[mailbox].uidvalidity for mailbox in state.names.values()]
+    own = (m for m in state.names.values() if state.attribute(m, "imported") is None)
+    validities = [state.tables[mailbox].uidvalidity for mailbox in own]
     if len(set(validities)) != len(validities):
         yield Fault(Kind.TABLE, "two mailboxes have one UIDVALIDITY")
     if len(set(state.roles.values())) != len(state.roles):

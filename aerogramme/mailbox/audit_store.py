@@ -28,7 +28,7 @@ SEVERAL = 2  # of them with one unknown generation: no flipped bit does that
 
 # Partitions whose rows are looked at, and the names that those have.
 _ROWS = {
-    incoming.PARTITION: re.compile("[0-9a-f]{12}-[0-9a-f]{16}", re.ASCII),
+    incoming.PARTITION: incoming.KEY,
     uses.PARTITION: re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}(\.[0-9a-f]{8})?", re.ASCII),
     letting_go.PARTITION: re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}(\.[0-9a-f]{8})?", re.ASCII),
 }

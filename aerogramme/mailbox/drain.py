@@ -1,13 +1,16 @@
-"""The drain: letters that wait in the incoming partition become messages, many with one entry."""
+"""The drain: letters that wait in the incoming partition become messages, many with one entry; parcels, each
+with one of its own, before them: so that letters come after what was there before them.
+"""
 
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 
-from aerogramme.errors import Damaged, UnknownGeneration
+from aerogramme.errors import Damaged, Refused, UnknownGeneration
 from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import Op
 from aerogramme.log.journal import Draft
@@ -22,7 +25,15 @@ from aerogramme.mailbox.contents import (
     render_stored,
     segment_columns,
 )
-from aerogramme.mailbox.incoming import BATCH_LETTERS, BATCH_OCTETS, PARTITION, Waiting, decode_letter
+from aerogramme.mailbox.incoming import (
+    BATCH_LETTERS,
+    BATCH_OCTETS,
+    PARTITION,
+    Waiting,
+    decode_letter,
+    is_parcel,
+)
+from aerogramme.mailbox.landing import from_bytes, plan
 from aerogramme.mailbox.names import INBOX, canonical
 from aerogramme.seal import Binding, open_body
 from aerogramme.store.port import Cursor
@@ -94,6 +105,9 @@ class Drain:
         What somebody else drained while this commits stays in `_rows`: the next batch finds it known.
         """
         account = self._account
+        parcel = min(filter(is_parcel, self._rows), default=None)
+        if parcel is not None:
+            return await self._parcel(parcel)
         letters, known = await self._open_some()
         contents = await self._contents(letters)
         drained: list[Waiting] = []
@@ -112,6 +126,41 @@ class Drain:
         for key in [*known, *(each.key for each in drained)]:
             self._rows.pop(key, None)
         return len(drained)
+
+    async def _parcel(self, key: str) -> int:
+        """Lands a parcel; gives how many messages it has brought."""
+        account = self._account
+        landed = 0
+        try:
+            waiting = await self._open(key, self._rows[key])
+            [body] = await account.store.get_many([body_name(waiting.id)])
+            if body is None:
+                await account.refresh()  # another server has drained it, and it was compacted since
+                if key not in dict((await account.store.read(PARTITION))[0]):
+                    self._rows.pop(key)
+                    return 0
+                raise Damaged("its body is missing")
+            binding = body_binding(bytes.fromhex(account.id), waiting.id)
+            plain = await trio.to_thread.run_sync(open_body, waiting.record.key, binding, body)
+            landing = from_bytes(plain, range(waiting.id + 1, waiting.id + 1 + (waiting.count or 0)))
+        except Damaged as damage:
+            self._report(key, damage)
+            return 0
+
+        def build(state: State) -> Draft | None:
+            nonlocal landed
+            draft, result = plan(state, account.maker(state), account.journal.segments, landing)
+            landed = sum(map(bool, result.uids))
+            gone = [(PARTITION, key)]
+            return Draft([], delete=gone) if draft is None else replace(draft, delete=gone)
+
+        try:
+            await account.journal.commit(build)
+        except Refused as why:
+            self._report(key, why)
+        else:
+            self._rows.pop(key)
+        return landed
 
     async def _open_some(self) -> tuple[list[Waiting], list[str]]:
         """The oldest letters, as many as one entry takes; and the rows of letters that are messages already:
@@ -196,7 +245,7 @@ class Drain:
             objects += segment.objects
         return Draft(ops, objects=objects, delete=[(PARTITION, letter.key) for letter, _ in letters])
 
-    def _report(self, key: str, damage: Damaged) -> None:
+    def _report(self, key: str, damage: Damaged | Refused) -> None:
         self._rows.pop(key)
         self.unreadable[key] = str(damage)
         log.error(

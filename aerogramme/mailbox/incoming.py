@@ -1,5 +1,8 @@
 """Incoming letters: put down for an account with its public key alone, and drained by whoever holds its
 keys.
+
+A *parcel* is a letter whose body is what an import says of one mailbox (landing.py): it brings many messages,
+whose bodies lie beside it, and keeps their UIDs. Who drains reads the parcel and no other body.
 """
 
 import re
@@ -17,8 +20,9 @@ from aerogramme.mailbox.contents import (
     body_binding,
     body_name,
 )
+from aerogramme.mailbox.landing import Landing, to_bytes
 from aerogramme.mailbox.spill import SPILL, Spill
-from aerogramme.seal.body import BodySealer, ContentKey
+from aerogramme.seal.body import MAX_BODY, BodySealer, ContentKey
 from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.seal.record import Binding
 from aerogramme.seal.strict import pack, unpack
@@ -28,6 +32,7 @@ PARTITION = "incoming"
 VERSION = 1
 BATCH_LETTERS = 500  # letters drained with one entry
 BATCH_OCTETS = 16 * 1024 * 1024  # and the octets of their bodies: what a drain holds in memory
+MAX_PARCEL = 1000  # contents that a parcel brings: they become one entry
 
 
 class _LetterIds:
@@ -39,12 +44,13 @@ class _LetterIds:
     def __init__(self) -> None:
         self._replica, self._count = 0, MAX_COUNT
 
-    def next(self) -> int:
-        if self._count >= MAX_COUNT:
+    def take(self, count: int) -> range:
+        if self._count + count > MAX_COUNT:
             self._replica = secrets.randbelow(MAX_REPLICA) + 1
-            self._count = secrets.randbelow(MAX_COUNT)
-        self._count += 1
-        return self._replica << COUNT_BITS | self._count
+            self._count = secrets.randbelow(MAX_COUNT // 2)
+        first = self._replica << COUNT_BITS | self._count + 1
+        self._count += count
+        return range(first, first + count)
 
 
 _ids = _LetterIds()
@@ -61,26 +67,37 @@ class Waiting:
     sender: str
     recipient: str
     detail: str | None
+    count: int | None = None  # of a parcel: how many contents it brings, which have the ids after its own
 
 
-_KEY = re.compile(r"[0-9a-f]{12}-([0-9a-f]{16})", re.ASCII)
+KEY = re.compile(r"[0-9a-f]{12}-([0-9a-f]{16})(?:-([0-9a-f]{4}))?", re.ASCII)
 
 
-def content_of(key: str) -> int | None:
-    """The content that a letter has, by its row key; None for a key that no letter has."""
-    match = _KEY.fullmatch(key)
-    return None if match is None else int(match[1], 16)
+def is_parcel(key: str) -> bool:
+    """Whether a row key is that of a parcel."""
+    match = KEY.fullmatch(key)
+    return match is not None and match[2] is not None
+
+
+def contents_of(key: str) -> range:
+    """The contents whose bodies a letter or parcel has, by its row key; none for a key that neither has."""
+    match = KEY.fullmatch(key)
+    if match is None:
+        return range(0)
+    first = int(match[1], 16)
+    return range(first, first + 1 + int(match[2] or "0", 16))
 
 
 def decode_letter(key: str, plain: bytes) -> Waiting:
     """The letter of a row that was opened; raises Damaged for anything that `Letter.send` does not write."""
-    match = _KEY.fullmatch(key)
+    match = KEY.fullmatch(key)
     if match is not None:
         match unpack(plain):
             case [1, bytes(record), int(millis), str(sender), str(recipient), str() | None as detail]:
                 found = BodyRecord.from_bytes(record)
                 if found.place is None:  # who brings letters knows nothing of packs
-                    return Waiting(key, int(match[1], 16), found, millis, sender, recipient, detail)
+                    of, count = int(match[1], 16), None if match[2] is None else int(match[2], 16)
+                    return Waiting(key, of, found, millis, sender, recipient, detail, count)
     raise Damaged("a letter does not decode")
 
 
@@ -113,9 +130,34 @@ class LetterBox:
         seconds.
         """
         millis = int((time.time() if now is None else now) * 1000)
-        return Letter(
-            self._store, self._account, self._public, self._nursery, sender, recipient, detail, millis, limit
-        )
+        [number] = _ids.take(1)
+        return self._letter(number, (millis, sender, recipient, detail), limit)
+
+    def new_ids(self, count: int) -> range:
+        """Ids for a parcel and its contents, in this order, or for a mailbox: nobody else has them."""
+        return _ids.take(count)
+
+    async def parcel(self, ids: range, landing: Landing) -> str:
+        """Puts down a parcel, durable on return; `ids` are its own and those of its contents (up to
+        MAX_PARCEL), whose bodies are stored already. Gives its row key."""
+        letter = self._letter(ids[0], (int(time.time() * 1000), "", "", None), MAX_BODY, len(ids) - 1)
+        try:
+            await letter.write(to_bytes(landing))
+            await letter.send()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await letter.abandon()
+            raise
+        return letter.key
+
+    def _letter(
+        self,
+        number: int,
+        envelope: tuple[int, str, str, str | None],
+        limit: int,
+        count: int | None = None,
+    ) -> "Letter":
+        return Letter(self._store, self._account, self._public, self._nursery, number, envelope, limit, count)
 
 
 class Letter:
@@ -129,18 +171,19 @@ class Letter:
         account: bytes,
         public: IncomingPublic,
         nursery: trio.Nursery,
-        sender: str,
-        recipient: str,
-        detail: str | None,
-        millis: int,
+        number: int,
+        envelope: tuple[int, str, str, str | None],
         limit: int,
+        count: int | None,
     ) -> None:
-        self.id = _ids.next()
+        self.id = number
+        suffix = "" if count is None else f"-{count:04x}"
+        self.key = f"{envelope[0]:012x}-{number:016x}{suffix}"  # of its row
         self._store, self._account, self._public, self._nursery = store, account, public, nursery
-        self._envelope = (millis, sender, recipient, detail)
+        self._envelope = envelope
         self._limit = limit
-        self._key = ContentKey.generate()
-        self._sealer = BodySealer(self._key, body_binding(account, self.id))
+        self._content_key = ContentKey.generate()
+        self._sealer = BodySealer(self._content_key, body_binding(account, self.id))
         self._held: list[bytes] = []
         self._held_size = 0
         self._spill: Spill | None = None
@@ -180,11 +223,9 @@ class Letter:
             )
         else:
             objects.append((body_name(self.id), b"".join(self._held)))
-        record = BodyRecord(self._key, self._sealer.sealed_size, self._sealer.plain_size)
-        millis = self._envelope[0]
-        key = f"{millis:012x}-{self.id:016x}"
+        record = BodyRecord(self._content_key, self._sealer.sealed_size, self._sealer.plain_size)
         plain = pack([VERSION, record.to_bytes(), *self._envelope])
-        row = Row(key, self._public.seal(plain, Binding(self._account, "letter", key)))
+        row = Row(self.key, self._public.seal(plain, Binding(self._account, "letter", self.key)))
         await self._store.append(PARTITION, [row], objects=objects)
 
     async def abandon(self) -> None:

@@ -22,7 +22,7 @@ from aerogramme.mailbox import setting_aside
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import body_name
 from aerogramme.mailbox.incoming import PARTITION as INCOMING
-from aerogramme.mailbox.incoming import content_of
+from aerogramme.mailbox.incoming import contents_of
 from aerogramme.mailbox.partitions import PARTITIONS
 from aerogramme.mailbox.survey import PREFIXES, Standing, Survey, survey
 from aerogramme.mailbox.usage import usage
@@ -207,8 +207,8 @@ class _Look:
         while page := await self._account.store.page(partition, after, PAGE):
             for key, value in page:
                 self._add(row_kind(partition), need, base_of(key), len(value))
-                if partition == INCOMING and (content := content_of(key)) is not None:
-                    self._waiting.add(body_name(content))
+                if partition == INCOMING:
+                    self._waiting.update(map(body_name, contents_of(key)))
             after = page[-1].key
 
     def at_object(self, name: str, octets: int) -> None:

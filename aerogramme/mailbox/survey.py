@@ -32,7 +32,7 @@ from aerogramme.log.segment import object_name, read_group
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox import incoming, letting_go
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import pack_name
+from aerogramme.mailbox.contents import body_name, pack_name
 from aerogramme.mailbox.letting_go import LetGo
 from aerogramme.store.port import Row, Store
 
@@ -64,6 +64,8 @@ class Survey:
     let_go    rows of what has been let go of
     old       keys of entries that are not kept
     cut, said replica -> seq up to which entries are gone: as all checkpoints together say, and as the newest
+    heard     the newest checkpoint that is a day old: all who write have heard of it, or of a newer one
+    old_cut   as `cut`, as all checkpoints say that are a day old
     entries   how many are
     replicas  who has written them, or is said in them to have been seen
     damaged   name -> why: what could not be read, so that nobody knows what it names
@@ -83,6 +85,8 @@ class Survey:
     old: list[str] = field(default_factory=list)
     cut: dict[int, int] = field(default_factory=dict)
     said: dict[int, int] = field(default_factory=dict)
+    heard: Manifest | None = None
+    old_cut: dict[int, int] = field(default_factory=dict)
     entries: int = 0
     replicas: set[int] = field(default_factory=set)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -132,8 +136,7 @@ class _Surveying:
         await self._manifests()
         await self._entries(rows)
         for key, _ in letters:
-            if (content := incoming.content_of(key)) is not None:
-                self._use([content])
+            self._use(incoming.contents_of(key))
         self._look_at_state()
         found.needed |= found.live
         found.contents |= found.live_bodies
@@ -174,10 +177,11 @@ class _Surveying:
                     unreadable.add(name)
         found.kept = kept
         found.base = None if base is None else read[base]
+        found.heard = next((read[name] for name in kept if self._is_heard(name)), None)
         await self._pieces([read[name] for name in kept])
         found.said = {} if not kept else dict(read[kept[0]].cut)
         for name in kept:
-            self._is_cut(read[name])
+            self._is_cut(name, read[name])
             found.needed.add(base_of(name))
             for ref in read[name].segments:
                 self._segment(ref)
@@ -193,12 +197,17 @@ class _Surveying:
             raise
         except Damaged:
             return  # nothing needs it, and it may be gone by now
-        self._is_cut(old)
+        self._is_cut(name, old)
         self._known.update(f"segment/{ref.name}" for ref in old.segments)
 
-    def _is_cut(self, told: Manifest) -> None:
-        cut = self._found.cut
-        cut.update((replica, seq) for replica, seq in told.cut.items() if seq > cut.get(replica, 0))
+    def _is_heard(self, name: str) -> bool:
+        """Whether all who write have heard of a checkpoint, or of a newer one: who has not for half a day has
+        to open the account anew (log/folding.py)."""
+        return checkpoint.written_ms(name) <= self._now - DAY_MS
+
+    def _is_cut(self, name: str, told: Manifest) -> None:
+        for cut in (self._found.cut, self._found.old_cut) if self._is_heard(name) else (self._found.cut,):
+            cut.update((replica, seq) for replica, seq in told.cut.items() if seq > cut.get(replica, 0))
 
     async def _pieces(self, manifests: Sequence[Manifest]) -> None:
         tables = [table for each in manifests for table in each.tables]
@@ -253,7 +262,9 @@ class _Surveying:
     async def _old_entry(self, key: str, value: bytes) -> None:
         """One that is not kept: its segments are no lost mail."""
         try:
-            ops = message_ops(decode(key, await self._plain(key, value)))
+            old = decode(key, await self._plain(key, value))
+            self._found.replicas.update(old.seen, [old.replica])
+            ops = message_ops(old)
             refs = [op.segment for op in ops if isinstance(op, Add) and op.segment is not None]
         except UnknownGeneration:
             raise
@@ -309,11 +320,13 @@ class _Surveying:
 
     async def _lost_mail(self) -> None:
         found = self._found
+        # Whoever has let go of one of its groups has known all contents of a segment.
+        known = self._known | {name.rpartition("/")[0] for name in found.gone if name.startswith("segment/")}
         groups: dict[str, str] = {}  # segment -> the smallest of its groups
         for name in sorted(found.stored, key=found.stored.__getitem__, reverse=True):
             base = base_of(name)
             of = base.rpartition("/")[0]
-            named = base in found.needed or base in found.gone or of in self._known
+            named = base in found.needed or of in known
             if base.startswith("segment/") and not named:
                 groups[of] = name
         for name, group in sorted(groups.items()):
@@ -332,9 +345,12 @@ class _Surveying:
                 self._use(unknown)
 
     def _knows(self, content: int) -> bool:
-        """Whether the account has it, or had it."""
+        """Whether the account has it, or had it. What was removed long ago is known only by its body, once
+        that is let go of: a segment may be merged, and left, by who has not heard of that."""
         state = self._account.state
         if content in self._found.contents or content in state.contents:
+            return True
+        if body_name(content) in self._found.gone:
             return True
         return any(content in table.tombs for table in state.tables.values())
 
