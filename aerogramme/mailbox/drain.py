@@ -142,7 +142,8 @@ class Drain:
                 raise Damaged("its body is missing")
             binding = body_binding(bytes.fromhex(account.id), waiting.id)
             plain = await trio.to_thread.run_sync(open_body, waiting.record.key, binding, body)
-            landing = from_bytes(plain, range(waiting.id + 1, waiting.id + 1 + (waiting.count or 0)))
+            assert waiting.contents is not None
+            landing = from_bytes(plain, waiting.contents)
         except Damaged as damage:
             self._report(key, damage)
             return 0

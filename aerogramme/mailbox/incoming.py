@@ -67,10 +67,10 @@ class Waiting:
     sender: str
     recipient: str
     detail: str | None
-    count: int | None = None  # of a parcel: how many contents it brings, which have the ids after its own
+    contents: range | None = None  # those that a parcel brings
 
 
-KEY = re.compile(r"[0-9a-f]{12}-([0-9a-f]{16})(?:-([0-9a-f]{4}))?", re.ASCII)
+KEY = re.compile(r"[0-9a-f]{12}-([0-9a-f]{16})(?:-([0-9a-f]{16})-([0-9a-f]{4}))?", re.ASCII)
 
 
 def is_parcel(key: str) -> bool:
@@ -79,13 +79,21 @@ def is_parcel(key: str) -> bool:
     return match is not None and match[2] is not None
 
 
-def contents_of(key: str) -> range:
-    """The contents whose bodies a letter or parcel has, by its row key; none for a key that neither has."""
+def contents_of(key: str) -> list[int]:
+    """The contents whose bodies a letter or parcel has, by its row key; none for a key that neither has. A
+    parcel's own body is among them."""
     match = KEY.fullmatch(key)
     if match is None:
-        return range(0)
-    first = int(match[1], 16)
-    return range(first, first + 1 + int(match[2] or "0", 16))
+        return []
+    return [int(match[1], 16), *(_brought(match) or ())]
+
+
+def _brought(match: re.Match[str]) -> range | None:
+    """The contents that a parcel brings."""
+    if match[2] is None:
+        return None
+    first = int(match[2], 16)
+    return range(first, first + int(match[3], 16))
 
 
 def decode_letter(key: str, plain: bytes) -> Waiting:
@@ -96,8 +104,8 @@ def decode_letter(key: str, plain: bytes) -> Waiting:
             case [1, bytes(record), int(millis), str(sender), str(recipient), str() | None as detail]:
                 found = BodyRecord.from_bytes(record)
                 if found.place is None:  # who brings letters knows nothing of packs
-                    of, count = int(match[1], 16), None if match[2] is None else int(match[2], 16)
-                    return Waiting(key, of, found, millis, sender, recipient, detail, count)
+                    of, contents = int(match[1], 16), _brought(match)
+                    return Waiting(key, of, found, millis, sender, recipient, detail, contents)
     raise Damaged("a letter does not decode")
 
 
@@ -134,13 +142,16 @@ class LetterBox:
         return self._letter(number, (millis, sender, recipient, detail), limit)
 
     def new_ids(self, count: int) -> range:
-        """Ids for a parcel and its contents, in this order, or for a mailbox: nobody else has them."""
+        """Ids for the contents of a parcel, or for a mailbox: nobody else has them."""
         return _ids.take(count)
 
-    async def parcel(self, ids: range, landing: Landing) -> str:
-        """Puts down a parcel, durable on return; `ids` are its own and those of its contents (up to
-        MAX_PARCEL), whose bodies are stored already. Gives its row key."""
-        letter = self._letter(ids[0], (int(time.time() * 1000), "", "", None), MAX_BODY, len(ids) - 1)
+    async def parcel(self, landing: Landing) -> str:
+        """Puts down a parcel, durable on return, and gives its row key. Its contents are up to MAX_PARCEL
+        that follow one another, and their bodies are stored already. Two of the same bring them once."""
+        first = landing.contents[0] if landing.contents else 0
+        brought = range(first, first + len(landing.contents))
+        [number] = _ids.take(1)
+        letter = self._letter(number, (int(time.time() * 1000), "", "", None), MAX_BODY, brought)
         try:
             await letter.write(to_bytes(landing))
             await letter.send()
@@ -155,9 +166,11 @@ class LetterBox:
         number: int,
         envelope: tuple[int, str, str, str | None],
         limit: int,
-        count: int | None = None,
+        brought: range | None = None,
     ) -> "Letter":
-        return Letter(self._store, self._account, self._public, self._nursery, number, envelope, limit, count)
+        return Letter(
+            self._store, self._account, self._public, self._nursery, number, envelope, limit, brought
+        )
 
 
 class Letter:
@@ -174,10 +187,10 @@ class Letter:
         number: int,
         envelope: tuple[int, str, str, str | None],
         limit: int,
-        count: int | None,
+        brought: range | None,
     ) -> None:
         self.id = number
-        suffix = "" if count is None else f"-{count:04x}"
+        suffix = "" if brought is None else f"-{brought.start:016x}-{len(brought):04x}"
         self.key = f"{envelope[0]:012x}-{number:016x}{suffix}"  # of its row
         self._store, self._account, self._public, self._nursery = store, account, public, nursery
         self._envelope = envelope

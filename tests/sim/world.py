@@ -8,8 +8,9 @@ All above the store is the real thing: accounts with their tasks, IMAP and LMTP 
     3. UIDNEXT and HIGHESTMODSEQ never mislead: who asks for what is above them has the mailbox then;
     4. when the faults stop, all servers agree, every program has exactly the mailbox after one more
        synchronization, letters are drained once, and the audit finds nothing;
-    5. where keys were rotated meanwhile, all of this holds, and nothing is left under older ones;
-    6. where history was compacted meanwhile, nothing that is needed has gone, and in the end, after so much
+    5. what an import brings meanwhile is there too, once;
+    6. where keys were rotated meanwhile, all of this holds, and nothing is left under older ones;
+    7. where history was compacted meanwhile, nothing that is needed has gone, and in the end, after so much
        time that all history has passed, nothing is left but what is needed.
 """
 
@@ -40,6 +41,7 @@ from aerogramme.store.port import Row
 from tests.sim.chance import HERE, Complaints, Machine, seeded
 from tests.sim.clients import KINDS, Program
 from tests.sim.ledger import Ledger
+from tests.sim.mover import Mover
 from tests.sim.nemesis import Nemesis
 from tests.sim.senders import Sender
 from tests.sim.servers import ACCOUNT, PASSWORD, Distant, Link, Server
@@ -120,6 +122,7 @@ class World:
             Program(self, f"p{n % 2}", f"c{n}", random.choice(KINDS)) for n in range(random.choice([2, 3, 3]))
         ]
         self.senders = [Sender(self, f"m{n}", random.choice([1, 2])) for n in range(random.choice([1, 2]))]
+        self.mover = Mover(self)
         self.nemesis = Nemesis(self)
         self.steps = random.randrange(15, 50)
         self.commands = 0
@@ -146,7 +149,7 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Time passes while nobody does anything. In a day what is on its way comes, or is lost."""
         self.tell(f"{seconds:.0f} s pass")
-        for machine in (*self.servers, self.observer):
+        for machine in (*self.servers, self.observer, self.mover.machine):
             machine.slept += seconds
         if seconds > LONG:
             for link in self.links:
@@ -181,6 +184,7 @@ class World:
             async with trio.open_nursery() as senders:
                 for sender in self.senders:
                     senders.start_soon(sender.live)
+                senders.start_soon(self.mover.live)
                 async with trio.open_nursery() as others:
                     for program in self.programs:
                         others.start_soon(program.live)

@@ -64,12 +64,12 @@ class Sealed(Opened):
         async with trio.open_nursery() as nursery:
             boxes = LetterBoxes(self.world.stores, nursery)
             box = await boxes.open(ID)
-            ids = box.new_ids(1 + len(uids))
+            ids = box.new_ids(len(uids))
             store = await self.world.stores.open(ID)
-            contents, objects = await made(store, ids[1:], letters(uids))
+            contents, objects = await made(store, ids, letters(uids))
             for body, sealed in objects:
                 await store.put(body, sealed)
-            key = await box.parcel(ids, of(name, contents, uids, **said))
+            key = await box.parcel(of(name, contents, uids, **said))
             await boxes.aclose()
         return key
 
