@@ -1,5 +1,5 @@
-"""An import at the same time: parcels, put down by who has the public key alone, for mailboxes in which others
-are at work. What is not acknowledged comes again, with the same contents.
+"""An import at the same time: parcels, put down by who has the public key alone, for mailboxes in which
+others are at work. What is not acknowledged comes again, with the same contents.
 """
 
 from random import Random
