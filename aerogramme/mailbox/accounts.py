@@ -16,10 +16,10 @@ from trio import sleep
 
 from aerogramme.errors import AuthenticationFailed, NoSuchUser, Outdated, Unavailable
 from aerogramme.faults import stack
-from aerogramme.mailbox import uses
+from aerogramme.mailbox import invitations, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.compaction import compact_from_time_to_time
-from aerogramme.mailbox.invitations import Acceptance, accept
+from aerogramme.mailbox.invitations import Acceptance
 from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, waste_time
 from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.policy import Policy
@@ -35,6 +35,7 @@ LINGER = 60.0  # seconds: mail programs that poll come back within that, and fin
 # Seconds before a failed login is answered, if it does not take longer by itself: whether the store was read,
 # and how many slots were tried, must not be told by the time it takes.
 FAILURE_TIME = 0.25
+SLOWEST_HASH = 5.0  # seconds: what checking another server's hash may add to that
 MAX_REMEMBERED = 64  # passwords remembered for one account: more than anybody has apps
 
 Unlock = Callable[[StoredKeys], Awaitable[Unlocked]]
@@ -109,6 +110,7 @@ class Accounts:
         self._opening: dict[str, trio.Lock] = {}
         self._hash_key = os.urandom(64)
         self._throttle = Throttle(trio.current_time)
+        self._failure_time = FAILURE_TIME
         self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -131,8 +133,16 @@ class Accounts:
         async def unlock(keys: StoredKeys) -> Unlocked:
             assert account_id is not None, "of a name that nobody has there are no keys"
             if acceptance is not None:
-                return await accept(account_id, acceptance, keys)
-            return await keys.unlock(account_id, secret)
+                return await invitations.accept(account_id, acceptance, keys)
+            began = trio.current_time()
+            try:
+                return await invitations.unlock(account_id, secret, keys)
+            except AuthenticationFailed:
+                if any(slot.hashed for slot in keys.slots.values()):
+                    # From now on all who fail wait as long, so that it is not told who has not come yet.
+                    took = min(trio.current_time() - began, SLOWEST_HASH)
+                    self._failure_time = max(self._failure_time, FAILURE_TIME + took)
+                raise
 
         return await self._log_in(account_id, unlock, peer, name, secret)
 
@@ -162,7 +172,7 @@ class Accounts:
             try:
                 login = await self._unlock(account_id, unlock, secret)
             except AuthenticationFailed:
-                await trio.sleep_until(began + FAILURE_TIME)
+                await trio.sleep_until(began + self._failure_time)
                 raise
         except Unavailable:
             # The store did not say whether it was right. Who came back again and again while it was away must

@@ -1,8 +1,10 @@
-"""An invitation accepted where a mail program asks for a password: it is given as the code, a space, and the
-password that the user wants.
+"""An invitation accepted where a mail program asks for a password.
 
-Mail programs keep what was entered, so the same text goes on working: what stands behind the code is tried
-as a password first.
+With a code, it is given as the code, a space, and the password that the user wants. Mail programs keep what
+was entered, so the same text goes on working: what stands behind the code is tried as a password first.
+
+Who comes from another server gives the password that he had there: it opens a slot that was made of that
+server's hash (seal/locks.py), and by that first login it becomes his password here.
 """
 
 from contextlib import suppress
@@ -22,9 +24,9 @@ _accepting: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("accepting in
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """An invitation code, and the new password."""
+    """What opens the invitation, and the new password."""
 
-    code: Code = field(repr=False)
+    opener: Secret = field(repr=False)
     password: Secret
 
     @classmethod
@@ -50,7 +52,7 @@ class Acceptance:
                 raise AuthenticationFailed(
                     "This is an invitation: enter it, a space, and a password you choose"
                 )
-            return cls(code, Secret(rest))
+            return cls(code.secret, Secret(rest))
         return None
 
 
@@ -62,8 +64,26 @@ async def accept(
     An acceptance that was cut short is finished. Raises AuthenticationFailed, Unavailable.
     """
     unlocked = await _by_password(account_id, acceptance, keys)
-    if unlocked is not None:
+    return unlocked or await _accept(account_id, acceptance, keys, params)
+
+
+async def unlock(
+    account_id: str, password: Secret, keys: StoredKeys, *, params: Argon2Params | None = None
+) -> Unlocked:
+    """Opens the keys with a password; one that the user had on another server becomes his password here.
+
+    An acceptance that was cut short is finished. Raises AuthenticationFailed, Unavailable.
+    """
+    unlocked = await keys.unlock(account_id, password)
+    moves = any(slot.hashed for slot in keys.slots.values())
+    if not moves or unlocked.slot.kind == "app" or not _is_open(unlocked):
         return unlocked
+    return await _accept(account_id, Acceptance(password, password), keys, params)
+
+
+async def _accept(
+    account_id: str, acceptance: Acceptance, keys: StoredKeys, params: Argon2Params | None
+) -> Unlocked:
     async with _lock():
         keys = await StoredKeys.read(keys.store)
         unlocked = await _by_password(account_id, acceptance, keys)
@@ -71,10 +91,8 @@ async def accept(
             return unlocked
         # Another code, or accepted by another server just now: then the password decides. The recovery code
         # is nobody's, as there is no place here to show it; the user makes another.
-        with suppress(AuthenticationFailed):
-            await accept_invitation(
-                keys.store, account_id, acceptance.code.secret, acceptance.password, params
-            )
+        with suppress(AuthenticationFailed, Refused):
+            await accept_invitation(keys.store, account_id, acceptance.opener, acceptance.password, params)
     return await (await StoredKeys.read(keys.store)).unlock(account_id, acceptance.password)
 
 
@@ -86,8 +104,12 @@ async def _by_password(account_id: str, acceptance: Acceptance, keys: StoredKeys
         if any(slot.kind == "invitation" for slot in keys.slots.values()):
             return None
         raise
-    cut_short = any(member.kind == "invitation" for member in unlocked.keyring.members)
-    return None if cut_short else unlocked
+    return None if _is_open(unlocked) else unlocked
+
+
+def _is_open(unlocked: Unlocked) -> bool:
+    """Whether there is an invitation yet: not accepted, or not to the end."""
+    return any(member.kind == "invitation" for member in unlocked.keyring.members)
 
 
 def _lock() -> trio.Lock:

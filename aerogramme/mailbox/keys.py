@@ -136,11 +136,12 @@ class StoredKeys:
             raise AuthenticationFailed("this password has been revoked")
         return found
 
-    async def unlock(self, account_id: str, secret: Secret) -> Unlocked:
-        """Tries the secret on every slot it may belong to. Raises AuthenticationFailed."""
+    async def unlock(self, account_id: str, secret: Secret, *, first: Kind | None = None) -> Unlocked:
+        """Tries the secret on every slot it may belong to, on those of the kind `first` before the others.
+        Raises AuthenticationFailed."""
         secret, kind = recognized(secret)
-        candidates = [slot for slot in self.slots.values() if slot.kind == kind]
-        candidates.sort(key=lambda slot: -slot.created)
+        candidates = [slot for slot in self.slots.values() if slot.takes(kind)]
+        candidates.sort(key=lambda slot: (slot.kind != first, -slot.created))
         failed = AuthenticationFailed()
         for slot in candidates:
             try:

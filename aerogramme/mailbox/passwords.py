@@ -22,11 +22,13 @@ No message is read or written by anything here.
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
-from aerogramme.errors import AlreadyExists, Behind, Refused, Unavailable
+from aerogramme.errors import AlreadyExists, AuthenticationFailed, Behind, Refused, Unavailable
 from aerogramme.mailbox import uses
 from aerogramme.mailbox.keys import (
     KEYRING,
@@ -43,6 +45,7 @@ from aerogramme.mailbox.keys import (
     stretchers,
 )
 from aerogramme.seal.codes import Code
+from aerogramme.seal.hashes import PasswordHash
 from aerogramme.seal.hybrid import FINGERPRINT_SIZE
 from aerogramme.seal.keyring import Generation, Keyring, Member
 from aerogramme.seal.locks import Argon2Params
@@ -52,6 +55,7 @@ from aerogramme.store.port import Row, Store
 
 ORPHAN_SECONDS = 24 * 60 * 60  # by then a change is over, or was cut short: its slots are in no keyring
 TRIES = 20  # of a change while others make theirs: each takes some round trips, and people change keys rarely
+KEY_PARAMS = Argon2Params(memory=8, passes=1, lanes=1)  # nobody guesses 256 random bits
 APART = 0.2  # seconds, growing, by which those who change them at once get out of step
 
 New = tuple[Slot, SlotPrivate]
@@ -171,20 +175,41 @@ async def create_keys(
     *,
     invitation: bool = False,
 ) -> tuple[Unlocked, Code | None]:
-    """First slot, recovery slot, public key and keyring, in one append. Raises AlreadyExists.
+    """First slot, recovery slot, public key and keyring. Raises AlreadyExists.
 
     With `invitation`, `secret` is that of an invitation code, and there is no recovery code until somebody
     accepts it.
     """
+    code = None if invitation else Code.generate("recovery")
+    slots = [await _new_slot(secret, "invitation" if invitation else "password", params)]
+    if code is not None:
+        slots.append(await _new_slot(code.secret, "recovery", params))
+    return await _create(store, account_id, slots), code
+
+
+async def create_invited(
+    store: Store,
+    account_id: str,
+    key: Secret,
+    invited_by: Secret | PasswordHash,
+    params: Argon2Params | None = None,
+) -> Unlocked:
+    """The keys of a user who comes from another server. Raises AlreadyExists.
+
+    key         32 random bytes: an invitation for whoever moves the user, to renew the other one
+    invited_by  the secret of an invitation code, or what the other server keeps of the user's password
+    """
+    by_key = Slot.create(key, "invitation", "import", KEY_PARAMS)
+    return await _create(store, account_id, [by_key, await _invitation_slot(invited_by, params)])
+
+
+async def _create(store: Store, account_id: str, slots: Sequence[New]) -> Unlocked:
+    """All keys in one append, opened by the first slot. Raises AlreadyExists."""
     rows, cursor = await store.read(PARTITION)
     if any(key.startswith(KEYRING) for key, _ in rows):
         raise AlreadyExists("The account exists already")
     if rows:  # a creation was cut short
         await store.delete_rows(PARTITION, [key for key, _ in rows])
-    code = None if invitation else Code.generate("recovery")
-    slots = [await _new_slot(secret, "invitation" if invitation else "password", params)]
-    if code is not None:
-        slots.append(await _new_slot(code.secret, "recovery", params))
     keyring = Keyring.create(bytes.fromhex(account_id))
     for _, private in slots:
         keyring = keyring.admit(private)
@@ -195,7 +220,7 @@ async def create_keys(
     except Behind:
         raise AlreadyExists("The account exists already") from None
     stored = await StoredKeys.read(store)
-    return await stored.unlock_slot(account_id, slots[0][1]), code
+    return await stored.unlock_slot(account_id, slots[0][1])
 
 
 async def change_password(
@@ -208,7 +233,10 @@ async def change_password(
     """
     stored, unlocked = await _opened(store, account_id, opener)
     slot = await _new_slot(new, "password", params, unlocked.keyring)
-    await _replace(store, account_id, stored, unlocked, [slot], ("password",), proof=new)
+    # An invitation beside a password is one whose acceptance was cut short: this is its end, too.
+    accepted = any(member.kind == "invitation" for member in unlocked.keyring.members)
+    kinds: tuple[Kind, ...] = ("password", "invitation")
+    await _replace(store, account_id, stored, unlocked, [slot], kinds, proof=new, generation=accepted)
 
 
 async def new_recovery_code(
@@ -227,11 +255,13 @@ async def accept_invitation(
 ) -> Code:
     """Makes the user's password of an invitation, which opens nothing any more; gives the recovery code.
 
+    `invitation` is the secret of a code, or the password that the user had on another server.
+
     Who made the invitation may have copied what it opens, so there is a new generation of keys too. Raises
     AuthenticationFailed; Refused for anything but an invitation.
     """
     stored = await StoredKeys.read(store)
-    unlocked = await stored.unlock(account_id, invitation)
+    unlocked = await stored.unlock(account_id, invitation, first="invitation")
     if unlocked.slot.kind != "invitation":
         raise Refused("This is no invitation")
     code = Code.generate("recovery")
@@ -241,6 +271,51 @@ async def accept_invitation(
     kinds: tuple[Kind, ...] = ("invitation", "password", "recovery")
     await _replace(store, account_id, stored, unlocked, slots, kinds, proof=new, generation=True)
     return code
+
+
+async def renew_invitation(
+    store: Store,
+    account_id: str,
+    key: Secret,
+    invited_by: Secret | PasswordHash,
+    params: Argon2Params | None = None,
+) -> bool:
+    """Puts an invitation in place of the one that is there, as the user's password has changed on the other
+    server, say; False if it is that one already. `key` is that of `create_invited`.
+
+    Raises AlreadyExists when the user has accepted and has a password here, AuthenticationFailed for another
+    key.
+    """
+    stored = await StoredKeys.read(store)
+    if any(slot.kind == "password" for slot in stored.slots.values()):
+        raise AlreadyExists("The user has a password here already")
+    opener = None
+    for each in stored.slots.values():
+        if each.kind == "invitation" and not each.hashed:
+            with suppress(AuthenticationFailed):
+                opener = await stretch(each, key)
+    if opener is None:
+        raise AuthenticationFailed("The account was made with another key")
+    keyring = stored.open_keyring(opener, bytes.fromhex(account_id))
+    if isinstance(invited_by, PasswordHash):
+        for member in keyring.members:  # a slot that is in no keyring is of a renewal that was cut short
+            slot = stored.slots.get(SLOT + member.fingerprint.hex())
+            with suppress(AuthenticationFailed):
+                if slot is not None:
+                    await trio.to_thread.run_sync(slot.unlock_with_hash, invited_by, limiter=stretchers())
+                    return False
+    new = await _invitation_slot(invited_by, params, keyring)
+    kept = opener.public.raw, new[1].public.raw
+
+    def build(keyring: Keyring) -> Keyring:
+        keyring = keyring.admit(new[1])
+        for member in keyring.members:
+            if member.kind == "invitation" and member.public not in kept:
+                keyring = keyring.dismiss(member.fingerprint)
+        return keyring
+
+    await change_keys(store, account_id, stored, opener, build, new=[new])
+    return True
 
 
 async def create_app_password(
@@ -384,12 +459,25 @@ async def _new_slot(
     secret: Secret, kind: Kind, params: Argon2Params | None, keyring: Keyring | None = None
 ) -> New:
     """A slot that is later than all in the keyring, whatever the clock says."""
-    created = max(int(time.time()), *(member.created + 1 for member in keyring.members)) if keyring else None
+    created = _later(keyring)
 
     def create() -> New:
         return Slot.create(secret, kind, "", params, created=created)
 
     return await trio.to_thread.run_sync(create, limiter=stretchers())
+
+
+async def _invitation_slot(
+    invited_by: Secret | PasswordHash, params: Argon2Params | None, keyring: Keyring | None = None
+) -> New:
+    if isinstance(invited_by, Secret):
+        return await _new_slot(invited_by, "invitation", params, keyring)
+    create = partial(Slot.create_hashed, invited_by, params, created=_later(keyring))
+    return await trio.to_thread.run_sync(create, limiter=stretchers())
+
+
+def _later(keyring: Keyring | None) -> int | None:
+    return max(int(time.time()), *(member.created + 1 for member in keyring.members)) if keyring else None
 
 
 def _info(member: Member, last_used: int | None) -> SlotInfo:

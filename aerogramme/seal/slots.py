@@ -132,6 +132,13 @@ class Slot:
             raise AuthenticationFailed
         return self._open(self.lock.cipher_of_client_key(client_key))
 
+    def unlock_with_hash(self, hashed: PasswordHash) -> SlotPrivate:
+        """Open a slot with what another server keeps of the password. Errors as for `unlock`; also if the
+        password was hashed there in another way."""
+        if not isinstance(self.lock, HashedLock) or self.lock.setting != hashed.setting:
+            raise AuthenticationFailed
+        return self._open(self.lock.cipher_of_digest(hashed.digest))
+
     @property
     def scram(self) -> ScramLock | None:
         """What a SCRAM exchange needs, if the slot is for that."""

@@ -91,7 +91,7 @@ async def accepted(stores: MemoryStores, users: Path) -> bool:
     user = StaticDirectory(users).by_login(ALICE.address)
     assert user is not None
     found = await keys.StoredKeys.read(await stores.open(user.account))
-    unlocked = await accept(user.account, Acceptance(CODE, Secret("new")), found, params=CHEAP)
+    unlocked = await accept(user.account, Acceptance(CODE.secret, Secret("new")), found, params=CHEAP)
     return unlocked.keyring.account.hex() == user.account
 
 
