@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from aerogramme.mailbox.landing import MAX_UIDVALIDITY
 from aerogramme.migrate.passed import Passed
 from aerogramme.migrate.sources.source import Folder, Messages
 
@@ -31,7 +32,7 @@ class There:
     mailbox      its id, or NO_MAILBOX
     fresh        it is not there, or never had anything in it: UIDVALIDITY and UIDs can be taken over
     imported     UIDs below it are the source's (if the UIDVALIDITY is), 0 if none is
-    flag_numbers are places in `flagsets`
+    flag_numbers are places in `flagsets`; `contents` is the business of the target
     """
 
     mailbox: int = NO_MAILBOX
@@ -39,13 +40,12 @@ class There:
     uidvalidity: int = 0
     uidnext: int = 1
     imported: int = 0
-    role: str | None = None
-    subscribed: bool = False
     uids: "array[int]" = field(default_factory=lambda: array("I"))
     dates: "array[int]" = field(default_factory=lambda: array("I"))
     sizes: "array[int]" = field(default_factory=lambda: array("I"))
     flag_numbers: "array[int]" = field(default_factory=lambda: array("I"))
     flagsets: Sequence[tuple[str, ...]] = ((),)
+    contents: "array[int]" = field(default_factory=lambda: array("Q"))
 
     def row_of(self, uid: int) -> int | None:
         """The row of a UID."""
@@ -104,7 +104,7 @@ def compare(
         passed = None
     same = bool(folder.uidvalidity) and there.uidvalidity == folder.uidvalidity and there.imported > 0
     imported = there.imported if same else 0
-    keeps = bool(folder.uidvalidity) and (same or there.fresh)
+    keeps = 0 < folder.uidvalidity <= MAX_UIDVALIDITY and (same or there.fresh)
     plan = Plan(keeps, keeps and there.uidnext <= max(imported, 1), array("I", bytes(4 * len(said.uids))))
     flags = _Flags(hash_of, there, plan)
     for row, uid in enumerate(said.uids):
@@ -218,5 +218,9 @@ class Pool:
 
 
 def _key(date: int, size: int) -> int:
-    """Dates and sizes are kept in 32 bits (entry.Add)."""
-    return min(max(date, 0), 0xFFFFFFFF) << 32 | min(size, 0xFFFFFFFF)
+    return kept_date(date) << 32 | min(size, 0xFFFFFFFF)
+
+
+def kept_date(date: int) -> int:
+    """A date as it is kept: in 32 bits."""
+    return min(max(date, 0), 0xFFFFFFFF)

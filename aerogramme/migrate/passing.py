@@ -1,0 +1,386 @@
+"""A pass: what the source has and the target has not is moved, mailbox by mailbox.
+
+A pass keeps nothing that it needs: cut off at any moment, and made again, it finds what has landed by then
+(comparing.py has the rule). Letters are read, sealed and rendered while those before them land, many with one
+entry; memory holds two batches and a few columns a mailbox.
+"""
+
+from array import array
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import trio
+
+from aerogramme.errors import Refused, TooLarge, Unreadable
+from aerogramme.mailbox import names
+from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, same_flags
+from aerogramme.migrate.flags import keepable
+from aerogramme.migrate.passed import Memory, Passed
+from aerogramme.migrate.report import Moved, Report
+from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages, Source
+from aerogramme.migrate.targets.target import Arrived, New, Target
+from aerogramme.together import together
+
+BATCH = 1000  # messages that land with one entry
+BATCH_OCTETS = (
+    8 * 1024 * 1024
+)  # and the memory that they take until then; one batch lands while another comes
+SAVE_SECONDS = 10.0  # between two of what is remembered, which is written as a whole
+CHANGES = 10_000  # messages whose flags change, or that go, with one entry
+
+Told = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a pass is made.
+
+    delete   what the source has no more, and was taken over, is removed
+    dry_run  nothing is changed: the report says what would be, as far as that can be said without reading
+             letters
+    only     names of mailboxes; with none, all
+    """
+
+    delete: bool = False
+    dry_run: bool = False
+    only: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Letters that land together, and the rows of the source that they are."""
+
+    rows: list[int] = field(default_factory=list)
+    letters: list[Arrived] = field(default_factory=list)
+    held: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) >= BATCH or self.held >= BATCH_OCTETS
+
+
+async def run_pass(
+    source: Source, target: Target, memory: Memory, options: Options, report: Report, told: Told
+) -> None:
+    """Moves what differs. What became of it is in `report`, of which `told` is called after each step.
+
+    What cannot be read or taken over is a fault there, and all else goes on. Raises Unavailable when the
+    source or the target is away, Unreadable when nothing can be told of the source.
+    """
+    saved = trio.current_time()
+    try:
+        folders = await source.folders()
+        report.folders = len(folders)
+        told()
+        here = set()
+        for folder, name in named(folders, report):
+            here.add(name)
+            if options.only and name not in options.only:
+                continue
+            await _Mailbox(source, target, memory, options, report, told, folder, name).move()
+            if not options.dry_run and trio.current_time() > saved + SAVE_SECONDS:
+                memory.save()
+                saved = trio.current_time()
+        if options.delete and not options.only and not any(fault.lost for fault in source.faults):
+            await _remove_mailboxes(target, here, options, report)
+    finally:
+        for fault in source.faults:
+            report.fault(fault)
+        if not options.dry_run:
+            memory.save()
+
+
+def named(folders: Iterable[Folder], report: Report) -> Iterator[tuple[Folder, str]]:
+    """The folders, each with the name of its mailbox here: its own, made distinct. Those that can have none
+    are faults."""
+    used: set[str] = set()
+    for folder in folders:
+        try:
+            name = plain = names.check(folder.name)
+        except Refused as error:
+            report.fault(Fault(folder.origin, f"no mailbox can be called so: {error}", "left out", lost=True))
+            continue
+        number = 1
+        while name in used:
+            number += 1
+            name = f"{plain} ({number})"
+        if name != plain:
+            report.fault(Fault(folder.origin, f"another mailbox is called {plain}", f"it is {name} here"))
+        used.add(name)
+        yield folder, name
+
+
+async def _remove_mailboxes(target: Target, kept: set[str], options: Options, report: Report) -> None:
+    """Mailboxes that were taken over and are not in the source any more: what came from there goes, and then
+    the mailbox, if nothing else is in it."""
+    for name in await target.imported():
+        if name in kept:
+            continue
+        there = await target.there(name, NO_MAILBOX)
+        uids = [uid for uid in there.uids if uid < there.imported]
+        report.mailboxes.append(Moved(name, "", removed=len(uids)))
+        if not options.dry_run:
+            await _remove(target, there.mailbox, uids)
+            await target.remove_mailbox(name)
+
+
+async def _remove(target: Target, mailbox: int, uids: Sequence[int]) -> None:
+    for start in range(0, len(uids), CHANGES):
+        await target.remove(mailbox, uids[start : start + CHANGES])
+
+
+@asynccontextmanager
+async def closing(pieces: AsyncIterator[bytes]) -> AsyncGenerator[AsyncIterator[bytes], None]:
+    """The pieces of a letter, closed at the end if they are a generator that was not read to its end."""
+    try:
+        yield pieces
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
+
+
+async def said_by(source: Source, folder: Folder, report: Report) -> Messages | None:
+    """The messages of a folder, with flags that can be kept; None, and a fault, if they cannot be told."""
+    try:
+        said = await source.messages(folder)
+    except Unreadable as error:
+        report.fault(Fault(folder.origin, str(error), "the mailbox is left out", lost=True))
+        return None
+    if any(a >= b for a, b in pairwise(said.uids)) or (said.uids and not said.uids[0]):
+        report.fault(Fault(folder.origin, "its UIDs do not ascend", "the mailbox is left out", lost=True))
+        return None
+    kept: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for flags in set(said.flags):
+        kept[flags], changed = keepable(flags)
+        for what in changed:
+            report.fault(Fault(folder.origin, what, "the messages that have it are taken over"))
+    said.flags = [kept[flags] for flags in said.flags]
+    return said
+
+
+class _Mailbox:
+    """One mailbox of a pass."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        memory: Memory,
+        options: Options,
+        report: Report,
+        told: Told,
+        folder: Folder,
+        name: str,
+    ) -> None:
+        self._source, self._target, self._memory = source, target, memory
+        self._options, self._report, self._told = options, report, told
+        self._folder, self._name = folder, name
+        self._moved = Moved(name, folder.origin)
+
+    async def move(self) -> None:
+        """Compares, and moves what differs."""
+        faults = len(self._source.faults)
+        self._report.mailboxes.append(self._moved)
+        said = await said_by(self._source, self._folder, self._report)
+        if said is None:
+            return
+        self._said = said
+        passed = self._memory.of(self._name)
+        known = NO_MAILBOX if passed is None else passed.mailbox
+        self._there = there = await self._target.there(self._name, known)
+        # Of a source that is damaged it is not known what has gone.
+        delete = self._options.delete and not any(fault.lost for fault in self._source.faults[faults:])
+        self._plan = plan = compare(self._folder, said, there, passed, self._memory.hash_of, delete=delete)
+        moved = self._moved
+        moved.keeps, moved.messages, moved.gone = plan.keeps, len(said.uids), plan.removed
+        moved.disputed = plan.disputed
+        moved.done = moved.messages - len(plan.own) - len(plan.doubtful)
+        self._told()
+        if self._options.dry_run:
+            self._would()
+            return
+        # One in which nothing is gives its place to a new one, with the UIDVALIDITY of the source.
+        self._mailbox = NO_MAILBOX if plan.keeps and not there.imported else there.mailbox
+        try:
+            await self._land_letters()
+            await self._land_changes()
+        finally:
+            self._note()
+
+    # --- letters
+
+    async def _land_letters(self) -> None:
+        """First those that have their own UIDs: what comes after them gets new ones, which are above."""
+        pool = Pool(self._there, self._plan.pool)
+        for rows in self._plan.own, self._plan.doubtful:
+            if rows:
+                await self._stream(rows, pool)
+
+    async def _stream(self, rows: "array[int]", pool: Pool) -> None:
+        """Reads letters, and lands a batch while the next one comes."""
+        send, receive = trio.open_memory_channel[_Batch](0)
+        own = rows is self._plan.own
+
+        async def read() -> None:
+            async with send, aclosing(self._batches(rows, pool)) as batches:
+                async for batch in batches:
+                    await send.send(batch)
+
+        async def land() -> None:
+            async with receive:
+                async for batch in receive:
+                    await self._land(batch, own=own)
+
+        await together(land, read)
+
+    async def _batches(self, rows: "array[int]", pool: Pool) -> AsyncGenerator[_Batch, None]:
+        batch = _Batch()
+        uids = array("I", (self._said.uids[row] for row in rows))
+        row_of = dict(zip(uids, rows, strict=True))
+        async with aclosing(self._source.letters(self._folder, uids)) as letters:
+            async for letter in letters:
+                if isinstance(letter, Fault):
+                    self._lose(letter)
+                    continue
+                arrived = await self._read(letter)
+                if arrived is None:
+                    continue
+                row = row_of[letter.uid]
+                if pool and await self._is_here(pool, row, arrived):
+                    arrived.letter.drop()
+                    self._moved.done += 1
+                    self._told()
+                    continue
+                batch.rows.append(row)
+                batch.letters.append(arrived)
+                batch.held += arrived.held
+                if batch.full:
+                    yield batch
+                    batch = _Batch()
+        if batch.rows:
+            yield batch
+
+    async def _read(self, letter: Letter) -> Arrived | None:
+        """A letter, sealed; None, and a fault, if it cannot be read or is too large."""
+        arriving = self._target.arriving()
+        error: Unreadable | TooLarge | None = None
+        try:
+            async with closing(letter.pieces) as pieces:
+                async for piece in pieces:
+                    if error is None:
+                        try:
+                            await arriving.write(piece)
+                        except TooLarge as too_large:
+                            error = too_large  # the rest has to be read all the same: the next comes after it
+            if error is None:
+                return await arriving.finish()
+        except Unreadable as unreadable:
+            error = unreadable
+        except BaseException:
+            arriving.drop()
+            raise
+        arriving.drop()
+        origin = f"{self._folder.origin}, UID {letter.uid}"
+        self._lose(Fault(origin, str(error), "left out; the next pass tries it again", lost=True))
+        return None
+
+    def _lose(self, fault: Fault) -> None:
+        self._report.fault(fault)
+        if fault.lost:
+            self._moved.lost += 1
+        self._moved.done += 1
+        self._told()
+
+    async def _is_here(self, pool: Pool, row: int, arrived: Arrived) -> bool:
+        """Whether a letter is one of those that are here and of which nothing was known; if so, it is
+        noted."""
+        date = self._said.dates[row]
+        candidates = pool.candidates(date, arrived.size)
+        if not candidates:
+            return False
+        ids = await self._target.message_ids(self._there, candidates)
+        for at, message_id in zip(tuple(candidates), ids, strict=True):
+            if message_id == arrived.message_id:
+                uid = self._plan.here[row] = pool.take(date, arrived.size, at)
+                # Where the source has no UIDs of its own, the same mail comes again with each pass,
+                # whatever was done here meanwhile.
+                if self._folder.uidvalidity and not same_flags(
+                    self._said.flags[row], self._there.flags_of(at)
+                ):
+                    self._plan.flags[uid] = self._said.flags[row]
+                return True
+        return False
+
+    async def _land(self, batch: _Batch, *, own: bool) -> None:
+        said, moved = self._said, self._moved
+        letters = [
+            New(said.uids[row], said.dates[row], said.flags[row], arrived)
+            for row, arrived in zip(batch.rows, batch.letters, strict=True)
+        ]
+        upto = said.uids[batch.rows[-1]] + 1 if own and self._plan.pure else 0
+        uids = await self._say(letters, keep=own, imported=upto)
+        for row, uid in zip(batch.rows, uids, strict=True):
+            self._plan.here[row] = uid
+            moved.renumbered += self._plan.keeps and uid != said.uids[row]
+        moved.landed += len(letters)
+        moved.done += len(letters)
+        moved.octets += sum(arrived.size for arrived in batch.letters)
+        self._told()
+
+    # --- all else
+
+    async def _land_changes(self) -> None:
+        """What the mailbox is, and what has changed of messages that are here."""
+        there, plan, moved = self._there, self._plan, self._moved
+        upto = 0
+        if plan.pure and not moved.renumbered and not any(plan.doubtful):
+            last = self._said.uids[-1] + 1 if self._said.uids else 0
+            upto = max(self._folder.uidnext, last)
+        if (
+            self._mailbox == NO_MAILBOX
+            or upto > max(there.imported, 1)
+            or (plan.keeps and not there.imported)
+        ):
+            await self._say((), keep=plan.keeps, imported=upto)
+        uids = sorted(plan.flags)
+        for start in range(0, len(uids), CHANGES):
+            some = {uid: plan.flags[uid] for uid in uids[start : start + CHANGES]}
+            await self._target.set_flags(self._mailbox, some)
+            moved.flags += len(some)
+            self._told()
+        await _remove(self._target, self._mailbox, plan.remove)
+        moved.removed = len(plan.remove)
+        self._told()
+
+    async def _say(self, messages: Sequence[New], *, keep: bool, imported: int) -> Sequence[int]:
+        """One entry. The UIDs of the messages."""
+        landed = await self._target.land(
+            self._name, self._mailbox, self._folder, messages, keep=keep, imported=imported
+        )
+        self._mailbox = landed.mailbox
+        return landed.uids
+
+    def _note(self) -> None:
+        """What is known now, for the next pass. A message that did not land is tried again by it."""
+        said = self._said
+        if self._folder.uidvalidity and self._mailbox != NO_MAILBOX:
+            hashes = array("Q", map(self._memory.hash_of, said.flags))
+            passed = Passed(self._folder.uidvalidity, self._mailbox, said.uids, self._plan.here, hashes)
+            self._memory.note(self._name, passed)
+
+    def _would(self) -> None:
+        """What a pass would do, by what is known without reading letters: one of which only date and size are
+        those of a message here counts as that message."""
+        plan, moved = self._plan, self._moved
+        pool = Pool(self._there, plan.pool)
+        moved.landed = len(plan.own)
+        for row in plan.doubtful:
+            date, size = self._said.dates[row], self._said.sizes[row]
+            if candidates := pool.candidates(date, size):
+                pool.take(date, size, candidates[0])
+            else:
+                moved.landed += 1
+                moved.renumbered += plan.keeps
+        moved.flags, moved.removed, moved.done = len(plan.flags), len(plan.remove), moved.messages

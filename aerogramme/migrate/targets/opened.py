@@ -1,0 +1,162 @@
+"""An opened account as the target of a pass."""
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from aerogramme.errors import NoSuchMailbox, Refused
+from aerogramme.log.records import KEYS_STALE
+from aerogramme.mailbox import changes
+from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.contents import MAX_MESSAGE, Content, Upload, body_name
+from aerogramme.mailbox.landing import Landed, Landing
+from aerogramme.mailbox.names import DELIMITER
+from aerogramme.migrate.comparing import There
+from aerogramme.migrate.sources.source import Folder
+from aerogramme.migrate.targets.target import Arrived, New
+
+
+@asynccontextmanager
+async def opened(account: Account, limit: int = MAX_MESSAGE) -> AsyncIterator["Opened"]:
+    """The target, as long as it is needed. `limit`: octets of the largest letter."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            yield Opened(account, nursery, limit)
+        except Exception as error:  # out of the nursery it would come as a group
+            failure = error
+        nursery.cancel_scope.cancel()  # of uploads of letters that do not land
+    if failure is not None:
+        raise failure
+
+
+class Opened:
+    """An account that is opened, and not run by anybody else in this process: letters that wait go on
+    waiting, so that they do not get UIDs which the source has given to others.
+
+    `nursery` runs the uploads of large letters.
+    """
+
+    def __init__(self, account: Account, nursery: trio.Nursery, limit: int) -> None:
+        self._account = account
+        self._nursery = nursery
+        self._limit = limit
+
+    async def there(self, name: str, mailbox: int) -> There:
+        account = self._account
+        await account.refresh()
+        state = account.state
+        if mailbox not in state.names.values():
+            found = state.names.get(name)
+            if found is None:
+                return There()
+            mailbox = found
+        table = state.tables[mailbox]
+        imported = state.attribute(mailbox, "imported")
+        return There(
+            mailbox,
+            fresh=not len(table),
+            uidvalidity=table.uidvalidity,
+            uidnext=table.uidnext,
+            imported=imported or 0,
+            uids=table.uids[:],
+            dates=table.dates[:],
+            sizes=table.sizes[:],
+            flag_numbers=table.flags[:],
+            flagsets=state.flagsets.sets,
+            contents=table.contents[:],
+        )
+
+    async def imported(self) -> Sequence[str]:
+        await self._account.refresh()
+        state = self._account.state
+        names = [name for name, m in state.names.items() if state.attribute(m, "imported") is not None]
+        return sorted(names, key=lambda name: (-name.count(DELIMITER), name))
+
+    async def message_ids(self, there: There, rows: Sequence[int]) -> Sequence[bytes]:
+        [ids] = await self._account.digests([there.contents[row] for row in rows], ["message_id"])
+        return ids
+
+    def body(self, there: There, row: int) -> AsyncGenerator[bytes, None]:
+        return self._account.stream_body(there.contents[row])
+
+    def arriving(self) -> "_Arriving":
+        account = self._account
+        [content] = account.journal.new_ids(1)
+        upload = Upload(content, bytes.fromhex(account.id), account.store, self._limit, self._nursery)
+        return _Arriving(upload)
+
+    async def land(
+        self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
+    ) -> Landed:
+        account = self._account
+        contents: list[Content] = []
+        objects: list[tuple[str, bytes]] = []
+        for message in messages:
+            letter = message.arrived.letter
+            assert isinstance(letter, _Arriving) and letter.content is not None
+            contents.append(letter.content)
+            if letter.sealed is None:
+                continue  # stored while it came in
+            if len(letter.sealed) > changes.LARGE:
+                await account.store.put(body_name(letter.content.id), letter.sealed)
+            else:
+                objects.append((body_name(letter.content.id), letter.sealed))
+        landing = Landing.of(
+            name,
+            contents,
+            [message.uid for message in messages],
+            [message.date for message in messages],
+            [message.flags for message in messages],
+            uidvalidity=folder.uidvalidity if keep else 0,
+            imported=imported,
+            role=folder.role,
+            subscribed=folder.subscribed,
+            mailbox=mailbox,
+        )
+        await account.holding.renew(KEYS_STALE)
+        landed = await account.land(landing, objects)
+        await account.fold()
+        return landed
+
+    async def set_flags(self, mailbox: int, flags: Mapping[int, tuple[str, ...]]) -> None:
+        by_flags: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        for uid, wanted in flags.items():
+            by_flags[wanted].append(uid)
+        for wanted, uids in by_flags.items():
+            await self._account.store_flags(self._account.state.tables[mailbox], uids, "=", wanted)
+
+    async def remove(self, mailbox: int, uids: Sequence[int]) -> None:
+        await self._account.remove(self._account.state.tables[mailbox], uids)
+
+    async def remove_mailbox(self, name: str) -> bool:
+        try:
+            await self._account.delete_mailbox(name, empty=True)
+        except (NoSuchMailbox, Refused):  # INBOX, or somebody has put something into it
+            return False
+        return True
+
+
+class _Arriving:
+    """A letter on its way into the account. `content` and `sealed`: what has become of it, as of an
+    Upload."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self.content: Content | None = None
+        self.sealed: bytes | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        await self._upload.write(chunk)
+
+    async def finish(self) -> Arrived:
+        self.content, self.sealed = await self._upload.finish()
+        digest = self.content.digest
+        held = len(self.sealed or b"") + len(digest.text) + 3 * len(digest.header) + len(digest.bodystructure)
+        return Arrived(self, self.content.record.size, digest.message_id, held)
+
+    def drop(self) -> None:
+        self._upload.drop()
+        self.content = self.sealed = None

@@ -1,0 +1,78 @@
+"""What a pass needs of where the mail goes."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aerogramme.mailbox.landing import Landed
+from aerogramme.migrate.comparing import There
+from aerogramme.migrate.sources.source import Folder
+
+
+class Arriving(Protocol):
+    """A letter that comes in. `write` it, then `finish`; or `drop` it, which may also be done after
+    `finish`."""
+
+    async def write(self, chunk: bytes) -> None:
+        """The next octets. Raises TooLarge, Unavailable."""
+
+    async def finish(self) -> "Arrived":
+        """All is there."""
+
+    def drop(self) -> None:
+        """It is not to land after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A letter that is sealed and rendered: what it is compared by, and how much memory it takes."""
+
+    letter: Arriving
+    size: int
+    message_id: bytes
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A message to land. `uid`: that of the source, if it is to be kept."""
+
+    uid: int
+    date: int
+    flags: tuple[str, ...]
+    arrived: Arrived
+
+
+class Target(Protocol):
+    """All methods raise Unavailable when the store is away."""
+
+    async def there(self, name: str, mailbox: int) -> There:
+        """A mailbox as it is now: that of this id, whatever it is called now, or else that of this name."""
+
+    async def imported(self) -> Sequence[str]:
+        """The names of the mailboxes that were taken over, the deepest levels first."""
+
+    async def message_ids(self, there: There, rows: Sequence[int]) -> Sequence[bytes]:
+        """The Message-IDs of messages, as `Arrived` has them."""
+
+    def body(self, there: There, row: int) -> AsyncGenerator[bytes, None]:
+        """The letter of a message, in pieces. Raises Damaged. Close it (aclosing)."""
+
+    def arriving(self) -> Arriving:
+        """A letter that comes in."""
+
+    async def land(
+        self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
+    ) -> Landed:
+        """New messages, with one entry; the mailbox is made if it is not there. With `keep` it has the
+        UIDVALIDITY of the folder, and they have their UIDs; then nothing below `imported` is to come.
+        Raises Refused."""
+
+    async def set_flags(self, mailbox: int, flags: Mapping[int, tuple[str, ...]]) -> None:
+        """These are the flags of messages, by UID."""
+
+    async def remove(self, mailbox: int, uids: Sequence[int]) -> None:
+        """These messages go."""
+
+    async def remove_mailbox(self, name: str) -> bool:
+        """A mailbox goes, if it is empty and may. Whether it did."""
