@@ -1,0 +1,146 @@
+"""A Dovecot as providers run it, on free ports of loopback: IMAP and LMTP, one user. Needs root."""
+
+import contextlib
+import imaplib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.dovecot import needs
+from tests.helpers.ports import free_ports
+from tests.helpers.server import ADDRESS, PASSWORD
+
+SECONDS = 60.0  # until it runs, or has ended
+OWNER = ("nobody", "nogroup")  # Dovecot refuses to keep root's mail
+
+
+class Daemon:
+    """`mail` is the user's home. `location` is its mail_location, such as mdbox:~/mail."""
+
+    def __init__(self, folder: Path, location: str, settings: str = "") -> None:
+        self.folder, self.location = folder, location
+        self.mail = folder / "mail"
+        self.imap_port, self.lmtp_port = free_ports(2)
+        self.config = folder / "dovecot.conf"
+        if not self.mail.exists():
+            self.mail.mkdir(parents=True)
+        for path in (self.mail, *self.mail.rglob("*")):
+            shutil.chown(path, *OWNER)
+        hashed = subprocess.run(
+            [needs("doveadm"), "pw", "-s", "SHA512-CRYPT", "-r", "5000", "-p", PASSWORD],
+            capture_output=True,
+            check=True,
+        )
+        (folder / "users").write_text(f"{ADDRESS}:{hashed.stdout.decode().strip()}::::::\n")
+        self.config.write_text(
+            f"""
+instance_name = {folder.name}
+base_dir = {folder}/run
+state_dir = {folder}/run
+log_path = {folder}/log
+protocols = imap lmtp
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+mail_uid = {OWNER[0]}
+mail_gid = {OWNER[1]}
+first_valid_uid = 1
+first_valid_gid = 1
+mail_home = {self.mail}
+mail_location = {location}
+default_internal_user = {OWNER[0]}
+default_login_user = {OWNER[0]}
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+passdb {{
+  driver = passwd-file
+  args = {folder}/users
+}}
+userdb {{
+  driver = static
+  args = uid={OWNER[0]} gid={OWNER[1]} home={self.mail}
+}}
+service imap-login {{
+  inet_listener imap {{
+    address = 127.0.0.1
+    port = {self.imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {self.lmtp_port}
+  }}
+}}
+{settings}
+"""
+        )
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        subprocess.run(["dovecot", "-c", str(self.config)], check=True)
+        until = time.monotonic() + SECONDS
+        while True:
+            try:
+                self.imap().logout()
+            except OSError:
+                assert time.monotonic() < until, (self.folder / "log").read_text()
+                time.sleep(0.01)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Returns once it has ended, and written all its files."""
+        master = int((self.folder / "run" / "master.pid").read_text())
+        subprocess.run(["doveadm", "-c", str(self.config), "stop"], check=True)
+        until = time.monotonic() + SECONDS
+        while Path(f"/proc/{master}").exists():
+            assert time.monotonic() < until, "Dovecot does not end"
+            time.sleep(0.01)
+
+    def imap(self) -> imaplib.IMAP4:
+        """A session, logged in."""
+        client = imaplib.IMAP4("127.0.0.1", self.imap_port)
+        client.login(ADDRESS, PASSWORD)
+        return client
+
+    def doveadm(self, *words: str) -> str:
+        """What a doveadm command says of the user's mail."""
+        command = ["doveadm", "-c", str(self.config), *words, "-u", ADDRESS]
+        done = subprocess.run(command, capture_output=True, timeout=120)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+
+@contextlib.contextmanager
+def running(folder: Path, location: str, settings: str = "") -> Iterator[Daemon]:
+    """A Dovecot that is stopped at the end; skips the test that asks where there can be none."""
+    for program in "dovecot", "doveadm":
+        needs(program)
+    if os.geteuid() != 0:
+        pytest.skip("Dovecot's daemons start as root only")
+    for each in (
+        folder,
+        *folder.parents,
+    ):  # pytest makes them for their owner alone
+        if each.exists() and each.owner() == "root" and each != Path("/"):
+            with contextlib.suppress(PermissionError):
+                each.chmod(each.stat().st_mode | 0o011)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    daemon = Daemon(folder, location, settings)
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
