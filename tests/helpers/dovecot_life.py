@@ -7,7 +7,7 @@ from random import Random
 from tests.helpers.dovecot_daemon import Daemon
 from tests.helpers.wire import deliver, lines_ended
 
-# As IMAP writes them (RFC 3501 §5.1.3); nested, and with what is special in IMAP, in Maildir++, or in a shell.
+# As IMAP writes them (RFC 3501 §5.1.3); nested, and with what is special in IMAP, Maildir++, or a shell.
 NAMES = (
     "Drafts",
     "Sent",
