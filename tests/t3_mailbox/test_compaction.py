@@ -7,7 +7,7 @@ import pytest
 from aerogramme.log import clock
 from aerogramme.log.entry import PARTITION
 from aerogramme.mailbox import account as accounts
-from aerogramme.mailbox import letting_go
+from aerogramme.mailbox import compaction, letting_go
 from aerogramme.mailbox.compaction import compact
 from aerogramme.mailbox.policy import DAY, Policy
 from aerogramme.mailbox.survey import kept_of, survey
@@ -160,6 +160,69 @@ async def test_what_is_let_go_of_and_named_again_stays(world: World, wall: Wall)
         name not in row.names for row in (await letting_go.read(account.store, account.journal.records))[0]
     )
     assert await all_letters(account) == [letter(1)]
+
+
+async def test_who_has_not_heard_of_a_checkpoint_may_mention_what_it_forgets(
+    world: World, wall: Wall, monkeypatch
+) -> None:
+    """An entry that comes while the log is cut: its writer has opened the account before."""
+    account = await world.open()
+    account.policy = Policy(retention=7 * DAY)
+    await put(account, "INBOX", letter(1))
+    wall.days(8)
+    other = await world.open()
+    await compact(account)  # writes the first checkpoint
+
+    async def survey_and_others(*given):
+        found = await survey(*given)
+        await put(other, "INBOX", letter(2))
+        return found
+
+    monkeypatch.setattr(compaction, "survey", survey_and_others)
+    assert (await compact(account)).entries > 0
+    assert await world.audit() == []
+
+
+async def test_who_was_forgotten_long_ago_is_said_no_more(world: World, wall: Wall) -> None:
+    cut = []
+    for number in range(40):
+        account = await world.open()  # as another replica
+        account.policy = Policy(retention=7 * DAY)
+        await put(account, "INBOX", letter(number))
+        await compact(account)
+        wall.days(1)
+        cut.append(len(account.state.cut))
+    assert 0 < max(cut) <= 6, "of 40 who wrote, those of some days"
+    assert await world.audit() == []
+
+
+async def test_what_is_left_of_what_was_let_go_of_is_no_lost_mail(world: World, wall: Wall) -> None:
+    account = await world.open()
+    account.policy = Policy(retention=7 * DAY)
+    await put(account, "INBOX", letter(1))
+    [content] = account.find("INBOX").contents
+    await account.fold(force=True)
+    names = await account.store.list("segment/")
+    merged = [(name, await account.store.get(name)) for name in names]
+    await expunge(account, [1])
+    for day in range(20):
+        wall.days(1)
+        if day == 10:
+            await put(account, "INBOX", letter(2))
+        await compact(account)
+    assert not set(names) & set(await account.store.list("segment/"))
+    assert content not in account.find("INBOX").tombs, "nobody knows any more that it was there"
+    for name, sealed in merged:  # one server has merged it, while another left it out, and no checkpoint came
+        await account.store.put(name, sealed)
+    found = await survey(account, wall.ms())
+    assert {found.standing(name) for name in names} == {"lost"}
+    for known in names[0], f"body/{content:016x}":
+        row = letting_go.row(account.keyring, wall.ms() << clock.COUNTER_BITS, [known])
+        await account.store.append(letting_go.PARTITION, [row])
+        found = await survey(account, wall.ms())
+        assert {found.standing(name) for name in names} <= {"going", "orphan"}
+        await account.store.delete_rows(letting_go.PARTITION, [row.key])
+    await account.store.delete(names)
 
 
 async def test_what_is_damaged_stops_all_deleting(world: World, wall: Wall) -> None:
