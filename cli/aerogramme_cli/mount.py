@@ -140,7 +140,7 @@ def check_can_mount(mountpoint: Path) -> None:
             hint="apt-get install libfuse3-dev pkg-config gcc python3-dev && pip install 'aerogramme[mount]'",
         )
     try:
-        mountpoint.stat()
+        os.statvfs(mountpoint)  # stat(2) may be answered by the kernel, from memory
     except OSError as error:
         if error.errno == errno.ENOTCONN:  # a mount whose process was killed
             unmount(mountpoint)

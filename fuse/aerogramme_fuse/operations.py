@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,20 +11,18 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields
 
-from aerogramme.errors import Refused
-from aerogramme.mailbox.names import canonical
 from aerogramme.mailbox.usage import usage
-from aerogramme.maildir import LONGEST, PARTS, levels_of, mailbox_of
+from aerogramme.maildir import LONGEST
 from aerogramme_fuse.bodies import Bodies
+from aerogramme_fuse.entries import BLOCK, entry_of, scratch_entry
 from aerogramme_fuse.errnos import refused, told
+from aerogramme_fuse.folders import Folders
 from aerogramme_fuse.listing import CHUNK_BITS, LISTED, Files
 from aerogramme_fuse.overlay import Overlay, Scratch
 from aerogramme_fuse.telling import Telling
-from aerogramme_fuse.tree import ROOT, Attributes, Folder, Made, Message, Node, Tree, Version
+from aerogramme_fuse.tree import Attributes, Folder, Made, Message, Node, Tree, Version
 from aerogramme_fuse.writing import Writing
 
-KEPT = 3600.0  # seconds for which the kernel may keep names and attributes: it is told when they change
-BLOCK = 4096
 EACH = 1 << CHUNK_BITS + 1  # places that a chunk has in a listing
 
 
@@ -35,6 +32,7 @@ class _Opened:
 
     inode: int
     node: Node | Scratch
+    task: int = 0  # who has opened a folder
     content: int = 0
     uid: int = 0
     attributes: Attributes | None = None
@@ -60,6 +58,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self.tree, self.overlay = tree, Overlay()
         self._writing, self._telling = writing, telling
+        self._folders = Folders(tree, self.overlay)
         self._bodies = Bodies(tree.account)
         self._listed: dict[int, _Listed] = {}  # of open folders
         self._open: dict[int, _Opened] = {}  # by handle
@@ -79,11 +78,11 @@ class Operations(pyfuse3.Operations):
             text = os.fsdecode(name)
             scratch = self.overlay.find(folder.inode, text)
             if scratch is not None:
-                return self._scratch(scratch)
-            node = await self.tree.lookup(folder, text)
-            if node is None:
-                raise FUSEError(errno.ENOENT)
+                return scratch_entry(scratch)
+            node = await self._find(folder, text, ctx)
             entry = self._entry(await self.tree.attributes(node))
+            if self._folders.differs(folder):
+                entry.entry_timeout = 0.0
             if isinstance(node, Made):
                 self._as_written(entry)
                 entry.attr_timeout = 0.0  # its size changes with the mail
@@ -95,7 +94,7 @@ class Operations(pyfuse3.Operations):
         async with told():
             scratch = self.overlay.by_inode(inode)
             if scratch is not None:
-                return self._scratch(scratch)
+                return scratch_entry(scratch)
             node = self.tree.node(inode)
             if node is None:
                 return self._entry(self._held(inode))
@@ -119,7 +118,7 @@ class Operations(pyfuse3.Operations):
         raise FUSEError(errno.ENOENT)
 
     async def opendir(self, inode: int, ctx: RequestContext) -> int:
-        return self._handle(_Opened(inode, self._folder(inode)))
+        return self._handle(_Opened(inode, self._folder(inode), task=ctx.pid))
 
     async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
         async with told():
@@ -127,6 +126,7 @@ class Operations(pyfuse3.Operations):
             if start_id == 0 or fh not in self._listed:
                 files = await self.tree.files(folder)
                 others = [] if files else await self.tree.entries(folder)
+                others = [*self._folders.shown(folder, others, self._open[fh].task)]
                 others += self.overlay.entries(folder.inode)
                 self._listed[fh] = _Listed(self.tree.version, files, others)
             listed = self._listed[fh]
@@ -153,6 +153,8 @@ class Operations(pyfuse3.Operations):
             for position in range(max(0, start_id - last), len(listed.others)):
                 text, inode = listed.others[position]
                 other = await self._listed_before(inode, listed.version)
+                if other is not None and self._folders.differs(folder):
+                    other.entry_timeout = 0.0
                 if other is not None and not pyfuse3.readdir_reply(
                     token, os.fsencode(text), other, last + position + 1
                 ):
@@ -196,7 +198,8 @@ class Operations(pyfuse3.Operations):
                 raise refused(errno.EPERM, "a message does not change: a new one is delivered")
             content = self.tree.content_of(node)
             uid = self.tree.table(node.mailbox).uids[node.row]
-            opened = _Opened(inode, node, content, uid, await self.tree.attributes(node))
+            attributes = await self.tree.attributes(node)
+            opened = _Opened(inode, node, content=content, uid=uid, attributes=attributes)
             self._bodies.open(content)
             return FileInfo(fh=self._handle(opened), keep_cache=False)
 
@@ -274,12 +277,17 @@ class Operations(pyfuse3.Operations):
             file = self.overlay.find(folder.inode, text)
             if file is not None and flags & os.O_EXCL:
                 raise FUSEError(errno.EEXIST)
+            if isinstance(made := await self.tree.lookup(folder, text), Made):  # it was removed before
+                self._folders.appears(folder, text)
+                handle = self._handle(_Opened(made.inode, made))
+                await self._may_write().noting.truncate(made, handle, 0)
+                return FileInfo(fh=handle, direct_io=True), await self.getattr(made.inode)
             if file is None:
                 file = self.overlay.create(folder.inode, text, time.time_ns())
             elif flags & os.O_TRUNC:
                 self.overlay.truncate(file, 0, time.time_ns())
             file.opened += 1
-            return FileInfo(fh=self._handle(_Opened(file.inode, file))), self._scratch(file)
+            return FileInfo(fh=self._handle(_Opened(file.inode, file))), scratch_entry(file)
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         async with told():
@@ -306,7 +314,7 @@ class Operations(pyfuse3.Operations):
                     self.overlay.truncate(scratch, attr.st_size, time.time_ns())
                 if fields.update_mtime:
                     scratch.mtime = attr.st_mtime_ns
-                return self._scratch(scratch)
+                return scratch_entry(scratch)
             node = self._node(inode)
             if fields.update_size and not isinstance(node, Made):
                 raise refused(errno.EPERM, "a message does not change: a new one is delivered")
@@ -339,6 +347,7 @@ class Operations(pyfuse3.Operations):
                     raise FUSEError(errno.EISDIR)
                 if isinstance(there, Made):
                     await writing.noting.take(there, bytes(scratch.data))
+                    self._folders.appears(new, to)
                     self.overlay.remove(old.inode, name)
                     self._telling.gone(new.inode, name_new)
                 else:
@@ -350,14 +359,14 @@ class Operations(pyfuse3.Operations):
                 await writing.deliver(scratch, new, to)
                 self.overlay.remove(old.inode, name)
             else:
-                await self._rename(writing, await self._find(old, name), new, to)
+                await self._rename(writing, await self._find(old, name, ctx), new, to)
             self._telling.gone(new.inode, name_new)
 
     async def _rename(self, writing: Writing, node: Node, new: Folder, to: str) -> None:
         if isinstance(node, Message) and _is_mail(new, to):
             await writing.rename(node, new, to)
-        elif isinstance(node, Folder) and not node.part and node.mailbox is not None:
-            await self.tree.account.rename_mailbox(node.name, self._mailbox_at(new, to))
+        elif isinstance(node, Folder):
+            await self._folders.rename(node, new, to)
         else:
             raise refused(errno.EPERM, "a message belongs into cur/ or new/, and what is made stays")
 
@@ -377,7 +386,7 @@ class Operations(pyfuse3.Operations):
                 self._telling.gone(folder.inode, new_name)
             else:
                 self.overlay.link(scratch, folder.inode, name)
-            return self._scratch(scratch)
+            return scratch_entry(scratch)
 
     async def unlink(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         async with told():
@@ -385,45 +394,33 @@ class Operations(pyfuse3.Operations):
             folder, text = self._folder(parent_inode), os.fsdecode(name)
             if self.overlay.remove(folder.inode, text):
                 return
-            node = await self._find(folder, text)
-            if not isinstance(node, Message):
-                raise FUSEError(errno.EISDIR if isinstance(node, Folder) else errno.EPERM)
-            await writing.remove(node)
+            node = await self._find(folder, text, ctx)
+            if isinstance(node, Folder):
+                raise FUSEError(errno.EISDIR)
+            if isinstance(node, Made):
+                self._folders.remove_made(folder, node)
+            else:
+                await writing.remove(node)
 
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
         async with told():
             self._may_write()
             folder, text = self._folder(parent_inode), os.fsdecode(name)
-            if await self._is_there(folder, text):
+            if await self._is_there(folder, text) and not self._folders.hides(folder, text, ctx.pid):
                 raise FUSEError(errno.EEXIST)
-            mailbox = self._mailbox_at(folder, text)
-            await self.tree.account.create_mailbox(mailbox)
-            node = await self._find(folder, text)
+            node = await self._folders.make(folder, text, ctx.pid)
             return self._entry(await self.tree.attributes(node))
 
     async def rmdir(self, parent_inode: int, name: bytes, ctx: RequestContext) -> None:
         async with told():
             self._may_write()
-            node = await self._find(self._folder(parent_inode), os.fsdecode(name))
+            folder = self._folder(parent_inode)
+            node = await self._find(folder, os.fsdecode(name), ctx)
             if not isinstance(node, Folder):
                 raise FUSEError(errno.ENOTDIR)
-            if node.part or node.mailbox is None:
-                raise refused(errno.EPERM, "cur/, new/ and tmp/ go with their mailbox")
-            if self._holds(node):
-                raise FUSEError(errno.ENOTEMPTY)
-            try:
-                await self.tree.account.delete_mailbox(node.name, empty=True)
-            except Refused:
-                raise FUSEError(errno.ENOTEMPTY) from None
+            await self._folders.remove(folder, node)
 
     # --- help
-
-    def _holds(self, folder: Folder) -> bool:
-        """Whether there is something in a folder besides mail: other mailboxes, or files of programs."""
-        below = [self._node(inode) for inode in self.tree.children(folder)]
-        return any(any(self.overlay.entries(node.inode)) for node in (folder, *below)) or any(
-            isinstance(node, Folder) and not node.part for node in below
-        )
 
     def _may_write(self) -> Writing:
         if self._writing is None:
@@ -442,9 +439,12 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.ENOTDIR)
         return node
 
-    async def _find(self, folder: Folder, name: str) -> Node:
+    async def _find(self, folder: Folder, name: str, ctx: RequestContext | None) -> Node:
+        """What has a name, for who asks."""
         node = await self.tree.lookup(folder, name)
-        if node is None:
+        if node is None or (
+            not isinstance(node, Message) and self._folders.hides(folder, name, ctx.pid if ctx else 0)
+        ):
             raise FUSEError(errno.ENOENT)
         return node
 
@@ -454,44 +454,13 @@ class Operations(pyfuse3.Operations):
             or await self.tree.lookup(folder, name) is not None
         )
 
-    def _mailbox_at(self, folder: Folder, name: str) -> str:
-        """The mailbox that a new folder would be."""
-        if folder.part or name in PARTS:
-            raise refused(errno.EPERM, "there are no folders but those of mailboxes")
-        path = [*([] if folder.inode == ROOT else self.tree.path_of(folder)), name]
-        mailbox = mailbox_of(path, self.tree.layout)
-        if mailbox is None or levels_of(canonical(mailbox), self.tree.layout) != path:
-            raise refused(errno.EINVAL, "no mailbox has a folder that is named so")
-        return mailbox
-
     def _handle(self, opened: _Opened) -> int:
         handle, self._next = self._next, self._next + 1
         self._open[handle] = opened
         return handle
 
     def _entry(self, told: Attributes) -> EntryAttributes:
-        entry = EntryAttributes()
-        entry.st_ino = told.inode
-        write = 0 if self._writing is None else stat.S_IWUSR
-        if told.folder:
-            entry.st_mode = stat.S_IFDIR | stat.S_IRUSR | stat.S_IXUSR | write
-            entry.st_nlink = 2
-        else:
-            entry.st_mode = stat.S_IFREG | stat.S_IRUSR | write
-            entry.st_nlink = 1
-        entry.st_size = told.size
-        entry.st_blksize, entry.st_blocks = BLOCK, -(-told.size // 512)
-        entry.st_uid, entry.st_gid = os.getuid(), os.getgid()
-        entry.st_atime_ns = entry.st_mtime_ns = told.mtime
-        entry.st_ctime_ns = told.ctime
-        entry.entry_timeout = entry.attr_timeout = KEPT
-        return entry
-
-    def _scratch(self, file: Scratch) -> EntryAttributes:
-        entry = self._entry(Attributes(file.inode, False, len(file.data), file.mtime, file.mtime))
-        entry.entry_timeout = entry.attr_timeout = 0.0
-        entry.st_nlink = file.links
-        return entry
+        return entry_of(told, writable=self._writing is not None)
 
 
 def _is_mail(folder: Folder, name: str) -> bool:

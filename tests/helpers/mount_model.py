@@ -289,7 +289,15 @@ class AtTheMount(Person):
         return folder_of(self.root, self.random.choice(made)) if made else None
 
     def mkdir(self) -> bool:
-        (self.root / f".made.{self.random.randrange(6)}").mkdir()
+        """Makes a folder whole before others may come to it: until then it is not whole to this program."""
+        new = self.root / f".new{self.random.getrandbits(64):x}"
+        new.mkdir()
+        for part in ("cur", "new", "tmp"):
+            (new / part).mkdir()
+        try:
+            new.rename(self.root / f".made.{self.random.randrange(6)}")
+        except FileExistsError:
+            new.rmdir()
         return True
 
     def rmdir(self) -> bool:

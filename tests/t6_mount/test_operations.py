@@ -2,11 +2,14 @@
 
 import errno
 import os
+import shutil
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mailbox import Maildir
 from pathlib import Path
 
 import pytest
@@ -200,14 +203,28 @@ def test_what_is_open_can_be_read_when_it_has_gone(mounted: Mounts) -> None:
         file.stat()
 
 
+def make(folder: Path) -> None:
+    """A new folder of mail, as programs make one."""
+    folder.mkdir()
+    for part in ("cur", "new", "tmp"):
+        (folder / part).mkdir()
+
+
+def by_another(*command: str | Path) -> str:
+    """What another program says."""
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+
+
 def test_folders(mounted: Mounts) -> None:
     mount = mounted("--rw")
     new = mount.path / ".Work.Entw&APw-rfe"
-    new.mkdir()
+    make(new)
     assert {p.name for p in new.iterdir()} >= {"cur", "new", "tmp", "maildirfolder"}
     assert (mount.path / ".Work").is_dir()  # IMAP makes the levels above, too
     with fails(errno.EEXIST):
         new.mkdir()
+    with fails(errno.EEXIST):
+        (new / "cur").mkdir()
     deliver(new, FILE)
     with fails(errno.ENOTEMPTY):
         new.rmdir()
@@ -224,17 +241,94 @@ def test_folders(mounted: Mounts) -> None:
     for name in ("plain", ".Work/inner", ".Work/cur/inner", ".a&AGE-", ".x.", ".&"):
         with fails(errno.EPERM if "/cur" in name else errno.EINVAL):
             (mount.path / name).mkdir()
-    for path in (mount.path / "cur", mount.path / ".Sent" / "tmp"):
-        with fails(errno.EPERM):
-            path.rmdir()
+    with fails(errno.EPERM):
+        (mount.path / "cur").rmdir()
     with fails(errno.EPERM):
         (mount.path / "dovecot-uidlist").unlink()
+    with fails(errno.EPERM):
+        (mount.path / ".Sent" / "cur").rename(mount.path / ".Sent" / "other")
+
+
+def test_a_folder_is_empty_to_who_makes_it(mounted: Mounts) -> None:
+    """As on a disk; all others find it whole."""
+    mount = mounted("--rw")
+    new = mount.path / ".New"
+    new.mkdir()
+    parts = {"cur", "new", "tmp"}
+    assert parts.isdisjoint(p.name for p in new.iterdir()) and not (new / "cur").exists()
+    assert parts < set(by_another("ls", new).split())
+    assert not (new / "cur").exists()
+    (new / "cur").mkdir()
+    with fails(errno.EEXIST):
+        (new / "cur").mkdir()
+    assert parts & {p.name for p in new.iterdir()} == {"cur"}
+    threads = [threading.Thread(target=(new / part).mkdir) for part in ("new", "tmp")]
+    for thread in threads:  # of the same program
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert parts < {p.name for p in new.iterdir()}
+    # With mail in it, it is whole to all.
+    (mount.path / ".Mail").mkdir()
+    by_another("sh", "-c", "touch $0/tmp/x && mv $0/tmp/x $0/new/", mount.path / ".Mail")
+    assert parts < {p.name for p in (mount.path / ".Mail").iterdir()}
+    # A program that has made another folder is somebody else again.
+    by_another("mkdir", mount.path / ".Other", mount.path / ".Other" / "cur")
+    assert parts < {p.name for p in (mount.path / ".Other").iterdir()}
+    box = Maildir(mount.path / ".Python", create=True)
+    box.add(FILE)
+    [key] = box.keys()
+    assert box.get_bytes(key) == FILE
+    assert mount.stop() == 0
+    again = mounted()
+    for name in (".New", ".Other", ".Python"):
+        assert parts < {p.name for p in (again.path / name).iterdir()}
+
+
+def test_a_folder_is_removed_with_all_that_is_in_it(mounted: Mounts) -> None:
+    filled(mounted.data, "Old", [LETTER] * 3)
+    filled(mounted.data, "Old", [LETTER], ["\\Seen"])
+    mount = mounted("--rw", "--trash")
+    old = mount.path / ".Old"
+    with fails(errno.ENOTEMPTY):
+        (old / "cur").rmdir()
+    by_another("rm", "-r", old)
+    assert not old.exists()
+    trash = mount.path / ".Trash"
+    assert len([*(trash / "new").iterdir(), *(trash / "cur").iterdir()]) == 4
+    shutil.rmtree(mount.path / ".Archive")
+    assert mount.stop() == 0
+    again = mounted()
+    assert not (again.path / ".Old").exists() and not (again.path / ".Archive").exists()
+
+
+def test_what_is_removed_of_a_folder_comes_again_with_mail(mounted: Mounts) -> None:
+    mount = mounted("--rw")
+    folder = mount.path / ".Archive"
+    there = {p.name for p in folder.iterdir()}
+    for name in ("cur", "new"):
+        (folder / name).rmdir()
+    (folder / "dovecot-uidlist").unlink()
+    assert {p.name for p in folder.iterdir()} == there - {"cur", "new", "dovecot-uidlist"}
+    with fails(errno.ENOENT):
+        (folder / "new").stat()
+    with fails(errno.ENOENT):
+        (folder / "cur").rmdir()
+    (folder / "cur").mkdir()
+    assert not any((folder / "cur").iterdir())
+    (folder / "dovecot-uidlist").write_text("it knows better")
+    assert (folder / "dovecot-uidlist").read_text().startswith("3 V")
+    filled(mounted.data, "Archive", [LETTER])
+    wait_for(folder / "new")
+    assert the(folder / "new").read_bytes() == FILE
+    assert {p.name for p in folder.iterdir()} == there
 
 
 def test_folders_as_a_tree(mounted: Mounts) -> None:
     mount = mounted("--rw", "--layout", "fs")
     inner = mount.path / "Work" / "2024.q1" / "b&w"
-    inner.mkdir(parents=True)
+    inner.parent.mkdir(parents=True)
+    make(inner)
     deliver(inner, FILE)
     assert the(inner / "new").read_bytes() == FILE
     with fails(errno.ENOTEMPTY):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from aerogramme.errors import NoSuchMailbox
 from tests.helpers.corpus import corpus
 from tests.helpers.mounted import PATIENCE, Mount, Mounts, cheap_account, filled, opened
 from tests.helpers.server import ADDRESS, PASSWORD, serving
@@ -406,7 +407,7 @@ def test_doveadm_changes_what_the_account_has(mounted: Mounts, home: Path) -> No
     assert flags == {2: marked, 3: marked - {"Work"}, 4: marked, 5: {"\\Flagged", "$Label1"}}
     assert {int(uid): set(has.split()) for uid, has in doveadm.fetched("INBOX", "uid flags")[1:5]} == flags
 
-    (doveadm.path / ".Lists.Caf&AOk-").mkdir()  # it makes folders, too, but says that cur/ was there already
+    doveadm("mailbox", "create", "Lists/Café")
     doveadm("mailbox", "subscribe", "Lists/Café")
     doveadm("move", "Lists/Café", *inbox, "4")
     doveadm("copy", "Lists/Café", *inbox, "5")
@@ -426,3 +427,7 @@ def test_doveadm_changes_what_the_account_has(mounted: Mounts, home: Path) -> No
     doveadm("mailbox", "rename", "Lists/Café", "Cafés")
     assert len(account(mounted.data, "Cafés")) == 3
     assert "Cafés" in doveadm("mailbox", "list").splitlines()
+    doveadm("mailbox", "delete", "Cafés")
+    with pytest.raises(NoSuchMailbox):
+        account(mounted.data, "Cafés")
+    assert "Cafés" not in doveadm("mailbox", "list").splitlines()
