@@ -79,6 +79,11 @@ def is_parcel(key: str) -> bool:
     return match is not None and match[2] is not None
 
 
+def parcel_key(millis: int, number: int, count: int) -> str:
+    """The row key of a parcel, by when it came, its own id, and how many contents it brings."""
+    return f"{millis:012x}-{number:016x}-{count:04x}"
+
+
 def contents_of(key: str) -> list[int]:
     """The contents whose bodies a letter or parcel has, by its row key; none for a key that neither has. A
     parcel's own body is among them."""

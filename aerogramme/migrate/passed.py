@@ -11,15 +11,16 @@ import hashlib
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 
 from aerogramme.errors import Damaged, Unavailable
-from aerogramme.log.columns import from_planes, planes
+from aerogramme.log.columns import column_bytes, column_from, from_planes, planes
+from aerogramme.mailbox.incoming import parcel_key
 from aerogramme.seal.strict import pack, unpack
 
 MAGIC = b"AGM\x01"
@@ -51,14 +52,60 @@ class Passed:
         return row if row < len(self.uids) and self.uids[row] == uid else None
 
 
-class Memory:
-    """The memory of all passes into one account. `load` it, change `folders`, `save` it."""
+class Parcel(NamedTuple):
+    """A parcel that was sent: the messages of the source above the UID of the parcel before, and up to
+    `last`.
 
-    def __init__(self, path: Path, salt: bytes, folders: dict[bytes, Passed]) -> None:
+    fingerprint  of their UIDs, flags and dates
+    """
+
+    millis: int
+    id: int
+    contents: int
+    last: int
+    fingerprint: int
+
+    @property
+    def key(self) -> str:
+        """That of its row."""
+        return parcel_key(self.millis, self.id, self.contents)
+
+
+@dataclass(slots=True)
+class Sent:
+    """A folder of the source as far as it is in parcels, which only the user can open.
+
+    mailbox  the id that the mailbox gets
+    parcels  in ascending order of the source's UIDs; where it has none, none are remembered
+    marks    where the source has no UIDs: hashes that tell the letters which were sent
+    """
+
+    mailbox: int
+    parcels: list[Parcel] = field(default_factory=list)
+    marks: "array[int]" = field(default_factory=lambda: array("Q"))
+
+
+class Memory:
+    """The memory of all passes into one account. `load` it, change it, `save` it.
+
+    pending  ids of parcels that may have been sent, and are not noted yet
+    millis   of the last parcel
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        salt: bytes,
+        passed: "dict[bytes, Passed] | None" = None,
+        sent: "dict[bytes, Sent] | None" = None,
+    ) -> None:
         self._path = path
         self._salt = salt
-        self._folders = folders
+        self._passed = passed or {}
+        self._sent = sent or {}
         self._hashes: dict[tuple[str, ...], int] = {}
+        self.pending: set[int] = set()
+        self.millis = 0
 
     @classmethod
     def load(cls, path: Path) -> "Memory":
@@ -66,24 +113,32 @@ class Memory:
         try:
             stored = path.read_bytes()
         except FileNotFoundError:
-            return cls(path, os.urandom(SALT), {})
+            return cls(path, os.urandom(SALT))
         except OSError as error:
             raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
         try:
-            return cls(path, *_decode(stored))
+            return cls._decode(path, stored)
         except Damaged as damage:
             raise Damaged(
                 f"{path}: {damage}",
                 hint="without this file a pass compares anew: remove it, if it is damaged, and run again",
             ) from None
 
-    def of(self, name: str) -> Passed | None:
-        """What is known of a folder, by its name here."""
-        return self._folders.get(self._hash(b"name", name.encode("utf-8", "surrogateescape")))
+    def passed(self, name: str, uidvalidity: int) -> Passed | None:
+        """What is known of a folder, by its name here and the UIDVALIDITY of the source."""
+        return self._passed.get(self._folder(name, uidvalidity))
 
     def note(self, name: str, passed: Passed) -> None:
         """From now on this is known of it."""
-        self._folders[self._hash(b"name", name.encode("utf-8", "surrogateescape"))] = passed
+        self._passed[self._folder(name, passed.uidvalidity)] = passed
+
+    def sent(self, name: str, uidvalidity: int) -> Sent | None:
+        """What of it is in parcels."""
+        return self._sent.get(self._folder(name, uidvalidity))
+
+    def note_sent(self, name: str, uidvalidity: int, sent: Sent) -> None:
+        """From now on this is known of it."""
+        self._sent[self._folder(name, uidvalidity)] = sent
 
     def hash_of(self, flags: Sequence[str]) -> int:
         """What the memory keeps of flags: equal for those that are equal without regard to case and order."""
@@ -91,9 +146,25 @@ class Memory:
         known = self._hashes.get(key)
         if known is None:
             folded = "\0".join(sorted({flag.casefold() for flag in key}))
-            known = int.from_bytes(self._hash(b"flags", folded.encode()), "big")
-            self._hashes[key] = known
+            known = self._hashes[key] = self._number(b"flags", folded.encode())
         return known
+
+    def fingerprint(self, uids: Iterable[int], flags: Iterable[Sequence[str]], dates: Iterable[int]) -> int:
+        """Of messages, as a parcel tells them."""
+        told = array("Q")
+        for uid, each, date in zip(uids, flags, dates, strict=True):
+            told.extend((uid, self.hash_of(each), date & 0xFFFFFFFFFFFFFFFF))
+        return self._number(b"range", column_bytes(told, "Q"))
+
+    def mark(self, date: int, size: int, message_id: bytes) -> int:
+        """What tells a letter of a source without UIDs."""
+        return self._number(b"letter", b"%d %d %b" % (date, size, message_id))
+
+    def _folder(self, name: str, uidvalidity: int) -> bytes:
+        return self._hash(b"folder", b"%d %b" % (uidvalidity, name.encode("utf-8", "surrogateescape")))
+
+    def _number(self, kind: bytes, value: bytes) -> int:
+        return int.from_bytes(self._hash(kind, value), "big")
 
     def _hash(self, kind: bytes, value: bytes) -> bytes:
         return hashlib.blake2b(value, digest_size=_HASH, key=self._salt, person=kind).digest()
@@ -105,48 +176,63 @@ class Memory:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:
-                file.write(_encode(self._salt, self._folders))
+                file.write(self._encode())
                 file.flush()
                 os.fsync(descriptor)
             os.replace(new, self._path)
         except OSError as error:
             raise Unavailable(f"{self._path} cannot be written: {error.strerror}") from error
 
+    # --- stored form: docs/format.md
 
-def _encode(salt: bytes, folders: dict[bytes, Passed]) -> bytes:
-    rows = [
-        [
-            name,
-            passed.uidvalidity,
-            passed.mailbox,
-            planes(passed.uids),
-            planes(passed.here),
-            planes(passed.flags, "Q"),
+    def _encode(self) -> bytes:
+        passed = [
+            [name, p.uidvalidity, p.mailbox, planes(p.uids), planes(p.here), planes(p.flags, "Q")]
+            for name, p in sorted(self._passed.items())
         ]
-        for name, passed in sorted(folders.items())
-    ]
-    return MAGIC + zstandard.ZstdCompressor(3, write_content_size=True).compress(pack([salt, rows]))
+        sent = [
+            [name, s.mailbox, [list(parcel) for parcel in s.parcels], column_bytes(s.marks, "Q")]
+            for name, s in sorted(self._sent.items())
+        ]
+        plain = pack([self._salt, passed, sent, sorted(self.pending), self.millis])
+        return MAGIC + zstandard.ZstdCompressor(3, write_content_size=True).compress(plain)
+
+    @classmethod
+    def _decode(cls, path: Path, stored: bytes) -> "Memory":
+        if stored[: len(MAGIC)] != MAGIC:
+            raise Damaged("it is not what passes remember")
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(stored[len(MAGIC) :], max_output_size=LARGEST)
+        except zstandard.ZstdError:
+            raise Damaged("it does not decode") from None
+        match unpack(plain):
+            case [bytes(salt), list(passed), list(sent), list(pending), int(millis)] if len(salt) == SALT:
+                memory = cls(path, salt, dict(map(_passed, passed)), dict(map(_sent, sent)))
+                memory.pending.update(map(int, pending))
+                memory.millis = millis
+                return memory
+        raise Damaged("it does not decode")
 
 
-def _decode(stored: bytes) -> tuple[bytes, dict[bytes, Passed]]:
-    if stored[: len(MAGIC)] != MAGIC:
-        raise Damaged("it is not what passes remember")
-    try:
-        plain = zstandard.ZstdDecompressor().decompress(stored[len(MAGIC) :], max_output_size=LARGEST)
-    except zstandard.ZstdError:
-        raise Damaged("it does not decode") from None
-    match unpack(plain):
-        case [bytes(salt), list(rows)] if len(salt) == SALT:
-            return salt, dict(map(_folder, rows))
+def _passed(row: Any) -> tuple[bytes, Passed]:
+    match row:
+        case [bytes(name), int(uidvalidity), int(mailbox), uids, here, flags] if len(name) == _HASH:
+            columns = from_planes("I", uids), from_planes("I", here), from_planes("Q", flags)
+            passed = Passed(uidvalidity, mailbox, *columns)
+            if len(passed.uids) == len(passed.here) == len(passed.flags):
+                return name, passed
     raise Damaged("it does not decode")
 
 
-def _folder(row: Any) -> tuple[bytes, Passed]:
+def _sent(row: Any) -> tuple[bytes, Sent]:
     match row:
-        case [bytes(name), int(uidvalidity), int(mailbox), uids, here, flags] if len(name) == _HASH:
-            passed = Passed(
-                uidvalidity, mailbox, from_planes("I", uids), from_planes("I", here), from_planes("Q", flags)
-            )
-            if len(passed.uids) == len(passed.here) == len(passed.flags):
-                return name, passed
+        case [bytes(name), int(mailbox), list(parcels), marks] if len(name) == _HASH:
+            return name, Sent(mailbox, list(map(_parcel, parcels)), column_from("Q", marks))
+    raise Damaged("it does not decode")
+
+
+def _parcel(row: Any) -> Parcel:
+    match row:
+        case [int(), int(), int(), int(), int()]:
+            return Parcel(*row)
     raise Damaged("it does not decode")

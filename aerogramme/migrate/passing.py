@@ -6,20 +6,18 @@ entry; memory holds two batches and a few columns a mailbox.
 """
 
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import trio
 
-from aerogramme.errors import Refused, TooLarge, Unreadable
-from aerogramme.mailbox import names
+from aerogramme.errors import TooLarge, Unreadable
+from aerogramme.migrate.asking import lost, named, read, said_by
 from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, same_flags
-from aerogramme.migrate.flags import keepable
 from aerogramme.migrate.passed import Memory, Passed
 from aerogramme.migrate.report import Moved, Report
-from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages, Source
+from aerogramme.migrate.sources.source import Fault, Folder, Letter, Source
 from aerogramme.migrate.targets.target import Arrived, New, Target
 from aerogramme.together import together
 
@@ -92,26 +90,6 @@ async def run_pass(
             memory.save()
 
 
-def named(folders: Iterable[Folder], report: Report) -> Iterator[tuple[Folder, str]]:
-    """The folders, each with the name of its mailbox here: its own, made distinct. Those that can have none
-    are faults."""
-    used: set[str] = set()
-    for folder in folders:
-        try:
-            name = plain = names.check(folder.name)
-        except Refused as error:
-            report.fault(Fault(folder.origin, f"no mailbox can be called so: {error}", "left out", lost=True))
-            continue
-        number = 1
-        while name in used:
-            number += 1
-            name = f"{plain} ({number})"
-        if name != plain:
-            report.fault(Fault(folder.origin, f"another mailbox is called {plain}", f"it is {name} here"))
-        used.add(name)
-        yield folder, name
-
-
 async def _remove_mailboxes(target: Target, kept: set[str], options: Options, report: Report) -> None:
     """Mailboxes that were taken over and are not in the source any more: what came from there goes, and then
     the mailbox, if nothing else is in it."""
@@ -129,35 +107,6 @@ async def _remove_mailboxes(target: Target, kept: set[str], options: Options, re
 async def _remove(target: Target, mailbox: int, uids: Sequence[int]) -> None:
     for start in range(0, len(uids), CHANGES):
         await target.remove(mailbox, uids[start : start + CHANGES])
-
-
-@asynccontextmanager
-async def closing(pieces: AsyncIterator[bytes]) -> AsyncGenerator[AsyncIterator[bytes], None]:
-    """The pieces of a letter, closed at the end if they are a generator that was not read to its end."""
-    try:
-        yield pieces
-    finally:
-        if isinstance(pieces, AsyncGenerator):
-            await pieces.aclose()
-
-
-async def said_by(source: Source, folder: Folder, report: Report) -> Messages | None:
-    """The messages of a folder, with flags that can be kept; None, and a fault, if they cannot be told."""
-    try:
-        said = await source.messages(folder)
-    except Unreadable as error:
-        report.fault(Fault(folder.origin, str(error), "the mailbox is left out", lost=True))
-        return None
-    if any(a >= b for a, b in pairwise(said.uids)) or (said.uids and not said.uids[0]):
-        report.fault(Fault(folder.origin, "its UIDs do not ascend", "the mailbox is left out", lost=True))
-        return None
-    kept: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for flags in set(said.flags):
-        kept[flags], changed = keepable(flags)
-        for what in changed:
-            report.fault(Fault(folder.origin, what, "the messages that have it are taken over"))
-    said.flags = [kept[flags] for flags in said.flags]
-    return said
 
 
 class _Mailbox:
@@ -187,7 +136,7 @@ class _Mailbox:
         if said is None:
             return
         self._said = said
-        passed = self._memory.of(self._name)
+        passed = self._memory.passed(self._name, self._folder.uidvalidity)
         known = NO_MAILBOX if passed is None else passed.mailbox
         self._there = there = await self._target.there(self._name, known)
         # Of a source that is damaged it is not known what has gone.
@@ -265,26 +214,11 @@ class _Mailbox:
     async def _read(self, letter: Letter) -> Arrived | None:
         """A letter, sealed; None, and a fault, if it cannot be read or is too large."""
         arriving = self._target.arriving()
-        error: Unreadable | TooLarge | None = None
         try:
-            async with closing(letter.pieces) as pieces:
-                async for piece in pieces:
-                    if error is None:
-                        try:
-                            await arriving.write(piece)
-                        except TooLarge as too_large:
-                            error = too_large  # the rest has to be read all the same: the next comes after it
-            if error is None:
-                return await arriving.finish()
-        except Unreadable as unreadable:
-            error = unreadable
-        except BaseException:
-            arriving.drop()
-            raise
-        arriving.drop()
-        origin = f"{self._folder.origin}, UID {letter.uid}"
-        self._lose(Fault(origin, str(error), "left out; the next pass tries it again", lost=True))
-        return None
+            return await read(letter, arriving)
+        except (Unreadable, TooLarge) as error:
+            self._lose(lost(self._folder, letter.uid, error))
+            return None
 
     def _lose(self, fault: Fault) -> None:
         self._report.fault(fault)

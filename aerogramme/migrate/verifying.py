@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aerogramme.errors import Damaged, Unreadable
+from aerogramme.migrate.asking import closing, named, said_by
 from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, kept_date, same_flags
 from aerogramme.migrate.passed import Memory
-from aerogramme.migrate.passing import Options, Told, closing, named, said_by
+from aerogramme.migrate.passing import Options, Told
 from aerogramme.migrate.report import Report
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages, Source
 from aerogramme.migrate.targets.target import Target
@@ -125,7 +126,7 @@ class _Mailbox:
 
     async def verify(self, memory: Memory) -> None:
         compared, said = self._compared, self._said
-        passed = memory.of(compared.name)
+        passed = memory.passed(compared.name, self._folder.uidvalidity)
         known = NO_MAILBOX if passed is None else passed.mailbox
         self._there = there = await self._target.there(compared.name, known)
         plan = compare(self._folder, said, there, passed, memory.hash_of)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged, Unavailable
-from aerogramme.migrate.passed import Memory, Passed
+from aerogramme.migrate.passed import Memory, Parcel, Passed, Sent
 
 FLAGS = st.lists(st.sampled_from(["\\Seen", "\\Deleted", "$Label1", "$label1", "a"]), max_size=4)
 
@@ -20,22 +20,28 @@ def passed(*uids: int) -> Passed:
 def test_it_comes_back(tmp_path):
     path = tmp_path / "import" / "ab"
     memory = Memory.load(path)
-    assert memory.of("Work") is None
+    assert memory.passed("Work", 7) is None and memory.sent("Work", 7) is None
     memory.note("Work", passed(1, 2, 4_000_000_000))
     memory.note("INBOX", passed())
+    sent = Sent(5, [Parcel(1 << 40, 1 << 63, 1000, 70, 1 << 63)], array("Q", [1, 1 << 63]))
+    memory.note_sent("Work", 0, sent)
+    memory.pending.update((5, 1 << 63))
+    memory.millis = 1 << 40
     before = memory.hash_of(("\\Seen",))
     memory.save()
     again = Memory.load(path)
-    assert again.of("Work") == passed(1, 2, 4_000_000_000)
-    assert again.of("INBOX") == passed()
-    assert again.of("work") is None
+    assert again.passed("Work", 7) == passed(1, 2, 4_000_000_000)
+    assert again.passed("INBOX", 7) == passed()
+    assert again.passed("work", 7) is None and again.passed("Work", 8) is None
+    assert again.sent("Work", 0) == sent and again.sent("Work", 7) is None
+    assert (again.pending, again.millis) == ({5, 1 << 63}, 1 << 40)
     assert again.hash_of(("\\Seen",)) == before
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 @given(FLAGS, FLAGS)
 def test_flags_are_alike_without_regard_to_case_and_order(tmp_path_factory, one, other):
-    memory = Memory(tmp_path_factory.getbasetemp() / "none", bytes(16), {})
+    memory = Memory(tmp_path_factory.getbasetemp() / "none", bytes(16))
     same = {flag.casefold() for flag in one} == {flag.casefold() for flag in other}
     assert (memory.hash_of(one) == memory.hash_of(other)) == same
 
@@ -70,4 +76,4 @@ def test_what_is_damaged_is_said(tmp_path):
 def test_a_place_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(Unavailable):
-        Memory(tmp_path / "a" / "b", bytes(16), {}).save()
+        Memory(tmp_path / "a" / "b", bytes(16)).save()
