@@ -197,16 +197,16 @@ def _user(entry: dict[str, Any]) -> User:
         raise ValueError("a [[user]] without an address")
     if unknown := entry.keys() - KEYS:
         raise ValueError(f"{address}: unknown setting {min(unknown)}")
-    _check_address(address)
+    check_address(address)
     account = entry.get("account")
     if not isinstance(account, str) or not re.fullmatch("[0-9a-f]{32}", account):
         raise ValueError(f"{address}: account is 32 hex digits (lower case)")
     aliases, catch_all = (_texts(entry, address, key) for key in ("aliases", "catch_all"))
     for alias in aliases:
         if alias.lower() != "postmaster":  # RFC 5321 §4.1.1.3: the only forward-path without a domain
-            _check_address(alias)
+            check_address(alias)
     for domain in catch_all:
-        _check_domain(domain, address)
+        check_domain(domain, address)
     pins = _texts(entry, address, "pins")
     for pin in pins:
         if not re.fullmatch("[0-9a-f]{32}", pin):
@@ -271,15 +271,17 @@ def _texts(entry: dict[str, Any], address: str, key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
+    """Raises ValueError for what cannot be an address in a users file."""
     local, at, domain = address.rpartition("@")
     if not local or not at or not address.isprintable() or len(address.encode()) > ADDRESS_OCTETS:
         raise ValueError(f"not an address: {address!r}")
-    _check_domain(domain, address)
+    check_domain(domain, address)
     canonical(address)
 
 
-def _check_domain(domain: str, address: str) -> None:
+def check_domain(domain: str, address: str) -> None:
+    """Raises ValueError for what cannot be a domain there; `address` says whose it is."""
     if not domain or "@" in domain or " " in domain or not domain.isprintable():
         raise ValueError(f"{address}: not a domain: {domain!r}")
 
