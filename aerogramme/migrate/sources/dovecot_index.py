@@ -7,12 +7,10 @@ read in the order index, logs fits together; where it does not since Dovecot was
 """
 
 import os
-import stat
 import sys
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from struct import Struct
 from time import sleep
 
@@ -27,6 +25,8 @@ from aerogramme.migrate.sources.dovecot_records import (
     Order,
     Records,
 )
+from aerogramme.migrate.sources.reading import open_file
+from aerogramme.migrate.sources.source import Fault
 
 _MAJOR = 7  # all Dovecot 1.x and 2.x
 _MAX_INDEX = 1 << 30  # octets: some ten million messages
@@ -37,55 +37,61 @@ _PAUSE = 0.05  # seconds: a record of a log is written within
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index as it is now, and what was wrong with its files."""
+    """An index.
+
+    wrong  what was not as it should be with its files
+    old    the log that goes on from its file is missing: what happened since is not known
+    """
 
     records: Records
     wrong: list[str]
+    old: bool = False
 
 
-def read_index(path: Path, wanted: Iterable[bytes] = ()) -> Index | None:
-    """The index of this name (.../dovecot.index), None if there is none. It waits: call it in a thread.
+def read_index(folder: int, name: str, wanted: Iterable[bytes] = ()) -> Index | None:
+    """The index of this name (dovecot.index), None if there is none. It waits: call it in a thread.
 
-    wanted: the extensions whose records are needed. Unreadable, with the reason, if nothing can be used.
+    folder: the descriptor of the folder that has it. wanted: the extensions whose records are needed.
+    Unreadable, with the reason, if nothing can be used.
     """
+    return _tried(folder, name, name, frozenset(wanted))
+
+
+def read_backup(folder: int, name: str, wanted: Iterable[bytes] = ()) -> Index | None:
+    """The same, from the index file as it was before it was written last: dbox keeps that."""
+    return _tried(folder, name + ".backup", name, frozenset(wanted))
+
+
+def _tried(folder: int, file: str, name: str, wanted: frozenset[bytes]) -> Index | None:
     for left in range(_TRIES - 1, -1, -1):
-        index, again = _read(path, frozenset(wanted))
+        index, again = _read(folder, file, name, wanted)
         if not again or not left:
             return index
         sleep(_PAUSE)
     raise AssertionError
 
 
-def read_backup(path: Path, wanted: Iterable[bytes] = ()) -> Index | None:
-    """One index file without its logs: what Dovecot keeps of an index that it had to give up."""
-    data = read_file(path, _MAX_INDEX)
-    if data is None:
-        return None
-    wrong: list[str] = []
-    return Index(_load(data, frozenset(wanted), wrong, path), wrong)
-
-
-def _read(path: Path, wanted: frozenset[bytes]) -> tuple[Index | None, bool]:
+def _read(folder: int, file: str, name: str, wanted: frozenset[bytes]) -> tuple[Index | None, bool]:
     """The index, and whether it may be better when it is read once more."""
     wrong: list[str] = []
-    data = read_file(path, _MAX_INDEX)
+    data = _read_file(folder, file, _MAX_INDEX)
     records: Records | None = None
     broken: Unreadable | None = None
     if data is not None:
         try:
-            records = _load(data, wanted, wrong, path)
+            records = _load(data, wanted, wrong, file)
         except Unreadable as error:
             broken = error  # its logs may go back to the beginning
     order: Order = records.order if records else "little"
-    newest = _log(path.with_name(path.name + ".log"), order, wrong)
-    older = _log(path.with_name(path.name + ".log.2"), order, wrong)
+    newest = _log(folder, name + ".log", order, wrong)
+    older = _log(folder, name + ".log.2", order, wrong)
     if newest is None:
         if broken is not None:
             raise broken
         if records is None:
             return None, False
         wrong.append("the log is missing: the index may be old")
-        return Index(records, wrong), True
+        return Index(records, wrong, True), True
     index_id = records.index_id if records else newest.index_id
     logs = [log for log in (older, newest) if log is not None and log.index_id == index_id]
     if older is not None and older.sequence >= newest.sequence:
@@ -95,7 +101,7 @@ def _read(path: Path, wanted: frozenset[bytes]) -> tuple[Index | None, bool]:
         # A log with none before it begins with an empty index.
         beginning = next((log for log in reversed(logs) if log.previous == 0), None)
         if beginning is None:
-            raise broken or Unreadable(f"{path}: there is only the end of its log")
+            raise broken or Unreadable(f"{name}: there is only the end of its log")
         if broken is not None:
             wrong.append(f"{broken}; its log has all of it")
         records = Records(beginning.order, wanted)
@@ -109,12 +115,12 @@ def _read(path: Path, wanted: frozenset[bytes]) -> tuple[Index | None, bool]:
         start = records.log_head
         if not logs or logs[0].sequence != sequence or start > len(logs[0].data):
             wrong.append("the log does not go on from the index, which may be old")
-            return Index(records, wrong), True
+            return Index(records, wrong, True), True
     replay = Replay(records)
     for number, log in enumerate(logs):
         if number and log.previous != logs[number - 1].sequence:
             wrong.append("a log is missing")
-            return Index(records, wrong), True
+            return Index(records, wrong, True), True
         replay.apply(log, max(start, log.start) if number == 0 else log.start)
     replay.finish()
     wrong += replay.wrong
@@ -123,22 +129,22 @@ def _read(path: Path, wanted: frozenset[bytes]) -> tuple[Index | None, bool]:
     return Index(records, wrong), replay.torn
 
 
-def _log(path: Path, order: Order, wrong: list[str]) -> Log | None:
-    data = read_file(path, _MAX_LOG)
+def _log(folder: int, name: str, order: Order, wrong: list[str]) -> Log | None:
+    data = _read_file(folder, name, _MAX_LOG)
     if data is None:
         return None
     try:
         return read_log(data, order)
     except Broken as error:
-        wrong.append(f"{path.name}: {error}")
+        wrong.append(f"{name}: {error}")
         return None
 
 
-def _load(data: bytes, wanted: frozenset[bytes], wrong: list[str], path: Path) -> Records:
+def _load(data: bytes, wanted: frozenset[bytes], wrong: list[str], name: str) -> Records:
     try:
         return _parse(data, wanted, wrong)
     except Broken as error:
-        raise Unreadable(f"{path}: {error}") from None
+        raise Unreadable(f"{name}: {error}") from None
 
 
 def _parse(data: bytes, wanted: frozenset[bytes], wrong: list[str]) -> Records:
@@ -223,21 +229,18 @@ def messages_of(messages: memoryview, record: int, offset: int, size: int) -> by
     return bytes(column)
 
 
-def read_file(path: Path, most: int) -> bytes | None:
+def _read_file(folder: int, name: str, most: int) -> bytes | None:
     """All of a file; None if there is none. Unreadable if it is no plain file, too large, or may not be."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (FileNotFoundError, NotADirectoryError):
+    file = open_file(name.encode(), folder, name)
+    if file is None:
         return None
-    except OSError as error:
-        raise Unreadable(f"{path}: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Unreadable(f"{path} is no file")
-        if found.st_size > most:
-            raise Unreadable(f"{path} has {found.st_size} octets, which is more than can be")
+    if isinstance(file, Fault):
+        raise Unreadable(f"{name}: {file.what}")
+    with file:
         try:
-            return file.read(most + 1)
+            found = os.fstat(file.fileno())
+            if found.st_size > most:
+                raise Unreadable(f"{name} has {found.st_size} octets, which is more than can be")
+            return file.read()
         except OSError as error:
-            raise Unreadable(f"{path}: {error.strerror}") from error
+            raise Unreadable(f"{name}: {error.strerror}") from error

@@ -1,0 +1,154 @@
+"""One mailbox of a dbox, as it is now: what its index says, and what its files say if that cannot be used.
+
+sdbox   the UID of a letter is the name of its file, so that these stay what they were; flags are lost
+mdbox   letters that no mailbox has are those of the mailbox whose index is lost; UIDs and flags are lost
+"""
+
+import os
+import re
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources.dbox_store import Parts, Store, opened
+from aerogramme.migrate.sources.dovecot_index import Index, read_backup, read_index
+from aerogramme.migrate.sources.dovecot_records import Broken, Records
+from aerogramme.migrate.sources.source import Fault
+
+INDEX = "dovecot.index"
+_LETTER, _HEADER, _GUID, _NAME = b"mdbox", b"mdbox-hdr", b"guid", b"box-name"
+_WANTED = (_LETTER, _HEADER, _GUID)
+_FILE = re.compile(rb"u\.([1-9][0-9]{0,9})")
+_MAX_UID = 0xFFFFFFFE
+# Bits of the flags of a record; \Recent and Dovecot's own are left out.
+_FLAGS = ((0x01, "\\Answered"), (0x02, "\\Flagged"), (0x04, "\\Deleted"), (0x08, "\\Seen"), (0x10, "\\Draft"))
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """What is in a mailbox, in ascending order of UIDs.
+
+    old          its index is lost, or not the last one: there may be letters that it does not know, and it
+                 may know some that are gone
+    map_of       the UIDVALIDITY of the map that `numbers` are of; 0 if it is not known
+    numbers      mdbox: the number of each letter in the map
+    guids        mdbox: 16 octets of each letter
+    places       rows of letters that were found in files, and not by an index: the file, and the offset
+    said         its name, as its index has it; none if it does not
+    """
+
+    levels: Parts
+    uidvalidity: int = 0
+    uidnext: int = 0
+    uids: "array[int]" = field(default_factory=lambda: array("I"))
+    flags: list[tuple[str, ...]] = field(default_factory=list)
+    old: bool = False
+    map_of: int = 0
+    numbers: "array[int]" = field(default_factory=lambda: array("I"))
+    guids: bytes = b""
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    said: Parts = ()
+
+    def row_of(self, uid: int) -> int | None:
+        row = bisect_left(self.uids, uid)
+        return row if row < len(self.uids) and self.uids[row] == uid else None
+
+    def guid(self, row: int) -> bytes:
+        return self.guids[16 * row : 16 * row + 16]
+
+
+def read_mailbox(store: Store, levels: Parts, faults: list[Fault]) -> Mailbox | None:
+    """A mailbox as it is now; None if it is being deleted. It waits for a disk: call it in a thread."""
+    index = _read_index(store, levels, faults)
+    if index is not None and index.records.deleted:
+        return None
+    found = Mailbox(levels, old=True)
+    if index is not None:
+        found = _of_records(levels, index.records, many=store.many)
+        found.old = index.old
+    if not store.many:
+        _add_files(store, found, faults, known=index is not None)
+    return found
+
+
+def _read_index(store: Store, levels: Parts, faults: list[Fault]) -> Index | None:
+    """The index, or the one before it, or none; none is no fault where there is nothing at all yet."""
+    root, parts = store.index_of(levels)
+    origin = store.shown(store.mails(levels))
+    wrong = ""
+    for read in (read_index, read_backup):
+        try:
+            with opened(root, parts) as folder:
+                index = None if folder is None else read(folder, INDEX, _WANTED)
+        except (Unreadable, Broken) as error:
+            wrong = wrong or f"its index cannot be used: {error}"
+            continue
+        if index is None:
+            wrong = wrong or "its index is missing"
+            continue
+        if wrong:
+            faults.append(Fault(origin, wrong, "the one before it is used"))
+        faults.extend(Fault(origin, wrong, "what the index says is used") for wrong in index.wrong)
+        return index
+    done = "letters that no other mailbox has are taken over" if store.many else "UIDs are those of the files"
+    faults.append(Fault(origin, wrong, f"{done}; there are no flags"))
+    return None
+
+
+def _add_files(store: Store, found: Mailbox, faults: list[Fault], *, known: bool) -> None:
+    """The letters of an sdbox that are newer than all that its index has ever had."""
+    new = [uid for uid in _uids_of_files(store, found.levels) if uid >= found.uidnext]
+    for uid in new:
+        found.uids.append(uid)
+        found.flags.append(())
+        found.uidnext = uid + 1
+    if new and known:
+        what = f"the index does not know {len(new)} of its letters, from UID {new[0]} on"
+        faults.append(
+            Fault(store.shown(store.mails(found.levels)), what, "they are taken over, without flags")
+        )
+
+
+def _of_records(levels: Parts, records: Records, *, many: bool) -> Mailbox:
+    found = Mailbox(levels, records.uidvalidity, records.uidnext, records.uids, flags_of(records))
+    name = records.extension(_NAME)
+    if name is not None:
+        found.said = tuple(bytes(name.header).rstrip(b"\0").split(b"\0"))
+    if many:
+        letter, guid, header = (records.extension(name) for name in (_LETTER, _GUID, _HEADER))
+        if letter is not None:
+            found.numbers.extend(number for number, _saved in records.column(letter, "II"))
+        if guid is not None and guid.column == 16:
+            found.guids = bytes(guid.records)
+        if header is not None:
+            found.map_of = int.from_bytes(header.header[:4], records.order)
+        missing = len(found.uids) - len(found.numbers)
+        found.numbers.extend([0] * missing)
+    return found
+
+
+def _uids_of_files(store: Store, levels: Parts) -> list[int]:
+    uids: set[int] = set()
+    for place in store.letters():
+        with opened(place, store.mails(levels)) as folder:
+            for name in os.listdir(folder) if folder is not None else ():
+                found = _FILE.fullmatch(os.fsencode(name))
+                if found and int(found[1]) <= _MAX_UID:
+                    uids.add(int(found[1]))
+    return sorted(uids)
+
+
+def flags_of(records: Records) -> list[tuple[str, ...]]:
+    """The flags and keywords of each message, one tuple for all that have the same."""
+    keywords = [(name.decode("utf-8", "replace"), has) for name, has in records.keyword_columns()]
+    known: dict[tuple[int, ...], tuple[str, ...]] = {}
+    flags = []
+    for key in zip(records.flags, *(has for _, has in keywords), strict=True):
+        found = known.get(key)
+        if found is None:
+            system = [name for bit, name in _FLAGS if key[0] & bit]
+            found = (*system, *(name for (name, _), one in zip(keywords, key[1:], strict=True) if one))
+            known[key] = found
+        flags.append(found)
+    return flags

@@ -1,0 +1,202 @@
+"""Where things are in a store of Dovecot's dbox.
+
+    ROOT/mailboxes/a/b/dbox-Mails/u.7       sdbox: a letter; beside it the index of the mailbox a/b
+    ROOT/mailboxes/<GUID>/                  the same with LAYOUT=index
+    ROOT/storage/m.3                        mdbox: letters of all mailboxes, and their index dovecot.map.index
+    ALT/…                                   the same for letters that were moved to other disks (ALT=)
+    INDEX/mailboxes/a/b/, INDEX/storage/    indexes, if they are elsewhere (INDEX=)
+    CONTROL/subscriptions                   if that is elsewhere (CONTROL=)
+
+Symbolic links below these are not followed: who owns a mailbox could have another's mail put among theirs.
+"""
+
+import errno
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aerogramme.errors import Unreadable
+from aerogramme.mailbox.names import MAX_DEPTH
+from aerogramme.migrate.sources.dbox_file import DboxFile
+from aerogramme.migrate.sources.naming import shown
+from aerogramme.migrate.sources.reading import open_file, reason
+from aerogramme.migrate.sources.source import Fault
+
+MAILS = b"dbox-Mails"
+MAILBOXES = b"mailboxes"
+STORAGE = b"storage"
+_TRASH = b"..DOVECOT-TRASHED"  # where mailboxes are that are being deleted
+_GUID = re.compile(rb"[0-9a-f]{32}")
+_OPEN_FILES = 16
+Parts = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The folders that a store consists of.
+
+    index, control  where these things are, if not in root
+    many            files have many letters (mdbox)
+    by_guid         the folders of mailboxes are called by GUIDs (LAYOUT=index)
+    """
+
+    root: Path
+    index: Path | None = None
+    control: Path | None = None
+    alt: Path | None = None
+    many: bool = False
+    by_guid: bool = False
+
+    def letters(self) -> list[Path]:
+        """Where letters may be."""
+        return [self.root, self.alt] if self.alt else [self.root]
+
+    def mailboxes(self, faults: list[Fault]) -> Iterator[Parts]:
+        """The levels of the names of all mailboxes, as they are spelled in the store."""
+        yield from self._below((), faults)
+
+    def guids(self) -> list[bytes]:
+        """The folders of mailboxes that are called by GUIDs."""
+        with opened(self.root, (MAILBOXES,)) as folder:
+            return [name for name in _folders(folder) if _GUID.fullmatch(name)]
+
+    def _below(self, above: Parts, faults: list[Fault]) -> Iterator[Parts]:
+        try:
+            with opened(self.root, (MAILBOXES, *above)) as folder:
+                names = _folders(folder)
+        except (Unreadable, OSError) as error:
+            origin = self.shown((MAILBOXES, *above))
+            faults.append(Fault(origin, reason(error), "it is left out", lost=True))
+            return
+        if above and MAILS in names:
+            yield above
+        if len(above) < MAX_DEPTH:
+            for name in names:
+                if name not in (MAILS, _TRASH):
+                    yield from self._below((*above, name), faults)
+
+    def mails(self, levels: Parts) -> Parts:
+        """The folder, below root and alt, that is a mailbox."""
+        return (MAILBOXES, *levels) if self.by_guid else (MAILBOXES, *levels, MAILS)
+
+    def index_of(self, levels: Parts) -> tuple[Path, Parts]:
+        """The folder with the index of a mailbox: where it is, and its name below."""
+        if self.index is None:
+            return self.root, self.mails(levels)
+        return self.index, (MAILBOXES, *levels)
+
+    def shown(self, parts: Sequence[bytes]) -> str:
+        """A file in root for people."""
+        return "/".join([str(self.root), *map(shown, parts)])
+
+
+def find_store(
+    root: Path, *, index: Path | None = None, control: Path | None = None, alt: Path | None = None
+) -> Store | None:
+    """The store in a folder; None if there is no dbox. Unreadable if it may not be looked at."""
+    with opened(root, (MAILBOXES,)) as folder:
+        if folder is None:
+            return None
+        guids = [name for name in _folders(folder) if _GUID.fullmatch(name)]
+    by_guid = bool(guids) and not any(has(root, (MAILBOXES, name, MAILS)) for name in guids)
+    return Store(root, index, control, alt, has(root, (STORAGE,)), by_guid)
+
+
+def _folders(folder: int | None) -> list[bytes]:
+    if folder is None:
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(os.fsencode(one.name) for one in entries if one.is_dir(follow_symlinks=False))
+
+
+@contextmanager
+def opened(root: Path, parts: Sequence[bytes]) -> Iterator[int | None]:
+    """The descriptor of a folder below another; None if there is none. Raises Unreadable."""
+    descriptor = _open(root, parts)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open(root: Path, parts: Sequence[bytes]) -> int | None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor: int | None = None
+    part: bytes = os.fsencode(root)
+    try:
+        descriptor = os.open(part, flags)
+        for part in parts:
+            above = descriptor
+            descriptor = None
+            try:
+                descriptor = os.open(part, flags | os.O_NOFOLLOW, dir_fd=above)
+            finally:
+                os.close(above)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        link = error.errno == errno.ENOTDIR and part != os.fsencode(root)
+        why = "it is no folder, or a symbolic link" if link else reason(error)
+        raise Unreadable(f"{shown(part)}: {why}") from error
+    return descriptor
+
+
+def has(root: Path, parts: Sequence[bytes]) -> bool:
+    """There is such a folder."""
+    with opened(root, parts) as folder:
+        return folder is not None
+
+
+class Files:
+    """Files of letters, some of them kept open. Calls may come from several threads. Raises Unreadable."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._open: OrderedDict[Parts, DboxFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, parts: Parts, *, keep: bool) -> DboxFile | None:
+        """A file in root or alt, to `release`; None if there is none. `keep`: it is needed again soon."""
+        with self._lock:
+            file = self._open.get(parts)
+            if file is not None and file.use():
+                self._open.move_to_end(parts)
+                return file
+        file = self._find(parts)
+        if file is None or not keep:
+            return file
+        with self._lock:
+            old = self._open.pop(parts, None)
+            file.use()
+            self._open[parts] = file
+            if old is None and len(self._open) > _OPEN_FILES:
+                _, old = self._open.popitem(last=False)
+        if old is not None:
+            old.release()
+        return file
+
+    def _find(self, parts: Parts) -> DboxFile | None:
+        origin = self._store.shown(parts)
+        for place in self._store.letters():
+            with opened(place, parts[:-1]) as folder:
+                file = None if folder is None else open_file(parts[-1], folder, origin)
+            if isinstance(file, Fault):
+                raise Unreadable(f"{origin}: {file.what}")
+            if file is not None:
+                with file:
+                    descriptor = os.dup(file.fileno())
+                return DboxFile(descriptor, origin)
+        return None
+
+    def close(self) -> None:
+        """Closes all that nobody reads."""
+        with self._lock:
+            files, self._open = list(self._open.values()), OrderedDict()
+        for file in files:
+            file.release()
