@@ -200,22 +200,14 @@ class _Compaction:
         """How far the entries reach that are gone, or go now; empty if the newest checkpoint says so. One
         that another server wrote at the same time as that may not know of it.
 
-        It is said of each replica while somebody may mention it: an entry that is there, a state, and
-        whoever has not heard yet of a checkpoint that has forgotten it."""
-        heard = found.heard
-        vector = {} if heard is None else heard.vector  # once: it is made of columns
-        known = found.replicas | state.history.trails.keys() | vector.keys()
+        It is said of all who are mentioned, in entries that go now too: a checkpoint stays for a day, and
+        then all have heard of it, or of a newer one, and nobody mentions any more whom it has forgotten."""
         cut: dict[int, int] = {}
-
-        def say(replica: int, seq: int, forgotten: bool) -> None:
-            if replica in known or not forgotten:
-                cut[replica] = max(seq, cut.get(replica, 0))
-
-        for replica, seq in (*found.cut.items(), *state.cut.items()):
-            say(replica, seq, found.old_cut.get(replica, 0) >= seq)
-        for key in found.old:
-            clock, replica, seq = entry.parse_key(key)
-            say(replica, seq, heard is not None and heard.covers(clock, replica, seq, vector))
+        going = (entry.parse_key(key)[1:] for key in found.old)
+        for replica, seq in (*found.cut.items(), *state.cut.items(), *going):
+            cut[replica] = max(seq, cut.get(replica, 0))
+        known = found.replicas | state.history.trails.keys()
+        cut = {replica: seq for replica, seq in cut.items() if replica in known}
         return {} if all(seq <= found.said.get(replica, 0) for replica, seq in cut.items()) else cut
 
     # --- deleting

@@ -64,8 +64,6 @@ class Survey:
     let_go    rows of what has been let go of
     old       keys of entries that are not kept
     cut, said replica -> seq up to which entries are gone: as all checkpoints together say, and as the newest
-    heard     the newest checkpoint that is a day old: all who write have heard of it, or of a newer one
-    old_cut   as `cut`, as all checkpoints say that are a day old
     entries   how many are
     replicas  who has written them, or is said in them to have been seen
     damaged   name -> why: what could not be read, so that nobody knows what it names
@@ -85,8 +83,6 @@ class Survey:
     old: list[str] = field(default_factory=list)
     cut: dict[int, int] = field(default_factory=dict)
     said: dict[int, int] = field(default_factory=dict)
-    heard: Manifest | None = None
-    old_cut: dict[int, int] = field(default_factory=dict)
     entries: int = 0
     replicas: set[int] = field(default_factory=set)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -177,11 +173,10 @@ class _Surveying:
                     unreadable.add(name)
         found.kept = kept
         found.base = None if base is None else read[base]
-        found.heard = next((read[name] for name in kept if self._is_heard(name)), None)
         await self._pieces([read[name] for name in kept])
         found.said = {} if not kept else dict(read[kept[0]].cut)
         for name in kept:
-            self._is_cut(name, read[name])
+            self._is_cut(read[name])
             found.needed.add(base_of(name))
             for ref in read[name].segments:
                 self._segment(ref)
@@ -197,17 +192,12 @@ class _Surveying:
             raise
         except Damaged:
             return  # nothing needs it, and it may be gone by now
-        self._is_cut(name, old)
+        self._is_cut(old)
         self._known.update(f"segment/{ref.name}" for ref in old.segments)
 
-    def _is_heard(self, name: str) -> bool:
-        """Whether all who write have heard of a checkpoint, or of a newer one: who has not for half a day has
-        to open the account anew (log/folding.py)."""
-        return checkpoint.written_ms(name) <= self._now - DAY_MS
-
-    def _is_cut(self, name: str, told: Manifest) -> None:
-        for cut in (self._found.cut, self._found.old_cut) if self._is_heard(name) else (self._found.cut,):
-            cut.update((replica, seq) for replica, seq in told.cut.items() if seq > cut.get(replica, 0))
+    def _is_cut(self, told: Manifest) -> None:
+        cut = self._found.cut
+        cut.update((replica, seq) for replica, seq in told.cut.items() if seq > cut.get(replica, 0))
 
     async def _pieces(self, manifests: Sequence[Manifest]) -> None:
         tables = [table for each in manifests for table in each.tables]
@@ -260,7 +250,8 @@ class _Surveying:
                 await trio.lowlevel.checkpoint()
 
     async def _old_entry(self, key: str, value: bytes) -> None:
-        """One that is not kept: its segments are no lost mail."""
+        """One that is not kept: its segments are no lost mail, and who is mentioned in it may be mentioned
+        once more by somebody who has not heard yet of a checkpoint that has forgotten him."""
         try:
             old = decode(key, await self._plain(key, value))
             self._found.replicas.update(old.seen, [old.replica])

@@ -168,10 +168,11 @@ async def test_who_has_not_heard_of_a_checkpoint_may_mention_what_it_forgets(
     """An entry that comes while the log is cut: its writer has opened the account before."""
     account = await world.open()
     account.policy = Policy(retention=7 * DAY)
+    wall.days(2)
     await put(account, "INBOX", letter(1))
     wall.days(8)
     other = await world.open()
-    await compact(account)  # writes the first checkpoint
+    await compact(account)  # writes the first checkpoint, which forgets who made the account
 
     async def survey_and_others(*given):
         found = await survey(*given)
