@@ -22,8 +22,8 @@ import logging
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,51 +73,69 @@ class StaticDirectory:
     def users(self) -> Sequence[User]:
         return self._fresh().users
 
-    def add(self, user: User) -> None:
-        """Durable on return. Raises AlreadyExists if an address or the account is somebody's."""
+    def add(self, *users: User) -> None:
+        """All or none; durable on return. Raises AlreadyExists if an address or account is somebody's."""
 
-        def change(document: Any) -> None:
-            book = self._load(document.as_string())
+        def append(text: str) -> str:
+            self._check_new(text, users)
+            entries = "\n".join(text_of(user) for user in users)
+            gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+            new = text + gap + entries
+            try:
+                tomllib.loads(new)
+            except tomllib.TOMLDecodeError:  # it has `user = […]`, to which nothing is added at the end of the file
+                return _with(text, users)
+            return new
+
+        self._write(append)
+
+    def _check_new(self, text: str, users: Sequence[User]) -> None:
+        book = self._load(text)
+        for user in users:
             for address in (user.address, *user.aliases):
                 if book.owner(address):
                     raise AlreadyExists(f"there is a user with the address {address} already")
-            if any(user.account == other.account for other in book.users):
+            if book.by_account(user.account):
                 raise AlreadyExists(f"there is a user with the account {user.account} already")
-            import tomlkit
-
-            document.setdefault("user", tomlkit.aot()).append(_entry(user))
-
-        self._change(change)
 
     def change(self, address: str, change: Callable[[User], User]) -> User:
         """Writes the user with this main address anew, as `change` makes it of what the file says now, while
         no other process changes the file. Returns it; durable on return. Raises NoSuchUser, and what `change`
         raises: then nothing is written.
         """
+        return self.change_all({address: change})[0]
+
+    def change_all(self, changes: Mapping[str, Callable[[User], User]]) -> list[User]:
+        """The same of several users, all or none: main address -> change. They come back in that order."""
         changed: list[User] = []
 
         def apply(document: Any) -> None:
-            entry = document["user"][_index(document, address)]
-            before = _user(entry.unwrap())
-            user = change(before)
-            changed.append(user)
-            new = _entry(user)
-            for key in list(entry):
-                if key not in new:
-                    del entry[key]
-            for key, value in new.items():
-                if key not in entry or getattr(before, key) != getattr(user, key):  # else spelled as it was
-                    entry[key] = value
+            places = {canonical(each["address"]): at for at, each in enumerate(document.get("user", []))}
+            for address, change in changes.items():
+                entry = document["user"][_index(places, address)]
+                before = _user(entry.unwrap())
+                user = change(before)
+                changed.append(user)
+                new = _entry(user)
+                for key in list(entry):
+                    if key not in new:
+                        del entry[key]
+                for key, value in new.items():
+                    if key not in entry or getattr(before, key) != getattr(
+                        user, key
+                    ):  # else as it was spelled
+                        entry[key] = value
 
         self._change(apply)
-        return changed[0]
+        return changed
 
     def remove(self, user: User) -> None:
         """Takes out the user with this address and account; durable on return. The account itself is not
         touched. Raises NoSuchUser, also when the address is by now that of another account."""
 
         def change(document: Any) -> None:
-            index = _index(document, user.address)
+            places = {canonical(each["address"]): at for at, each in enumerate(document.get("user", []))}
+            index = _index(places, user.address)
             if document["user"][index]["account"] != user.account:
                 raise NoSuchUser(f"{user.address} has another account by now")
             if len(document["user"]) == 1:
@@ -145,14 +163,20 @@ class StaticDirectory:
             raise BadConfiguration(f"{self._path}: {error}") from error
 
     def _change(self, change: Callable[[Any], None]) -> None:
-        import tomlkit  # only here: nobody who just reads the file waits for this import
+        def write(text: str) -> str:
+            import tomlkit  # only here: nobody who just reads the file waits for this import
 
+            document = tomlkit.parse(text)
+            change(document)
+            return document.as_string()
+
+        self._write(write)
+
+    def _write(self, change: Callable[[str], str]) -> None:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(self._path):
-                document = tomlkit.parse(self._checked_text())
-                change(document)
-                text = document.as_string()
+                text = change(self._checked_text())
                 book = self._load(text)  # what we could not read back is never written
                 _replace(self._path, text.encode())
                 self._book, self._seen = book, _signature(self._path)
@@ -313,14 +337,22 @@ def _entry(user: User) -> Any:
     return entry
 
 
-def _index(document: Any, address: str) -> int:
+def _with(text: str, users: Sequence[User]) -> str:
+    """A users file that spells its list of users `user = […]`, with these behind the others."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    for user in users:
+        entry = tomlkit.inline_table()
+        entry.update(_entry(user).unwrap())
+        document["user"].append(entry)
+    return document.as_string()
+
+
+def _index(places: Mapping[str, int], address: str) -> int:
     """Where in the list of users the one with this main address stands. Raises NoSuchUser."""
-    try:
-        wanted = canonical(address)
-    except ValueError:
-        wanted = ""
-    for index, entry in enumerate(document.get("user", [])):
-        if canonical(entry["address"]) == wanted:
+    with suppress(ValueError):
+        if (index := places.get(canonical(address))) is not None:
             return index
     raise NoSuchUser(f"there is no user {address}")
 

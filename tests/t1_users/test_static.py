@@ -63,6 +63,57 @@ def test_add_update_remove_read_back(path):
     assert list(StaticDirectory(path).users()) == [BOB]
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "# nobody yet",
+        "user = []\n",
+        f'user = [{{ address = "carol@example.org", account = "{"c" * 32}" }}] # one line',
+        f'[[user]]\naddress = "carol@example.org"\naccount = "{"c" * 32}"',
+        f'[[user]]\naddress = "carol@example.org"\naccount = "{"c" * 32}"\n\n\n# the end\n',
+    ],
+)
+def test_many_are_added_at_once_or_none(path, before):
+    path.write_text(before)
+    directory = StaticDirectory(path)
+    there = list(directory.users())
+    directory.add(ALICE, BOB)
+    assert list(StaticDirectory(path).users()) == [*there, ALICE, BOB]
+    assert "#" not in before or before[before.index("#") :].strip() in path.read_text()
+    text = path.read_text()
+    new = User("dave@example.org", "d" * 32)
+    for wrong in (
+        (new, BOB),
+        (new, replace(new, account="e" * 32)),
+        (new, User("erin@example.org", "d" * 32)),
+        (new, User("AL@example.org", "e" * 32)),
+    ):
+        with pytest.raises((AlreadyExists, BadConfiguration)):
+            directory.add(*wrong)
+        assert path.read_text() == text
+    directory.add()
+    assert list(directory.users()) == [*there, ALICE, BOB]
+
+
+def test_many_are_changed_at_once_or_none(path):
+    path.write_text(TEXT)
+    directory = StaticDirectory(path)
+
+    def taller(user):
+        return replace(user, quota=1000)
+
+    assert directory.change_all({"BOB@example.org": taller, ALICE.address: taller}) == [
+        replace(BOB, quota=1000),
+        replace(ALICE, quota=1000),
+    ]
+    text = path.read_text()
+    assert "# the boss" in text
+    with pytest.raises(NoSuchUser):
+        directory.change_all({BOB.address: lambda user: BOB, "x@example.org": taller})
+    assert path.read_text() == text
+
+
 def test_a_persons_hand_survives(path):
     path.write_text(TEXT)
     directory = StaticDirectory(path)
