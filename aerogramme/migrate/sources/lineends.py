@@ -10,12 +10,13 @@ class LineEnds:
     """A letter passes through in pieces, split anywhere.
 
     A LF without CR gets one. A CR without LF stays as it is. IMAP cannot carry NUL (RFC 3501 §9, CHAR8):
-    Dovecot shows an octet 0x80 in its place (observed with 2.3.19).
+    Dovecot shows an octet 0x80 in its place (observed with 2.3.19). `nuls`: there was one.
     """
 
-    __slots__ = ("_after_cr",)
+    __slots__ = ("_after_cr", "nuls")
 
     def __init__(self) -> None:
+        self.nuls = False
         self._after_cr = False
 
     def feed(self, data: bytes) -> bytes:
@@ -26,6 +27,7 @@ class LineEnds:
         self._after_cr = data[-1] == 0x0D
         if 0 in data:
             data = data.replace(b"\0", b"\x80")
+            self.nuls = True
         if b"\r" not in data:
             data = data.replace(b"\n", b"\r\n")  # ordinary files: some times as fast as the pattern
             return data[1:] if first_is_done else data

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from io import FileIO
 from itertools import islice
 from typing import BinaryIO, Final
 
@@ -57,9 +58,11 @@ class Reader:
         self._plain = plain or self._file
         return data if plain is None else plain.read(PIECE)
 
-    def remark(self) -> str | None:
-        """When all is read: what is not as it should be, if anything is."""
-        return None
+    def remarks(self) -> list[tuple[str, str]]:
+        """When all is read: what is not as it should be, and what was done about it."""
+        if self._line_ends.nuls:
+            return [("it has NULs", "they are octets 0x80, as Dovecot shows them")]
+        return []
 
     def close(self) -> None:
         self._file.close()
@@ -108,8 +111,7 @@ class _Begun:
                 raise Unreadable(f"{self.reader.origin}: {e}", hint=e.hint) from e
             if piece:
                 yield piece
-        if what := self.reader.remark():
-            faults.append(Fault(self.reader.origin, what, "it is taken as it is"))
+        faults += [Fault(self.reader.origin, what, done) for what, done in self.reader.remarks()]
 
 
 def _begin(openers: Iterator[tuple[int, Opener]]) -> list[tuple[int, _Begun | Fault]]:
@@ -134,7 +136,7 @@ def left_out(origin: str, error: Unreadable) -> Fault:
     return Fault(origin, str(error), error.hint or "it is left out", lost=True)
 
 
-def open_file(name: bytes, folder: int | None, origin: str) -> BinaryIO | Fault | None:
+def open_file(name: bytes, folder: int | None, origin: str) -> FileIO | Fault | None:
     """A regular file, to read; None if there is none. `folder`: the descriptor of the one that `name` is in.
 
     A symbolic link is not followed: who owns a source could have another's mail, or any file that the

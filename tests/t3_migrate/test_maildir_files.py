@@ -1,0 +1,261 @@
+"""Maildirs made by hand: what is broken in them is told, and all else is read."""
+
+import gzip
+import io
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources import maildir_files, subscriptions, uidlist
+from aerogramme.migrate.sources.maildir import Maildir, Options, looks_like
+from aerogramme.migrate.sources.naming import Naming
+from tests.helpers.source_reading import read_all, said
+
+LIST = "3 V77 N20 Gabc\n"
+
+
+def folder(path: Path, uids: str = "", keywords: str = "") -> Path:
+    for part in "cur", "new", "tmp":
+        (path / part).mkdir(parents=True)
+    if uids:
+        (path / "dovecot-uidlist").write_text(uids)
+    if keywords:
+        (path / "dovecot-keywords").write_text(keywords)
+    return path
+
+
+def put(path: Path, name: str, content: bytes = b"Subject: x\n\nx\n", date: int = 1600000000) -> None:
+    (path / name).write_bytes(content)
+    os.utime(path / name, (date, date))
+
+
+async def read(path: Path, **options):
+    source = Maildir(path, Naming(), Options(**options))
+    return await read_all(source), source
+
+
+# --- the files of Dovecot
+
+
+@given(st.lists(st.tuples(st.integers(1, 1 << 31), st.text("ab.,=1 ", min_size=1)), unique_by=lambda r: r[0],
+                max_size=20).map(sorted), st.booleans())  # fmt: skip
+def test_a_uidlist_is_read_as_it_was_written(records, old) -> None:
+    records = [(uid, f"{n}{name}") for n, (uid, name) in enumerate(records)]
+    lines = [f"{uid} {name}\n" if old else f"{uid} W{uid * 2} S1 Gff :{name}\n" for uid, name in records]
+    found = uidlist.parse(io.BytesIO(("".join([("1 7 9\n" if old else LIST), *lines])).encode()))
+    assert found.uids == {name.encode(): uid for uid, name in records}
+    assert found.wide == ({} if old else {uid: uid * 2 for uid, _ in records})
+    assert found.uidvalidity == (7 if old else 77)
+    assert found.uidnext == max([9 if old else 20, *(uid + 1 for uid, _ in records)])
+    assert not found.wrong
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_any_octets_are_a_uidlist_or_unreadable(head, rest) -> None:
+    with suppress(Unreadable):
+        uidlist.parse(io.BytesIO(head + rest))
+    found = uidlist.parse(io.BytesIO(LIST.encode() + rest))
+    assert all(0 < uid < found.uidnext for uid in found.uids.values())
+    assert len(set(found.uids.values())) == len(found.uids)
+
+
+def test_what_is_broken_in_a_uidlist_is_told_and_the_rest_read() -> None:
+    lines = [
+        "1 :a",
+        "1 :b",
+        "x :c",
+        "0 :d",
+        "4294967295 :e",
+        "3 :a",
+        "2 :f/g",
+        "5 W12 :ok:2,S",
+        "9" * 5000,
+        "6 :cut",
+    ]
+    found = uidlist.parse(io.BytesIO((LIST + "\n".join(lines)).encode()))
+    assert found.uids == {b"a": 3, b"ok": 5}  # a came again, with another UID
+    assert len(found.wrong) == 6
+    assert "line 3 gives UID 1 a second time" in found.wrong
+
+
+@pytest.mark.parametrize("head", ["", "2 V1 N1\n", "3 V0 N1\n", "3 N1\n", "3 Vx N1\n", "1 99999999999 1\n"])
+def test_a_uidlist_without_a_uidvalidity_is_unreadable(head) -> None:
+    with pytest.raises(Unreadable):
+        uidlist.parse(io.BytesIO(head.encode()))
+
+
+def test_subscriptions_of_both_versions_are_read() -> None:
+    assert subscriptions.parse(io.BytesIO(b"a.b\nSent\n\n"), ".") == {b"a.b", b"Sent"}
+    both = b"V\t2\n\na\tb\nx\x01ty\x011\nSent\n"
+    assert subscriptions.parse(io.BytesIO(both), ".") == {b"a.b", b"x\ty\x01", b"Sent"}
+    assert subscriptions.parse(io.BytesIO(b""), ".") == set()
+
+
+# --- a Maildir
+
+
+async def test_a_plain_maildir_has_no_uids_to_keep(tmp_path) -> None:
+    root = folder(tmp_path / "m")
+    put(root / "cur", "2.b:2,FSx", b"two\r\n")
+    put(root / "new", "1.a", b"one\n", 7)
+    put(root / "cur", "3.c:2,RDTP", b"three")
+    put(root / "tmp", "4.d", b"half")
+    folder(root / ".Sent")
+    found, source = await read(root)
+    assert list(found) == ["INBOX", "Sent"]
+    inbox = found["INBOX"]
+    assert (inbox.folder.uidvalidity, inbox.folder.uidnext, inbox.folder.subscribed) == (0, 0, None)
+    assert [(uid, m.flags, m.date, m.content) for uid, m in inbox.mails.items()] == [
+        (1, set(), 7, b"one\r\n"),
+        (2, {"\\Flagged", "\\Seen"}, 1600000000, b"two\r\n"),
+        (3, {"\\Answered", "\\Draft", "\\Deleted"}, 1600000000, b"three"),
+    ]
+    assert not source.faults
+    assert looks_like(root) and not looks_like(tmp_path) and not looks_like(root / "cur" / "3.c:2,RDTP")
+
+
+async def test_each_broken_thing_is_told_by_name_and_all_else_is_read(tmp_path, monkeypatch) -> None:
+    names = ["1.good,S=14,W=17", "2.cut,S=99", "3.wide,W=9", "4.gone", "5.nul", "6.gz", "7.link", "8.dir",
+             "9.deny", "10.empty", "11.old"]  # fmt: skip
+    uids = LIST + "".join(f"{n} :{name}\n" for n, name in enumerate(names, 1)) + "11 :12.twin\n"
+    root = folder(tmp_path / "m", uids, "0 work\nnonsense\n")
+    cur = root / "cur"
+    put(cur, "1.good,S=14,W=17:2,Sa")
+    put(cur, "2.cut,S=99:2,")
+    put(cur, "3.wide,W=9:2,")
+    put(cur, "5.nul:2,", b"a\0b\n")
+    put(cur, "6.gz:2,", gzip.compress(b"Subject: x\n\n" * 999)[:-20])
+    (cur / "7.link:2,").symlink_to("/etc/passwd")
+    (cur / "8.dir:2,").mkdir()
+    put(cur, "9.deny:2,")
+    put(cur, "10.empty:2,", b"")
+    put(cur, "11.old:2,", date=-5)
+    put(cur, "12.twin:2,b")
+    folder(root / ".R&D")
+    folder(root / ".Entw\udcfcrfe")
+    (root / ".elsewhere").symlink_to(root / ".R&D")
+    (root / ".cache").mkdir()
+
+    opened = os.open
+
+    def deny(path, *more, **named):
+        if isinstance(path, bytes) and path.startswith(b"9.deny"):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", deny)
+    found, source = await read(root, settled=True)
+    assert list(found) == ["INBOX", "Entwürfe", "R&D"]
+    mails = found["INBOX"].mails
+    good = b"Subject: x\r\n\r\nx\r\n"
+    assert {uid: mail.content for uid, mail in mails.items()} == {
+        1: good, 2: good, 3: good, 5: b"a\x80b\r\n", 6: None, 9: None, 10: b"", 11: good, 20: good,
+    }  # fmt: skip
+    assert mails[1].flags == {"\\Seen", "work"} and mails[20].flags == {"unknown-1"}
+    assert "6.gz:2,: It cannot be read after" in mails[6].fault or "9.deny" in mails[6].fault
+    assert "9.deny:2,: Permission denied" in mails[9].fault
+    assert mails[11].date == 0
+    assert {line.replace(str(root), "") for line in said(source.faults)} == {
+        "/cur/10.empty:2,: it is empty: it is taken as it is",
+        "/cur/11.old:2,: its time is -5 seconds after 1970: it gets the nearest from 1970 to 2106",
+        "/cur/2.cut,S=99:2,: it should have 99 octets and has 14: it may have been cut: it is taken as it is",
+        "/cur/3.wide,W=9:2,: it should have 9 octets by IMAP and has 17: it is taken as it is",
+        "/cur/5.nul:2,: it has NULs: they are octets 0x80, as Dovecot shows them",
+        "/cur/7.link:2,: it is a symbolic link: it is left out",
+        "/cur/8.dir:2,: it is not a file: it is left out",
+        "/dovecot-keywords: a line is none that Dovecot writes: it is passed over",
+        "/dovecot-keywords: keyword b has no name: it is called unknown-1, as Dovecot calls it",
+        "/dovecot-uidlist: line 13 gives UID 11 a second time: the rest of it is used",
+        ".elsewhere: it is a symbolic link: it is left out: import it by its own path",
+        "Entw\\xfcrfe: it is not modified UTF-7, and it is not UTF-8: it is called Entwürfe here",
+        "R&D: it is not modified UTF-7: it is called R&D here",
+        "/.Entw\\xfcrfe/dovecot-uidlist: it is missing, or cannot be read: its messages get new UIDs",
+        "/.R&D/dovecot-uidlist: it is missing, or cannot be read: its messages get new UIDs",
+    }
+    assert sum(fault.lost for fault in source.faults) == 3
+
+
+async def test_a_folder_of_dovecot_without_its_uidlist_gets_new_uids_and_that_is_told(tmp_path) -> None:
+    root = folder(tmp_path / "m", LIST)
+    put(folder(root / ".Sent") / "cur", "1.a:2,S")
+    put(folder(root / ".Trash", "2 nonsense\n") / "cur", "1.b:2,S")
+    found, source = await read(root)
+    assert [list(box.mails) for box in found.values()] == [[], [1], [1]]
+    assert [box.folder.uidvalidity for box in found.values()] == [77, 0, 0]
+    assert [fault.done for fault in source.faults] == ["its messages get new UIDs"] * 2
+
+
+async def test_two_files_of_one_name_are_two_messages_unless_they_are_one_file(tmp_path) -> None:
+    root = folder(tmp_path / "m", LIST + "1 :1.a\n2 :2.b\n")
+    put(root / "cur", "1.a:2,S", b"first")
+    put(root / "new", "1.a", b"second")
+    put(root / "cur", "2.b:2,S", b"linked")
+    os.link(root / "cur" / "2.b:2,S", root / "new" / "2.b")
+    found, source = await read(root, settled=True)
+    assert sorted(mail.content for mail in found["INBOX"].mails.values()) == [b"first", b"linked", b"second"]
+    assert list(found["INBOX"].mails) == [1, 2, 20]
+    assert sorted(fault.what for fault in source.faults) == [
+        "another file has this name",
+        "another file with this name is the same",
+    ]
+
+
+async def test_what_dovecot_is_about_to_list_is_waited_for(tmp_path, monkeypatch) -> None:
+    root = folder(tmp_path / "m", LIST)
+    put(root / "new", "1.a")
+    (root / "dovecot-uidlist.lock").write_text("")
+
+    def sleep(seconds: float) -> None:
+        (root / "dovecot-uidlist").write_text(LIST + "20 :1.a\n")
+        (root / "dovecot-uidlist.lock").unlink()
+
+    monkeypatch.setattr(maildir_files.time, "sleep", sleep)
+    found, source = await read(root)
+    assert list(found["INBOX"].mails) == [20]
+    assert not source.faults
+
+
+async def test_a_file_that_is_renamed_while_the_folder_is_listed_is_not_missed(tmp_path, monkeypatch) -> None:
+    root = folder(tmp_path / "m", LIST + "1 :1.a\n2 :2.b\n")
+    put(root / "cur", "1.a:2,S")
+    put(root / "cur", "2.b:2,S")
+    whole = maildir_files.folders.names
+    listings = []
+
+    def names(descriptor: int) -> list[bytes]:
+        found = whole(descriptor)
+        listings.append(found)
+        return [name for name in found if len(listings) > 2 or not name.startswith(b"2.b")]
+
+    monkeypatch.setattr(maildir_files.folders, "names", names)
+    source = Maildir(root, Naming())
+    inbox = await _only(source)
+    listings.clear()
+    assert list((await source.messages(inbox)).uids) == [1, 2]
+
+
+async def _only(source: Maildir):
+    [folder] = await source.folders()
+    return folder
+
+
+@pytest.mark.parametrize("part", ["cur", "new"])
+async def test_a_linked_folder_of_mail_is_unreadable(tmp_path, part) -> None:
+    root = folder(tmp_path / "m")
+    (root / part).rmdir()
+    (root / part).symlink_to("/etc")
+    source = Maildir(root, Naming())
+    inbox = await _only(source)
+    with pytest.raises(Unreadable):
+        await source.messages(inbox)
+
+
+async def test_what_is_no_maildir_is_unreadable(tmp_path) -> None:
+    for path in tmp_path, tmp_path / "nothing":
+        with pytest.raises(Unreadable):
+            await Maildir(path, Naming()).folders()
