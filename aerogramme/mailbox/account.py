@@ -378,11 +378,13 @@ class Account:
         """
         return await self._place(table, uids, name, move=False)
 
-    async def move(self, table: Table, uids: Sequence[int], name: str) -> Placed:
-        """RFC 6851: copies and removes in one entry."""
-        return await self._place(table, uids, name, move=True)
+    async def move(self, table: Table, uids: Sequence[int], name: str, date: int | None = None) -> Placed:
+        """RFC 6851: copies and removes in one entry. `date`: an INTERNALDATE other than they have."""
+        return await self._place(table, uids, name, move=True, date=date)
 
-    async def _place(self, table: Table, uids: Sequence[int], name: str, *, move: bool) -> Placed:
+    async def _place(
+        self, table: Table, uids: Sequence[int], name: str, *, move: bool, date: int | None = None
+    ) -> Placed:
         sources: list[int] = []
 
         def build(state: State) -> Draft | None:
@@ -394,7 +396,7 @@ class Account:
             if not move:
                 check_room(state, self.policy.quota, sum(source.sizes[row] for row in rows))
             sources = [source.uids[row] for row in rows]
-            op = changes.copy(source, rows, target, self.journal.new_ids)
+            op = changes.copy(source, rows, target, self.journal.new_ids, date)
             return Draft([op, changes.remove(source, rows)] if move else [op])
 
         return self._placed(name, await self._commit(build), sources)

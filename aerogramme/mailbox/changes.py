@@ -5,7 +5,7 @@ They run inside `journal.commit`, again and again until nobody was faster, so th
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from aerogramme.errors import NoSuchMailbox, Refused
@@ -108,9 +108,10 @@ def rows_of(table: Table, uids: Iterable[int]) -> list[int]:
     return sorted({row for uid in uids if (row := row_of(uid)) is not None})
 
 
-def copy(source: Table, rows: Sequence[int], target: Table, new_ids: NewIds) -> Add:
-    """The same contents as new messages elsewhere, with flags and dates (RFC 3501 §6.4.7)."""
-    return _again(source, rows, target.mailbox, _claims(target, len(rows)), new_ids)
+def copy(source: Table, rows: Sequence[int], target: Table, new_ids: NewIds, date: int | None = None) -> Add:
+    """The same contents as new messages elsewhere, with flags and dates (RFC 3501 §6.4.7), or a date."""
+    op = _again(source, rows, target.mailbox, _claims(target, len(rows)), new_ids)
+    return op if date is None else replace(op, dates=[date] * len(rows))
 
 
 def placed(table: Table, op: Add, sources: Sequence[int] = ()) -> Placed:

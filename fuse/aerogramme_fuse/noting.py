@@ -97,6 +97,12 @@ class Noting:
         else:
             self._letters.get(mailbox, {}).pop(message, None)
 
+    def renumber(self, mailbox: int, message: int, now: int) -> None:
+        """Another message has taken the place of one."""
+        letters = self._letters.get(mailbox, {})
+        if message in letters:
+            letters[now] = letters.pop(message)
+
     async def _set_keywords(self, mailbox: int) -> None:
         """Letters that were given before it was said what they stand for do so from now on."""
         keywords, table = self._tree.keywords(), self._tree.table(mailbox)

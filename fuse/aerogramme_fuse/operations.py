@@ -19,6 +19,7 @@ from aerogramme_fuse.errnos import refused, told
 from aerogramme_fuse.folders import Folders
 from aerogramme_fuse.listing import CHUNK_BITS, LISTED, Files
 from aerogramme_fuse.overlay import Overlay, Scratch
+from aerogramme_fuse.processes import process_of
 from aerogramme_fuse.telling import Telling
 from aerogramme_fuse.tree import Attributes, Folder, Made, Message, Node, Tree, Version
 from aerogramme_fuse.writing import Writing
@@ -320,7 +321,9 @@ class Operations(pyfuse3.Operations):
                 raise refused(errno.EPERM, "a message does not change: a new one is delivered")
             if fields.update_size and isinstance(node, Made) and fh is not None:
                 await self._may_write().noting.truncate(node, fh, attr.st_size)
-            # Modes, owners and times are what they are: who sets them as part of a copy need not fail.
+            if fields.update_mtime and isinstance(node, Message):
+                await self._may_write().set_time(node, attr.st_mtime_ns, process_of(ctx.pid))
+            # Modes and owners are what they are: who sets them as part of a copy need not fail.
             return await self.getattr(inode)
 
     async def rename(
@@ -356,7 +359,7 @@ class Operations(pyfuse3.Operations):
             if there is not None:
                 raise refused(errno.EEXIST, "a message does not take the place of another")
             if scratch is not None:
-                await writing.deliver(scratch, new, to)
+                await writing.deliver(scratch, new, to, process_of(ctx.pid))
                 self.overlay.remove(old.inode, name)
             else:
                 await self._rename(writing, await self._find(old, name, ctx), new, to)
@@ -382,7 +385,7 @@ class Operations(pyfuse3.Operations):
             if await self._is_there(folder, name):
                 raise FUSEError(errno.EEXIST)
             if _is_mail(folder, name):
-                await writing.deliver(scratch, folder, name)
+                await writing.deliver(scratch, folder, name, process_of(ctx.pid))
                 self._telling.gone(folder.inode, new_name)
             else:
                 self.overlay.link(scratch, folder.inode, name)

@@ -339,6 +339,12 @@ class Tree:
         self._moves += 1
         self._moved_at[mailbox] = time.time_ns()
 
+    def stays_at(self, message: int, now: int) -> None:
+        """Another message takes the place of one, in cur/ or new/."""
+        for messages in self._moved, self._put_in_new:
+            if message in messages:
+                messages.add(now)
+
     def put_in_new(self, message: int) -> None:
         """A program has put a message into new/: it finds it there, also if it is listed in cur/."""
         self._put_in_new.add(message)

@@ -9,11 +9,13 @@ from aerogramme.mailbox.contents import NewMessage
 from aerogramme.maildir import SYSTEM, FileName, flags_of, parse
 from aerogramme_fuse.noting import Noting
 from aerogramme_fuse.overlay import Scratch
+from aerogramme_fuse.processes import Process
 from aerogramme_fuse.tree import Folder, Message, Tree
 
 GONE = "the message has gone"  # somebody else was faster
 
 LATEST = (1 << 32) - 1  # seconds since 1970: what an INTERNALDATE can be
+MOST_BROUGHT = 1000  # messages of which it is known who has delivered them: times are set at once
 
 _LINE = re.compile(rb"\r?\n")
 
@@ -26,20 +28,46 @@ class Writing:
         self._tree, self._account = tree, tree.account
         self.noting = Noting(tree)
         self._trash = trash
+        self._brought: dict[int, tuple[Process, str]] = {}  # message -> who delivered it, and as what
 
-    async def deliver(self, file: Scratch, folder: Folder, name: str) -> int:
-        """A file that was written becomes a message: its id. Its lines end with LF or with CRLF."""
+    async def deliver(self, file: Scratch, folder: Folder, name: str, process: Process | None = None) -> int:
+        """A file that was written becomes a message: its id. Its lines end with LF or with CRLF. `process`
+        may set its time once more."""
         said, uid = parse(name), self.noting.uid_wanted(folder, name)
         upload = self._account.upload()
         await upload.write(_LINE.sub(b"\r\n", bytes(file.data)))
         flags = sorted(flags_of(said.letters, self._tree.keywords()))
-        seconds = min(max(0, file.mtime // 1_000_000_000), LATEST)
-        placed = await self._account.append(folder.name, [NewMessage(upload, flags, seconds)])
+        placed = await self._account.append(folder.name, [NewMessage(upload, flags, _seconds(file.mtime))])
         if uid is not None and placed.uids and list(placed.uids) != [uid]:  # another server was faster
             await self._account.remove(self._account.find(folder.name), placed.uids)
             raise AlreadyExists(f"another message got the UID {uid} meanwhile")
-        self._now_at(upload.content, folder, said)
-        return upload.content  # a message has the number of the content that it brought
+        message = upload.content  # a message has the number of the content that it brought
+        self._now_at(message, folder, said)
+        if process is not None and uid is None:
+            self._brought[message] = process, said.base
+            if len(self._brought) > MOST_BROUGHT:
+                del self._brought[next(iter(self._brought))]
+        return message
+
+    async def set_time(self, node: Message, mtime: int, process: Process | None) -> None:
+        """A program sets the time of a message (nanoseconds since 1970). A program that has just brought it
+        means when it came, as neomutt does with what it saves: INTERNALDATE never changes, so another message
+        takes its place. From any other it is no change, nor an error: copies are made with times."""
+        brought, base = self._brought.get(node.inode, (None, ""))
+        table = self._tree.table(node.mailbox)
+        if process is None or brought != process or table.dates[node.row] == _seconds(mtime):
+            return
+        name = self._account.name_of(node.mailbox)
+        if name is None:
+            raise NoSuchMailbox(GONE)
+        real = self._tree.base(table, node.row)
+        message = await self._move(table, table.uids[node.row], name, _seconds(mtime))
+        self._brought[message] = self._brought.pop(node.inode)
+        self._tree.renumber(node.inode, message)
+        self._tree.stays_at(node.inode, message)
+        self.noting.renumber(node.mailbox, node.inode, message)
+        for known in base, real:  # under the name that it was given, and the one that it was listed by
+            self._tree.give_name(node.mailbox, known, message)
 
     async def rename(self, node: Message, folder: Folder, name: str) -> int:
         """A message gets the flags that a name says, in this mailbox or another: its id, which is new in
@@ -80,9 +108,10 @@ class Writing:
         elif not await self._account.remove(table, [uid]):
             raise NoSuchMailbox(GONE)
 
-    async def _move(self, table: Table, uid: int, name: str) -> int:
-        """A message goes to another mailbox: its id there. Raises Unavailable when nobody can tell by now."""
-        placed = await self._account.move(table, [uid], name)
+    async def _move(self, table: Table, uid: int, name: str, date: int | None = None) -> int:
+        """A message goes to another mailbox, or gets another date: its id there. Raises Unavailable when
+        nobody can tell by now."""
+        placed = await self._account.move(table, [uid], name, date)
         if not placed.uids:
             raise NoSuchMailbox(GONE) if self._account.journal.settled else Unavailable("the store is away")
         target = self._account.find(name)
@@ -102,3 +131,8 @@ class Writing:
         table = self._tree.table(folder.mailbox)
         if said.message is None or table.row_of_id(said.message) is None:  # else it is the name of another
             self._tree.give_name(folder.mailbox, said.base, message)
+
+
+def _seconds(mtime: int) -> int:
+    """A time in nanoseconds as an INTERNALDATE."""
+    return min(max(0, mtime // 1_000_000_000), LATEST)

@@ -6,7 +6,8 @@ from aerogramme.errors import AerogrammeError, NoSuchMailbox, OverQuota
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.policy import Policy
 from aerogramme_fuse.overlay import Scratch
-from aerogramme_fuse.tree import Folder, Message, Tree
+from aerogramme_fuse.processes import Process
+from aerogramme_fuse.tree import Folder, Made, Message, Tree
 from aerogramme_fuse.writing import Writing
 from tests.t3_mailbox.conftest import World, put
 
@@ -81,6 +82,42 @@ async def test_a_letter_is_stored_with_lines_as_mail_has_them(
 async def test_its_time_is_that_of_the_file(view: View, mtime: int, date: int) -> None:
     await view.writing.deliver(file(LETTER, mtime), await view.folder("new"), "x")
     assert list(view.account.find("INBOX").dates) == [date]
+
+
+async def test_who_has_brought_a_letter_says_when_it_came(view: View) -> None:
+    """Afterwards, as neomutt does. Nobody else does so."""
+    program, other = Process(7, 1), Process(7, 2)
+    await view.writing.deliver(file(LETTER), await view.folder("cur"), "x:2,Sa", program)
+    node = await view.only("cur")
+    uid = view.tree.table(node.mailbox).uids[node.row]
+    [listed] = await view.names("cur")
+    for who in other, None:
+        await view.writing.set_time(node, 1_400_000_000_000_000_000, who)
+    assert await view.only("cur") == node
+    await view.writing.set_time(node, 1_400_000_000_000_000_001, program)
+    now = await view.only("cur")
+    assert now.inode != node.inode and await view.body(now) == LETTER
+    assert (await view.tree.attributes(now)).mtime == 1_400_000_000 * 10**9
+    assert view.tree.table(now.mailbox).uids[now.row] == uid + 1
+    for name in ("x:2,Sa", listed):  # as the program knows it, which may go on to say what "a" is
+        assert await view.message("cur", name) == now
+    assert view.tree.node(node.inode) == now
+    keywords = view.tree.node(view.tree._children[1]["dovecot-keywords"])
+    assert isinstance(keywords, Made)
+    await view.writing.noting.take(keywords, b"0 Work\n")
+    assert view.flags(now) == {"\\Seen", "Work"}
+    await view.writing.set_time(now, 1_400_000_000_000_000_000, program)  # the same time: nothing to do
+    assert await view.message("cur", "x:2,Sa") == now
+
+
+async def test_a_letter_stays_in_its_folder_when_its_time_is_set(view: View) -> None:
+    program = Process(7, 1)
+    for part, name in ("cur", "x:2,"), ("new", "y"):
+        await view.writing.deliver(file(LETTER), await view.folder(part), name, program)
+        node = await view.message(part, name)
+        await view.writing.set_time(node, 10**18, program)
+        assert (await view.message(part, name)).inode != node.inode
+    assert len(await view.names("cur")) == len(await view.names("new")) == 1
 
 
 async def test_it_has_the_flags_that_its_name_says(view: View) -> None:

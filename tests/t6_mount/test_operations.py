@@ -107,6 +107,22 @@ def test_delivering_by_rename_and_by_link(mounted: Mounts) -> None:
     assert the(again.path / ".Archive" / "cur").name == delivered.name
 
 
+def test_a_time_that_is_set_after_delivery(mounted: Mounts) -> None:
+    """By the same program, as neomutt does; what is open by then, and the name that it gave, stay good."""
+    mount = mounted("--rw")
+    believed = deliver(mount.path, FILE, "x:2,S", "cur")
+    with believed.open("rb") as opened:
+        by_another("touch", "-d", "@1300000000", believed)
+        assert believed.stat().st_mtime != 1_300_000_000
+        os.utime(believed, (1, 1_400_000_000))
+        assert believed.stat().st_mtime == the(mount.path / "cur").stat().st_mtime == 1_400_000_000
+        assert opened.read() == FILE == believed.read_bytes() == the(mount.path / "cur").read_bytes()
+    assert the(mount.path / "cur").name.startswith("1400000000.")
+    assert "U=2" in the(mount.path / "cur").name
+    assert mount.stop() == 0
+    assert the(mounted().path / "cur").stat().st_mtime == 1_400_000_000
+
+
 def test_delivering_in_pieces_and_over_what_is_there(mounted: Mounts) -> None:
     mount = mounted("--rw")
     tmp = mount.path / "tmp" / "x"

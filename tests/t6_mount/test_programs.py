@@ -22,6 +22,7 @@ from tests.t6_full.test_clients import needs, run
 
 pytestmark = pytest.mark.clients
 
+CAME = 1_500_000_000  # INTERNALDATE of them all
 Seen = list[tuple[int, bytes, frozenset[str]]]  # UID, letter, flags
 
 
@@ -31,7 +32,7 @@ def of_real_mails(new_account: Path, tmp_path_factory: pytest.TempPathFactory) -
     mails = corpus()[::20]
     data = tmp_path_factory.mktemp("real") / "data"
     shutil.copytree(new_account, data)
-    filled(data, "INBOX", mails)
+    filled(data, "INBOX", mails, date=CAME)
     return data
 
 
@@ -177,6 +178,7 @@ def test_neomutt(mounted: Mounts, home: Path) -> None:
     neomutt(mount, home, "<tag-pattern>~s ILUG<enter><tag-prefix><save-message>=.Archive<enter>")
     assert subjects("Archive") == lists
     assert {flags for *_, flags in account(mounted.data, "Archive")} == {frozenset({"\\Flagged"})}
+    assert max(file.stat().st_mtime for file in files(mount, ".Archive")) < CAME  # what the mails say: 2002
     neomutt(mount, home, "<delete-pattern>~s Razor<enter><sync-mailbox>")
     assert subjects() == before - lists - razor
     assert subjects("Trash") == razor + lists  # a mail that is saved elsewhere is a copy to neomutt
