@@ -79,9 +79,10 @@ def is_parcel(key: str) -> bool:
     return match is not None and match[2] is not None
 
 
-def parcel_key(millis: int, number: int, count: int) -> str:
-    """The row key of a parcel, by when it came, its own id, and how many contents it brings."""
-    return f"{millis:012x}-{number:016x}-{count:04x}"
+def first_of(key: str) -> int:
+    """The first of the contents that a parcel brings, by its row key."""
+    match = KEY.fullmatch(key)
+    return 0 if match is None or match[2] is None else int(match[2], 16)
 
 
 def contents_of(key: str) -> list[int]:
@@ -150,13 +151,17 @@ class LetterBox:
         """Ids for the contents of a parcel, or for a mailbox: nobody else has them."""
         return _ids.take(count)
 
-    async def parcel(self, landing: Landing) -> str:
+    async def parcel(self, landing: Landing, millis: int | None = None) -> str:
         """Puts down a parcel, durable on return, and gives its row key. Its contents are up to MAX_PARCEL
-        that follow one another, and their bodies are stored already. Two of the same bring them once."""
+        that follow one another, and their bodies are stored already. Two of the same bring them once.
+
+        `millis`: since 1970, now by default. Parcels are opened in this order."""
         first = landing.contents[0] if landing.contents else 0
         brought = range(first, first + len(landing.contents))
         [number] = _ids.take(1)
-        letter = self._letter(number, (int(time.time() * 1000), "", "", None), MAX_BODY, brought)
+        if millis is None:
+            millis = int(time.time() * 1000)
+        letter = self._letter(number, (millis, "", "", None), MAX_BODY, brought)
         try:
             await letter.write(to_bytes(landing))
             await letter.send()

@@ -20,7 +20,6 @@ import zstandard
 
 from aerogramme.errors import Damaged, Unavailable
 from aerogramme.log.columns import column_bytes, column_from, from_planes, planes
-from aerogramme.mailbox.incoming import parcel_key
 from aerogramme.seal.strict import pack, unpack
 
 MAGIC = b"AGM\x01"
@@ -57,18 +56,26 @@ class Parcel(NamedTuple):
     `last`.
 
     fingerprint  of their UIDs, flags and dates
+    millis, id, first, contents   what its row key says: its time, its own id, and its contents
     """
 
     millis: int
     id: int
+    first: int
     contents: int
     last: int
     fingerprint: int
 
+    @classmethod
+    def of(cls, key: str, last: int, fingerprint: int) -> "Parcel":
+        """That of a row."""
+        millis, number, first, contents = (int(part, 16) for part in key.split("-"))
+        return cls(millis, number, first, contents, last, fingerprint)
+
     @property
     def key(self) -> str:
         """That of its row."""
-        return parcel_key(self.millis, self.id, self.contents)
+        return f"{self.millis:012x}-{self.id:016x}-{self.first:016x}-{self.contents:04x}"
 
 
 @dataclass(slots=True)
@@ -88,7 +95,7 @@ class Sent:
 class Memory:
     """The memory of all passes into one account. `load` it, change it, `save` it.
 
-    pending  ids of parcels that may have been sent, and are not noted yet
+    pending  first contents of parcels that may have been sent, and are not noted yet
     millis   of the last parcel
     """
 
@@ -233,6 +240,6 @@ def _sent(row: Any) -> tuple[bytes, Sent]:
 
 def _parcel(row: Any) -> Parcel:
     match row:
-        case [int(), int(), int(), int(), int()]:
+        case [int(), int(), int(), int(), int(), int()]:
             return Parcel(*row)
     raise Damaged("it does not decode")

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged, Unavailable
+from aerogramme.mailbox.incoming import first_of, is_parcel
 from aerogramme.migrate.passed import Memory, Parcel, Passed, Sent
 
+PARCEL = Parcel(1 << 40, 1 << 63, 3 << 62, 1000, 70, 1 << 63)
 FLAGS = st.lists(st.sampled_from(["\\Seen", "\\Deleted", "$Label1", "$label1", "a"]), max_size=4)
 
 
@@ -23,7 +25,7 @@ def test_it_comes_back(tmp_path):
     assert memory.passed("Work", 7) is None and memory.sent("Work", 7) is None
     memory.note("Work", passed(1, 2, 4_000_000_000))
     memory.note("INBOX", passed())
-    sent = Sent(5, [Parcel(1 << 40, 1 << 63, 1000, 70, 1 << 63)], array("Q", [1, 1 << 63]))
+    sent = Sent(5, [PARCEL], array("Q", [1, 1 << 63]))
     memory.note_sent("Work", 0, sent)
     memory.pending.update((5, 1 << 63))
     memory.millis = 1 << 40
@@ -77,3 +79,8 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(Unavailable):
         Memory(tmp_path / "a" / "b", bytes(16)).save()
+
+
+def test_a_parcel_is_named_by_its_row():
+    assert is_parcel(PARCEL.key) and first_of(PARCEL.key) == PARCEL.first
+    assert Parcel.of(PARCEL.key, PARCEL.last, PARCEL.fingerprint) == PARCEL
