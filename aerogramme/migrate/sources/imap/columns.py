@@ -1,0 +1,236 @@
+"""The messages of a mailbox: UIDs, flags, dates and sizes in one FETCH, or only what changed (RFC 7162)."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Final
+
+from aerogramme.errors import Unreadable
+from aerogramme.imap.dates import parse_date_time
+from aerogramme.mailbox.flags import SYSTEM_FLAGS
+from aerogramme.migrate.sources.imap.answers import fetched, number, shown, uid, vanished
+from aerogramme.migrate.sources.imap.connection import Connection
+from aerogramme.migrate.sources.imap.opening import Opened, check, ended
+from aerogramme.migrate.sources.imap.reading import Nonsense
+from aerogramme.migrate.sources.source import Fault, Folder, Messages
+
+MAX_MESSAGES: Final = 20_000_000  # of a mailbox: half a gigabyte of columns
+_MAX_FLAGS_TEXT: Final = 32 << 20  # octets of all different sets of flags in a mailbox
+_MAX_FAULTS: Final = 100  # of one kind in a mailbox, each told by itself
+
+_WHAT: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
+# The usual answer, in the order in which it was asked for; others are taken apart.
+_USUAL: Final = re.compile(
+    rb"\* [0-9]{1,10} FETCH \(UID ([0-9]{1,10}) FLAGS \(([^()\"{]*)\) "
+    rb'INTERNALDATE "([^"\\]*)" RFC822\.SIZE ([0-9]{1,18})\)\Z'
+)
+_SYSTEM: Final = {flag.lower(): flag for flag in SYSTEM_FLAGS}
+
+
+async def read(
+    connection: Connection,
+    folder: Folder,
+    spelled: bytes,
+    faults: list[Fault],
+    earlier: Messages | None = None,
+) -> Messages:
+    """What is in a mailbox now. `earlier`: what was in it, with the same UIDVALIDITY; if the server can tell
+    what changed since, only that is asked for.
+
+    Raises Fallen; Unreadable if the mailbox cannot be opened, or was made anew.
+    """
+    opened = Opened()
+    check(connection, await ended(connection, b"EXAMINE ", spelled, each=opened.hear))
+    opened.check_validity(folder)
+    if earlier is not None and _can_tell(connection, opened, earlier):
+        changed = await _read_changes(connection, folder, opened, earlier, faults)
+        if changed is not None:
+            return changed
+    columns = Columns(folder.origin)
+    if opened.exists:  # an empty one has no 1:*, and some servers say BAD
+        await _fetch(connection, b"UID FETCH 1:* " + _WHAT, columns, opened)
+    faults += columns.faults
+    found = columns.messages(opened.highestmodseq)
+    if len(found.uids) < opened.exists:
+        what = f"the server says that it has {opened.exists:,} messages, and tells of {len(found.uids):,}"
+        faults.append(Fault(folder.origin, what, "the others are left out", lost=True))
+    return found
+
+
+def _can_tell(connection: Connection, opened: Opened, earlier: Messages) -> bool:
+    return bool(connection.enabled & {b"CONDSTORE", b"QRESYNC"}) and 0 < earlier.highestmodseq <= (
+        opened.highestmodseq
+    )
+
+
+async def _read_changes(
+    connection: Connection, folder: Folder, opened: Opened, earlier: Messages, faults: list[Fault]
+) -> Messages | None:
+    """What was there earlier, changed as the server says; None if that does not come out even."""
+    count = opened.exists
+    columns = Columns(folder.origin)
+    gone: list[tuple[int, int]] = []
+    if count and (earlier.highestmodseq < opened.highestmodseq or count != len(earlier.uids)):
+        # RFC 7162 §3.1.4.1, and §3.2.6 for VANISHED, without which only the count tells of removed ones.
+        how = b" VANISHED" if b"QRESYNC" in connection.enabled else b""
+        since = b" (CHANGEDSINCE %d%b)" % (earlier.highestmodseq, how)
+        await _fetch(connection, b"UID FETCH 1:* " + _WHAT + since, columns, opened, gone)
+    elif not count:
+        gone = [(1, (1 << 32) - 1)]
+    merged = _merged(earlier, columns.messages(opened.highestmodseq), gone)
+    if len(merged.uids) != opened.exists:
+        return None
+    faults += columns.faults
+    return merged
+
+
+async def _fetch(
+    connection: Connection,
+    command: bytes,
+    columns: "Columns",
+    opened: Opened,
+    gone: list[tuple[int, int]] | None = None,
+) -> None:
+    def hear(text: bytes) -> None:
+        if columns.hear(text):
+            return
+        if gone is not None and (ranges := vanished(text, earlier=True)) is not None:
+            gone.extend(ranges)
+        else:
+            opened.hear(text)
+
+    how = await connection.command(command, each=hear)
+    if not how.ok and how.code != "EXPUNGEISSUED":  # RFC 5530 §3: some were removed meanwhile
+        raise Unreadable(f"{connection.host} does not say what is in it: {how.words or how.code}")
+
+
+def _merged(earlier: Messages, changed: Messages, gone: list[tuple[int, int]]) -> Messages:
+    merged = Messages(highestmodseq=changed.highestmodseq)
+    keep = _Ranges(gone)
+    position, count = 0, len(changed.uids)
+
+    def add(source: Messages, at: int) -> None:
+        merged.add(source.uids[at], source.dates[at], source.sizes[at], source.flags[at])
+
+    for at, one in enumerate(earlier.uids):
+        while position < count and changed.uids[position] < one:
+            add(changed, position)
+            position += 1
+        if position < count and changed.uids[position] == one:
+            continue  # as it is now
+        if one not in keep:
+            add(earlier, at)
+    for at in range(position, count):
+        add(changed, at)
+    return merged
+
+
+class _Ranges:
+    """Ranges of UIDs, asked in ascending order."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
+        self._ranges = sorted(ranges)
+        self._at = 0
+
+    def __contains__(self, one: object) -> bool:
+        assert isinstance(one, int)
+        while self._at < len(self._ranges) and self._ranges[self._at][1] < one:
+            self._at += 1
+        return self._at < len(self._ranges) and self._ranges[self._at][0] <= one
+
+
+class Columns:
+    """Collects the answers to a FETCH."""
+
+    def __init__(self, origin: str) -> None:
+        self.faults: list[Fault] = []
+        self._origin = origin
+        self._found = Messages()
+        self._sorted = True
+        self._flags: dict[bytes, tuple[str, ...]] = {}
+        self._flags_text = 0
+
+    def hear(self, text: bytes) -> bool:
+        """Takes an answer to FETCH, and says whether it was one. Raises Nonsense, Unreadable."""
+        usual = _USUAL.match(text)
+        if usual is not None:
+            self._add(int(usual[1]), usual[2], usual[3], int(usual[4]))
+            return True
+        items = fetched(text)
+        if items is None:
+            return False
+        one, flags, date, size = (
+            items.get(name) for name in (b"UID", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE")
+        )
+        if one is not None and isinstance(flags, list):
+            told = b" ".join(each for each in flags if isinstance(each, bytes))
+            if size is not None:
+                self._add(uid(one), told, date if isinstance(date, bytes) else b"", number(size))
+            else:
+                self._change(uid(one), told)
+        return True  # what has no UID is news of flags that were changed just now: the next pass sees them
+
+    def _add(self, one: int, flags: bytes, date: bytes, size: int) -> None:
+        uids = self._found.uids
+        if uids and one <= uids[-1]:
+            self._sorted = False
+        if not 0 < one < 1 << 32:
+            raise Nonsense("there is no such UID")
+        if len(uids) >= MAX_MESSAGES:
+            raise Unreadable(f"{self._origin} has more than {MAX_MESSAGES:,} messages")
+        self._found.add(one, self._date(one, date), size, self._flag_set(flags))
+
+    def _change(self, one: int, flags: bytes) -> None:
+        """News of flags."""
+        uids = self._found.uids
+        at = bisect_left(uids, one) if self._sorted else len(uids)
+        if at < len(uids) and uids[at] == one:
+            self._found.flags[at] = self._flag_set(flags)
+
+    def _date(self, one: int, text: bytes) -> int:
+        try:
+            return max(0, parse_date_time(text))
+        except ValueError:
+            # The same in each pass: that of the message before, which came about then.
+            date = self._found.dates[-1] if self._found.dates else 0
+            said = f"has the date {shown(text)!r}" if text else "has no date"
+            self._fault(f"UID {one} {said}", "it gets the date of the message before it")
+            return date
+
+    def _flag_set(self, text: bytes) -> tuple[str, ...]:
+        found = self._flags.get(text)
+        if found is None:
+            self._flags_text += len(text) + 64
+            if self._flags_text > _MAX_FLAGS_TEXT:
+                raise Unreadable(f"{self._origin} has too many different flags")
+            found = self._flags[text] = _flags(text)
+        return found
+
+    def _fault(self, what: str, done: str) -> None:
+        if len(self.faults) < _MAX_FAULTS:
+            self.faults.append(Fault(self._origin, what, done))
+        elif len(self.faults) == _MAX_FAULTS:
+            self.faults.append(Fault(self._origin, "there are more like these", "they are treated alike"))
+
+    def messages(self, highestmodseq: int) -> Messages:
+        """All that was heard, in the order of UIDs. What was said of one twice counts as it was said last."""
+        found = self._found
+        found.highestmodseq = highestmodseq
+        if self._sorted:
+            return found
+        order = sorted(range(len(found.uids)), key=lambda at: (found.uids[at], at))
+        ordered = Messages(highestmodseq=highestmodseq)
+        for here, at in enumerate(order):
+            if here + 1 < len(order) and found.uids[order[here + 1]] == found.uids[at]:
+                continue
+            ordered.add(found.uids[at], found.dates[at], found.sizes[at], found.flags[at])
+        return ordered
+
+
+def _flags(text: bytes) -> tuple[str, ...]:
+    """Flags as Messages has them: not \\Recent, which is of a session, nor what else has a backslash."""
+    found = {}
+    for flag in text.decode("latin-1").split():
+        if flag[0] != "\\" or flag.lower() in _SYSTEM:
+            found[flag.lower()] = _SYSTEM.get(flag.lower(), flag)
+    return tuple(found.values())

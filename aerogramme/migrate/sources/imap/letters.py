@@ -1,0 +1,235 @@
+"""The letters of a mailbox, in order, read ahead over several connections.
+
+A batch of UIDs is one command, and each connection has two batches on its way. The letters are read one after
+the other, so of those that nobody has asked for yet nothing is in memory here: they wait in the sockets, and
+the server waits for us.
+
+Where a batch does not come as it should (a letter is missing amid it, the server says NO, the connection
+falls), all connections are given up, and it goes on from where it stands: what was missing is asked for one
+by one, so that the server's answer is about this letter alone.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources.imap.answers import fetched, uid, uid_in
+from aerogramme.migrate.sources.imap.body import Body, Small, lost
+from aerogramme.migrate.sources.imap.connection import Connection, Fallen, Stopped, Text
+from aerogramme.migrate.sources.imap.opening import Opened, check
+from aerogramme.migrate.sources.imap.pool import Pool, Tries
+from aerogramme.migrate.sources.imap.reading import Answer, Head, Nonsense
+from aerogramme.migrate.sources.source import Fault, Folder, Letter
+
+BATCH: Final = 32  # letters: half a megabyte, and a command of some 300 octets
+_ON_ITS_WAY: Final = 2  # batches on each connection: while one is read, the server works on the next
+_TRIES: Final = 3  # of a letter at which the connection falls
+_WORTH_READING: Final = 1 << 20  # octets of a letter that nobody wants: for more it is better to connect anew
+
+
+async def read(
+    pool: Pool, folder: Folder, spelled: bytes, uids: Sequence[int]
+) -> AsyncGenerator[Letter | Fault, None]:
+    """As Source.letters. Raises Unreadable, Unavailable, and what Access.connect raises."""
+    at = 0  # index of the UID that is next
+    alone = 0 if pool.uid_first else len(uids)  # those before this index are asked for one by one
+    falls = 0  # of connections at this UID
+    tries = Tries(pool.pauses)
+    while at < len(uids):
+        run = _Run(pool, folder, spelled, uids, at, alone)
+        try:
+            await run.start()
+            while (found := await run.next()) is not None:
+                yield found
+            return
+        except _GoOn as go_on:
+            alone = max(alone, go_on.alone)
+        except Fallen as fallen:
+            if run.at > at:
+                tries.reset()
+                falls = 0
+            alone = max(alone, run.at + 1)
+            if run.asked and not fallen.later:
+                falls += 1
+            if falls < _TRIES:
+                await tries.wait(fallen)
+            else:  # three times, whatever came before it: it is this letter
+                yield lost(folder, uids[run.at], str(fallen.error))
+                falls = 0
+                run.at += 1
+        finally:
+            run.give_up()
+        at = run.at
+
+
+class _GoOn(Exception):
+    """Give up the connections and go on; `alone`: what is before this index is asked for one by one."""
+
+    def __init__(self, alone: int) -> None:
+        super().__init__()
+        self.alone = alone
+
+
+class _Batch:
+    """A command that is on its way: the UIDs that it asks for, and that have not come."""
+
+    def __init__(self, connection: Connection, tag: bytes, uids: Sequence[int]) -> None:
+        self.connection = connection
+        self.tag = tag
+        self.single = len(uids) == 1
+        self.missing = deque(uids)
+
+
+class _Run:
+    """Batches on their way, from `at` on, as long as all is as it should be.
+
+    at     index of the UID that is next
+    asked  whether anything was asked for
+    """
+
+    def __init__(
+        self, pool: Pool, folder: Folder, spelled: bytes, uids: Sequence[int], at: int, alone: int
+    ) -> None:
+        self.at = at
+        self.asked = False
+        self._pool = pool
+        self._folder = folder
+        self._spelled = spelled
+        self._uids = uids
+        self._alone = alone
+        self._next = at  # index of the UID that is asked for next
+        self._held: list[Connection] = []
+        self._opening: dict[Connection, tuple[bytes, Opened]] = {}
+        self._batches: deque[_Batch] = deque()
+        self._body: Body | Small | None = None
+
+    async def start(self) -> None:
+        """Asks for the first batches."""
+        self._held.append(await self._pool.lease())
+        batches = -(-(len(self._uids) - self.at) // BATCH)
+        if batches > _ON_ITS_WAY:
+            self._held += await self._pool.more(batches // _ON_ITS_WAY)
+        for connection in self._held:
+            # Anew each time: what has come since the mailbox was opened last is not there otherwise.
+            try:
+                self._opening[connection] = await connection.send(b"EXAMINE ", Text(self._spelled)), Opened()
+            except Stopped as stopped:
+                check(connection, stopped.ended)
+                raise connection.nonsense("it does not want to hear the name of a mailbox") from None
+        self.asked = True
+        for _ in range(_ON_ITS_WAY):
+            for connection in self._held:
+                await self._ask(connection)
+
+    async def _ask(self, connection: Connection) -> None:
+        """Asks for the next batch."""
+        if self._next >= len(self._uids):
+            return
+        end = self._next + 1 if self._next < self._alone else min(self._next + BATCH, len(self._uids))
+        uids = self._uids[self._next : end]
+        tag = await connection.send(b"UID FETCH ", _set(uids), b" (UID BODY.PEEK[])")
+        self._batches.append(_Batch(connection, tag, uids))
+        self._next = end
+
+    async def next(self) -> Letter | Fault | None:
+        """What comes next, None at the end. Raises Fallen, _GoOn, Unreadable."""
+        if self._body is not None:
+            await self._pass(self._body)
+            self._body = None
+        while self._batches:
+            batch = self._batches[0]
+            connection = batch.connection
+            if (opening := self._opening.pop(connection, None)) is not None:
+                tag, opened = opening
+                check(connection, await connection.finish(tag, opened.hear))
+                opened.check_validity(self._folder)
+            event = await connection.event()
+            if isinstance(event, Head):
+                said = uid_in(event.text)
+                one = self._expected(batch, said)
+                self._body = Body(
+                    self._pool, self._held, connection, self._folder, self._spelled, one, event.size, said
+                )
+                return Letter(one, self._body)
+            if isinstance(event, Answer) and not event.behind:
+                if event.text[:2] != b"* ":
+                    if (fault := await self._end(batch, event)) is not None:
+                        return fault
+                elif b"BODY[]" in event.text.upper():
+                    try:
+                        return self._whole(batch, event.text)
+                    except Nonsense as nonsense:
+                        raise connection.nonsense(str(nonsense)) from None
+        return None
+
+    async def _pass(self, body: Body | Small) -> None:
+        """The letter that was given last is done with, whether it was read or not."""
+        self.at += 1
+        if body.left > _WORTH_READING:
+            raise _GoOn(0)
+        try:
+            async for _ in body:
+                pass
+        except Unreadable:  # nobody wants it
+            raise _GoOn(0) from None
+
+    def _expected(self, batch: _Batch, said: int | None) -> int:
+        """The UID of a letter that comes, which must be the next one."""
+        if said is None:
+            if not batch.single:
+                self._pool.uid_first = False  # so is this server: one by one, then, it can be told
+                raise _GoOn(len(self._uids))
+            said = batch.missing[0] if batch.missing else 0
+        if said not in batch.missing:
+            raise batch.connection.nonsense("it sends a letter that nobody asked for")
+        if said != batch.missing[0]:
+            raise _GoOn(self.at + batch.missing.index(said))
+        return batch.missing.popleft()
+
+    def _whole(self, batch: _Batch, text: bytes) -> Letter | Fault | None:
+        """A letter that is not a literal: NIL, or a few octets in quotes. Raises Nonsense."""
+        items = fetched(text)
+        if items is None or b"BODY[]" not in items:
+            return None
+        one = self._expected(batch, uid(items[b"UID"]) if b"UID" in items else None)
+        content = items[b"BODY[]"]
+        if not isinstance(content, bytes):
+            self.at += 1
+            return lost(self._folder, one, "the server has a message of this UID, and gives no letter")
+        self._body = Small(content)
+        return Letter(one, self._body)
+
+    async def _end(self, batch: _Batch, answer: Answer) -> Fault | None:
+        """The end of a batch, of which some may be missing."""
+        how = batch.connection.ended(batch.tag, answer)
+        self._batches.popleft()
+        if not how.ok and batch.missing:
+            if not batch.single:
+                raise _GoOn(self.at + len(batch.missing))
+            self.at += 1
+            await self._ask(batch.connection)
+            return lost(
+                self._folder, batch.missing[0], f"the server says {how.status}: {how.words or how.code}"
+            )
+        self.at += len(batch.missing)  # they are gone
+        await self._ask(batch.connection)
+        return None
+
+    def give_up(self) -> None:
+        """Gives the connections back."""
+        while self._held:
+            self._pool.release(self._held.pop())
+
+
+def _set(uids: Sequence[int]) -> bytes:
+    """A sequence-set (RFC 3501 §9) of ascending UIDs. Only what follows without a gap is a range: there could
+    be others in it."""
+    parts = []
+    first = last = uids[0]
+    for one in [*uids[1:], 0]:
+        if one != last + 1:
+            parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
+            first = one
+        last = one
+    return b",".join(parts)
