@@ -63,6 +63,10 @@ def mount(
     layout: Annotated[
         Layout, typer.Option(help="maildir++: .Folder.Sub, as Dovecot has it; fs: a tree of folders.")
     ] = Layout.PLUSPLUS,
+    keep_pages: Annotated[
+        bool,
+        typer.Option("--page-cache", help="Let the kernel keep what was read: faster again, and plain mail."),
+    ] = False,
     moment: Annotated[
         str | None, typer.Option("--at", metavar="TIME", help=f"The past, read-only: {times.FORMS}.")
     ] = None,
@@ -92,7 +96,7 @@ def mount(
     settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
     secret = asking(password_stdin, password_from).password()
-    asked = _Asked(mountpoint.absolute(), writable, trash, layout, at)
+    asked = _Asked(mountpoint.absolute(), writable, trash, layout, keep_pages, at)
     if foreground:
         set_up_log(settings.log_level)
         common.run(_mount, settings, user, secret, asked, lambda: typer.echo(f"mounted at {mountpoint}"))
@@ -125,6 +129,7 @@ class _Asked:
     writable: bool
     trash: bool
     layout: Layout
+    keep_pages: bool  # in the kernel's page cache
     at: float | None  # unix seconds
 
 
@@ -200,6 +205,7 @@ async def _mount_once(
                 writable=asked.writable,
                 trash=asked.trash,
                 layout=asked.layout.value,
+                keep_pages=asked.keep_pages,
                 seen=Seen(settings.data / "seen"),
                 beside=[partial(_until_deleted, settings, account)],
                 mounted=mounted,

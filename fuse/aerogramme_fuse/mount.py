@@ -35,20 +35,22 @@ async def mount(
     writable: bool = False,
     trash: bool = False,
     layout: Layout = "maildir++",
+    keep_pages: bool = False,
     seen: Seen | None = None,
     beside: Sequence[Callable[[], Awaitable[None]]] = (),
     mounted: Callable[[], None] = lambda: None,
 ) -> None:
     """Shows the account at a folder until a signal comes, or somebody unmounts it. `mounted` is called when
-    it can be used. `seen`: what this machine remembers of accounts; `beside`: what runs meanwhile, for
-    ever or until it ends the mount with NoSuchUser. The account is not closed.
+    it can be used. `keep_pages`: see Operations. `seen`: what this machine remembers of accounts; `beside`:
+    what runs meanwhile, for ever or until it ends the mount with NoSuchUser. The account is not closed.
 
     Raises BadConfiguration when the kernel refuses the mount, and what the account's `run` does, but in no
     group.
     """
     tree = Tree(account, layout)
     telling = Telling()
-    operations = Operations(tree, Writing(tree, trash=trash) if writable else None, telling)
+    writing = Writing(tree, trash=trash) if writable else None
+    operations = Operations(tree, writing, telling, keep_pages=keep_pages)
     options = set(pyfuse3.default_options) | {"fsname=aerogramme", "subtype=maildir"}
     options.add("rw" if writable else "ro")
     with trio.open_signal_receiver(*SIGNALS) as signals:

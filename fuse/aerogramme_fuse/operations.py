@@ -55,10 +55,13 @@ class Operations(pyfuse3.Operations):
 
     supports_dot_lookup = False  # which is for NFS servers: there is no name for a number
 
-    def __init__(self, tree: Tree, writing: Writing | None, telling: Telling) -> None:
+    def __init__(
+        self, tree: Tree, writing: Writing | None, telling: Telling, *, keep_pages: bool = False
+    ) -> None:
+        """`keep_pages`: the kernel keeps what was read of letters, which is plain mail, as of other files."""
         super().__init__()
         self.tree, self.overlay = tree, Overlay()
-        self._writing, self._telling = writing, telling
+        self._writing, self._telling, self._keep_pages = writing, telling, keep_pages
         self._folders = Folders(tree, self.overlay)
         self._bodies = Bodies(tree.account)
         self._listed: dict[int, _Listed] = {}  # of open folders
@@ -189,7 +192,6 @@ class Operations(pyfuse3.Operations):
                 raise FUSEError(errno.EISDIR)
             if changes:
                 self._may_write()
-            # What is read is not kept in the kernel's page cache: it is plain mail.
             if isinstance(node, Made):  # it has another size by now than the kernel thinks
                 handle = self._handle(_Opened(inode, node))
                 if flags & os.O_TRUNC:
@@ -202,7 +204,8 @@ class Operations(pyfuse3.Operations):
             attributes = await self.tree.attributes(node)
             opened = _Opened(inode, node, content=content, uid=uid, attributes=attributes)
             self._bodies.open(content)
-            return FileInfo(fh=self._handle(opened), keep_cache=False)
+            # Unless it is asked for, what is read is not kept in the kernel's page cache: it is plain mail.
+            return FileInfo(fh=self._handle(opened), keep_cache=self._keep_pages)
 
     async def read(self, fh: int, off: int, size: int) -> bytes:
         async with told():

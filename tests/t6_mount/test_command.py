@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -100,6 +101,50 @@ def test_what_is_wrong_is_said_at_once(data: Path, place: Path, options: list[st
     assert missing.returncode == 78 and b"mkdir" in missing.stderr
     assert mount(data, place / "file", *options).returncode == 78
     assert not processes(place)
+
+
+ASLEEP = """#!{python}
+# The mount of a machine that sleeps for half a day when a file goes.
+import sys
+from pathlib import Path
+import trio
+from aerogramme.errors import Outdated
+from aerogramme_cli import mount
+from aerogramme_cli.main import main
+
+async def until_it_wakes(settings, account):
+    while Path({awake!r}).exists():
+        await trio.sleep(0.01)
+    Path({awake!r}).touch()
+    raise Outdated
+
+mount._until_deleted = until_it_wakes
+sys.exit(main())
+"""
+
+
+def test_an_account_that_is_too_old_is_mounted_anew(
+    mounted: Mounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the same place, by the same process, and again."""
+    program, awake = tmp_path / "program", tmp_path / "awake"
+    program.write_text(ASLEEP.format(python=sys.executable, awake=str(awake)))
+    program.chmod(0o700)
+    awake.touch()
+    monkeypatch.setattr(helper, "PROGRAM", str(program))
+    filled(mounted.data, "INBOX", [LETTER])
+    made = mounted("--rw")
+    for n in range(1, 3):
+        [file] = (made.path / "new").iterdir()
+        awake.unlink()
+        wait_for(awake)
+        give_up = time.monotonic() + PATIENCE
+        while made.log.read_text().count("mounted anew") < n or not file.exists():
+            assert time.monotonic() < give_up, "it is not mounted anew"
+            time.sleep(0.01)
+        assert file.read_bytes() == LETTER.replace(b"\r\n", b"\n")
+    assert made.stop() == 0
+    assert not any(made.path.iterdir())
 
 
 def test_options_that_exclude_each_other(data: Path, place: Path) -> None:

@@ -1,6 +1,8 @@
 """What the kernel asks of a mount, each with the calls of the system that programs make."""
 
+import ctypes
 import errno
+import mmap
 import os
 import shutil
 import stat
@@ -412,6 +414,26 @@ def test_what_a_message_cannot_do(mounted: Mounts) -> None:
         os.mkfifo(mount.path / "tmp" / "fifo")
     with fails(errno.ENOSYS):
         os.symlink("x", mount.path / "tmp" / "link")
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_the_kernel_keeps_what_was_read_only_if_it_may(mounted: Mounts, keeps: bool) -> None:
+    filled(mounted.data, "INBOX", [b"Subject: long\r\n\r\n" + b"line\r\n" * 10_000])
+    file = the(mounted(*(["--page-cache"] if keeps else [])).path / "new")
+    assert len(file.read_bytes()) > 5 * 10_000
+    with file.open("rb") as opened:
+        assert pages_in_memory(opened.fileno()) == ({1} if keeps else {0})
+
+
+def pages_in_memory(file: int) -> set[int]:
+    """Whether pages of a file are there (1) or not (0): mincore(2)."""
+    with mmap.mmap(file, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) as mapped:
+        first = ctypes.c_char.from_buffer(mapped)
+        there = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+        where = ctypes.c_void_p(ctypes.addressof(first))
+        assert ctypes.CDLL(None).mincore(where, ctypes.c_size_t(len(mapped)), there) == 0
+        del first
+        return {page & 1 for page in there}
 
 
 def test_how_much_there_is(mounted: Mounts) -> None:
