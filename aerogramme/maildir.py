@@ -23,16 +23,20 @@ PARTS = ("cur", "new", "tmp")
 
 LONGEST = 255  # octets of a name, on every file system in use (NAME_MAX)
 
-_NAME = re.compile(r"\d+\.M([0-9a-f]{1,16})\.[^,/:]+,S=\d+,W=\d+,U=\d+", re.ASCII)
+_NAME = re.compile(r"\d+\.M([0-9a-f]{1,16})\.([^,/:]+),S=(\d{1,15}),W=(\d{1,15}),U=\d+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """What the name of a file says. `message` is None for a name that is not of our making."""
+    """What the name of a file says. `message` is None for a name that is not of our making; else there are a
+    host, and the size of the file with lines as it has them, and with CRLF."""
 
     base: str
     letters: str
     message: int | None
+    host: str = ""
+    size: int = 0
+    wide: int = 0
 
 
 def host_of(account: str) -> str:
@@ -50,7 +54,9 @@ def parse(name: str) -> FileName:
     base, _, info = name.partition(":")
     letters = info[2:] if info.startswith("2,") else ""
     match = _NAME.fullmatch(base)
-    return FileName(base, letters, None if match is None else int(match[1], 16))
+    if match is None:
+        return FileName(base, letters, None)
+    return FileName(base, letters, int(match[1], 16), match[2], int(match[3]), int(match[4]))
 
 
 def letters_of(flags: Iterable[str], keywords: Sequence[str]) -> str:
@@ -89,13 +95,8 @@ def subscriptions_file(names: Iterable[str]) -> bytes:
 # --- folders
 
 Layout = Literal["maildir++", "fs"]
-MADE = (
-    "dovecot-uidlist",
-    "dovecot-keywords",
-    "subscriptions",
-    "maildirfolder",
-    ".uidvalidity",
-)  # those of the mount
+# Files that are made there, and are no mailboxes: Dovecot's and mbsync's.
+MADE = ("dovecot-uidlist", "dovecot-keywords", "subscriptions", "maildirfolder", ".uidvalidity")
 
 
 def levels_of(name: str, layout: Layout) -> list[str]:

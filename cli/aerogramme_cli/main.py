@@ -15,6 +15,7 @@ from aerogramme_cli import (
     compact,
     deliver,
     demo,
+    export,
     key,
     log,
     mount,
@@ -38,6 +39,7 @@ app.add_typer(key.app, name="key")
 app.add_typer(log.app, name="log")
 app.add_typer(store.app, name="store")
 app.add_typer(backup.app, name="backup")
+app.add_typer(export.app, name="export")
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("deliver")(deliver.deliver)

@@ -8,7 +8,10 @@ import pytest
 
 from aerogramme.store.faults import Crash
 
-STEPS = ("open", "fsync", "fchmod", "fchown", "replace", "write", "unlink", "mkdir", "ftruncate")
+STEPS = (
+    *("open", "fsync", "fchmod", "fchown", "replace", "rename", "write", "unlink", "mkdir", "rmdir"),
+    *("ftruncate", "utime"),
+)
 
 
 class FileSteps:
