@@ -37,7 +37,7 @@ def installation_secret(path: Path) -> bytes:
     """The secret in this file (32 bytes), which is made if there is none. Raises BadConfiguration."""
     try:
         if not path.exists():
-            _make(path)
+            make_secret_file(path, SECRET_SIZE)
         secret = path.read_bytes()
     except OSError as error:
         raise BadConfiguration(f"cannot read or make {path}: {error.strerror}") from error
@@ -49,14 +49,15 @@ def installation_secret(path: Path) -> bytes:
     return secret
 
 
-def _make(path: Path) -> None:
-    """A whole file or none, and one that is there is never replaced: two servers may start at once."""
+def make_secret_file(path: Path, size: int) -> None:
+    """A new file of random bytes, that its owner alone may read. A whole file or none, and one that is there
+    is never replaced: two processes may start at once. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            file.write(os.urandom(SECRET_SIZE))
+            file.write(os.urandom(size))
             file.flush()
             os.fsync(descriptor)
         try:

@@ -83,7 +83,9 @@ class StaticDirectory:
             new = text + gap + entries
             try:
                 tomllib.loads(new)
-            except tomllib.TOMLDecodeError:  # it has `user = […]`, to which nothing is added at the end of the file
+            except (
+                tomllib.TOMLDecodeError
+            ):  # it has `user = […]`, to which nothing is added at the end of the file
                 return _with(text, users)
             return new
 

@@ -16,6 +16,7 @@ from aerogramme_cli import (
     deliver,
     demo,
     export,
+    import_group,
     key,
     log,
     mount,
@@ -39,6 +40,7 @@ app.add_typer(key.app, name="key")
 app.add_typer(log.app, name="log")
 app.add_typer(store.app, name="store")
 app.add_typer(backup.app, name="backup")
+app.add_typer(import_group.app, name="import")
 app.add_typer(export.app, name="export")
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)

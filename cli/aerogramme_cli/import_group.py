@@ -1,0 +1,19 @@
+"""`aerogramme import`: moving in from another mail store."""
+
+import typer
+
+from aerogramme_cli import import_users
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Move in from another mail store: users, and their mail.",
+)
+
+
+@app.callback()
+def import_() -> None:
+    """Move in from another mail store: users, and their mail."""
+
+
+app.command("users")(import_users.users)
