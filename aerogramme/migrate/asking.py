@@ -10,7 +10,7 @@ from aerogramme.mailbox import names
 from aerogramme.migrate.flags import keepable
 from aerogramme.migrate.report import Report
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages, Source
-from aerogramme.migrate.targets.target import Arrived, Arriving
+from aerogramme.migrate.targets.arriving import Arrived, Arriving
 
 
 def named(folders: Iterable[Folder], report: Report) -> Iterator[tuple[Folder, str]]:

@@ -18,7 +18,8 @@ from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, same_flags
 from aerogramme.migrate.passed import Memory, Passed
 from aerogramme.migrate.report import Moved, Report
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Source
-from aerogramme.migrate.targets.target import Arrived, New, Target
+from aerogramme.migrate.targets.arriving import Arrived
+from aerogramme.migrate.targets.target import New, Target
 from aerogramme.together import together
 
 BATCH = 1000  # messages that land with one entry
@@ -198,7 +199,6 @@ class _Mailbox:
                     continue
                 row = row_of[letter.uid]
                 if pool and await self._is_here(pool, row, arrived):
-                    arrived.letter.drop()
                     self._moved.done += 1
                     self._told()
                     continue

@@ -16,6 +16,7 @@ class Moved:
     done          how many of them have been looked at, or taken over
     landed        taken over by this pass; `renumbered` of them under another UID, where UIDs are kept
     octets        of those
+    again         were in parcels that were sent again, because something in them had changed
     flags         messages whose flags were set as in the source
     disputed      messages whose flags were changed on both sides: they stay as they are here
     removed       removed here, since the source has them no more
@@ -30,6 +31,7 @@ class Moved:
     done: int = 0
     landed: int = 0
     renumbered: int = 0
+    again: int = 0
     octets: int = 0
     flags: int = 0
     disputed: int = 0

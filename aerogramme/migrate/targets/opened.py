@@ -15,7 +15,8 @@ from aerogramme.mailbox.landing import Landed, Landing
 from aerogramme.mailbox.names import DELIMITER
 from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder
-from aerogramme.migrate.targets.target import Arrived, New
+from aerogramme.migrate.targets.arriving import Arriving
+from aerogramme.migrate.targets.target import New
 
 
 @asynccontextmanager
@@ -82,11 +83,11 @@ class Opened:
     def body(self, there: There, row: int) -> AsyncGenerator[bytes, None]:
         return self._account.stream_body(there.contents[row])
 
-    def arriving(self) -> "_Arriving":
+    def arriving(self) -> Arriving:
         account = self._account
         [content] = account.journal.new_ids(1)
         upload = Upload(content, bytes.fromhex(account.id), account.store, self._limit, self._nursery)
-        return _Arriving(upload)
+        return Arriving(upload)
 
     async def land(
         self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
@@ -95,15 +96,12 @@ class Opened:
         contents: list[Content] = []
         objects: list[tuple[str, bytes]] = []
         for message in messages:
-            letter = message.arrived.letter
-            assert isinstance(letter, _Arriving) and letter.content is not None
-            contents.append(letter.content)
-            if letter.sealed is None:
-                continue  # stored while it came in
-            if len(letter.sealed) > changes.LARGE:
-                await account.store.put(body_name(letter.content.id), letter.sealed)
-            else:
-                objects.append((body_name(letter.content.id), letter.sealed))
+            content, sealed = message.arrived.content, message.arrived.sealed
+            contents.append(content)
+            if sealed is not None and len(sealed) > changes.LARGE:
+                await account.store.put(body_name(content.id), sealed)
+            elif sealed is not None:
+                objects.append((body_name(content.id), sealed))
         landing = Landing.of(
             name,
             contents,
@@ -137,26 +135,3 @@ class Opened:
         except (NoSuchMailbox, Refused):  # INBOX, or somebody has put something into it
             return False
         return True
-
-
-class _Arriving:
-    """A letter on its way into the account. `content` and `sealed`: what has become of it, as of an
-    Upload."""
-
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
-        self.content: Content | None = None
-        self.sealed: bytes | None = None
-
-    async def write(self, chunk: bytes) -> None:
-        await self._upload.write(chunk)
-
-    async def finish(self) -> Arrived:
-        self.content, self.sealed = await self._upload.finish()
-        digest = self.content.digest
-        held = len(self.sealed or b"") + len(digest.text) + 3 * len(digest.header) + len(digest.bodystructure)
-        return Arrived(self, self.content.record.size, digest.message_id, held)
-
-    def drop(self) -> None:
-        self._upload.drop()
-        self.content = self.sealed = None

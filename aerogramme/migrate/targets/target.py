@@ -7,30 +7,7 @@ from typing import Protocol
 from aerogramme.mailbox.landing import Landed
 from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder
-
-
-class Arriving(Protocol):
-    """A letter that comes in. `write` it, then `finish`; or `drop` it, which may also be done after
-    `finish`."""
-
-    async def write(self, chunk: bytes) -> None:
-        """The next octets. Raises TooLarge, Unavailable."""
-
-    async def finish(self) -> "Arrived":
-        """All is there."""
-
-    def drop(self) -> None:
-        """It is not to land after all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A letter that is sealed and rendered: what it is compared by, and how much memory it takes."""
-
-    letter: Arriving
-    size: int
-    message_id: bytes
-    held: int
+from aerogramme.migrate.targets.arriving import Arrived, Arriving
 
 
 @dataclass(frozen=True, slots=True)

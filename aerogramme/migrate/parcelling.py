@@ -1,0 +1,295 @@
+"""A pass into an account that nobody can open yet: its mail goes into parcels, sealed to its public key.
+
+Theory of operation. A mailbox is cut into ranges of the source's UIDs, a parcel each, and the parcels are
+opened in the order of their times; so the UIDs in them ascend. What has changed in a range since the last
+pass (its fingerprint tells) is sent again as a whole, with the time of the old parcel, which is withdrawn
+then. A parcel that waits no more has been opened: the user was here, and what has changed below its end can
+only be told to the opened account. From a source without UIDs, letters that were not sent go into further
+parcels.
+
+A parcel is remembered before it is sent, and once more after: one that a pass has sent and not noted is
+withdrawn by the next. Where the file of what was sent is lost, all is sent again; of messages with UIDs those
+that are there already are left out when it is opened.
+"""
+
+import time
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from aerogramme.errors import TooLarge, Unreadable
+from aerogramme.mailbox.incoming import MAX_PARCEL, first_of
+from aerogramme.mailbox.landing import MAX_UIDVALIDITY, Landing
+from aerogramme.migrate.asking import lost, named, read, said_by
+from aerogramme.migrate.passed import Memory, Parcel, Sent
+from aerogramme.migrate.passing import BATCH_OCTETS, Options, Told
+from aerogramme.migrate.report import Moved, Report
+from aerogramme.migrate.sources.source import Fault, Folder, Source
+from aerogramme.migrate.targets.arriving import Arrived
+from aerogramme.migrate.targets.sealed import Sealed
+
+
+async def run_sealed_pass(
+    source: Source, target: Sealed, memory: Memory, options: Options, report: Report, told: Told
+) -> None:
+    """As passing.run_pass does."""
+    try:
+        folders = await source.folders()
+        report.folders = len(folders)
+        told()
+        waiting = await target.waiting()
+        if not options.dry_run:
+            unknown = [key for key in waiting if first_of(key) in memory.pending]
+            await target.withdraw(unknown)
+            waiting.difference_update(unknown)
+            memory.pending.clear()
+        for folder, name in named(folders, report):
+            if not options.only or name in options.only:
+                await _Mailbox(source, target, memory, options, report, told, folder, name, waiting).move()
+    finally:
+        for fault in source.faults:
+            report.fault(fault)
+        if not options.dry_run:
+            memory.save()
+
+
+@dataclass(slots=True)
+class _Filling:
+    """A parcel that is being filled. `taken`: the rows that its letters are of; `last`: none comes after
+    it."""
+
+    ids: range
+    taken: list[int] = field(default_factory=list)
+    letters: list[Arrived] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    tried: int = 0  # with those that cannot be read: they may come when it is sent again
+    held: int = 0
+    last: bool = False
+
+    @property
+    def full(self) -> bool:
+        return self.tried >= MAX_PARCEL or self.held >= BATCH_OCTETS
+
+    @property
+    def next_id(self) -> int:
+        return self.ids[len(self.letters)]
+
+
+class _Mailbox:
+    """One mailbox of a pass."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Sealed,
+        memory: Memory,
+        options: Options,
+        report: Report,
+        told: Told,
+        folder: Folder,
+        name: str,
+        waiting: set[str],
+    ) -> None:
+        self._source, self._target, self._memory = source, target, memory
+        self._options, self._report, self._told = options, report, told
+        self._folder, self._name, self._waiting = folder, name, waiting
+        self._moved = Moved(name, folder.origin, keeps=self._keeps)
+
+    @property
+    def _keeps(self) -> bool:
+        return 0 < self._folder.uidvalidity <= MAX_UIDVALIDITY
+
+    async def move(self) -> None:
+        """Compares, and sends what differs."""
+        faults = len(self._source.faults)
+        self._report.mailboxes.append(self._moved)
+        said = await said_by(self._source, self._folder, self._report)
+        if said is None:
+            return
+        self._said, self._moved.messages = said, len(said.uids)
+        self._delete = self._options.delete and not any(fault.lost for fault in self._source.faults[faults:])
+        known = self._memory.sent(self._name, self._folder.uidvalidity)
+        self._sent = known or Sent(self._target.new_ids(1)[0])
+        if self._folder.uidvalidity:
+            await self._by_uid(new=known is None)
+        else:
+            await self._by_letter(new=known is None)
+
+    # --- from a source with UIDs
+
+    async def _by_uid(self, *, new: bool) -> None:
+        said, sent = self._said, self._sent
+        first = 0
+        for at, parcel in enumerate(sent.parcels):
+            stop = bisect_right(said.uids, parcel.last)
+            rows = range(first, stop)
+            first = stop
+            if self._is_as_sent(parcel, rows):
+                self._moved.done += len(rows)
+            elif parcel.key not in self._waiting:
+                self._say("its parcel has been opened: what has changed since can be moved with the password")
+                self._moved.done += len(rows)
+            elif len(rows) < parcel.contents and not self._delete:
+                self._say("messages are gone that wait here: with --delete their parcel is replaced")
+                self._moved.done += len(rows)
+            else:
+                await self._replace(at, parcel, rows)
+            self._told()
+        if self._options.dry_run:
+            self._moved.landed = len(said.uids) - first
+            self._moved.done = len(said.uids)
+            return
+        sent.parcels[:] = [parcel for parcel in sent.parcels if parcel.contents]
+        await self._send_new(array("I", range(first, len(said.uids))), anyhow=new)
+
+    def _is_as_sent(self, parcel: Parcel, rows: range) -> bool:
+        return len(rows) == parcel.contents and self._fingerprint(rows) == parcel.fingerprint
+
+    def _fingerprint(self, rows: Sequence[int]) -> int:
+        said = self._said
+        return self._memory.fingerprint(
+            [said.uids[row] for row in rows],
+            [said.flags[row] for row in rows],
+            [said.dates[row] for row in rows],
+        )
+
+    def _say(self, what: str) -> None:
+        self._report.fault(Fault(self._folder.origin, what, "they stay as they were sent"))
+
+    async def _replace(self, at: int, parcel: Parcel, rows: range) -> None:
+        """A range is sent as it is now, in the place of what was sent of it."""
+        moved = self._moved
+        if self._options.dry_run:
+            moved.again += len(rows)
+            moved.done += len(rows)
+        elif rows:
+            async with aclosing(self._fill(array("I", rows), bounded=False)) as fillings:
+                async for filling in fillings:  # just one
+                    if len(filling.letters) < min(parcel.contents, len(rows)):
+                        return  # what was sent cannot be read any more: it is better than what can
+                    new = await self._send(filling, rows, last=parcel.last, millis=parcel.millis)
+                    await self._put_in_place(at, parcel, new)
+        else:
+            await self._put_in_place(at, parcel, parcel._replace(contents=0))
+        moved.removed += max(parcel.contents - len(rows), 0)
+
+    async def _put_in_place(self, at: int, old: Parcel, new: Parcel) -> None:
+        self._sent.parcels[at] = new
+        self._memory.pending.add(old.first)  # until it is gone
+        self._memory.save()
+        await self._target.withdraw([old.key])
+        self._memory.pending.discard(old.first)
+        self._moved.again += new.contents
+
+    async def _send_new(self, rows: "array[int]", *, anyhow: bool) -> None:
+        """Sends rows that were never sent; with `anyhow` the mailbox at least."""
+        sent, said = self._sent, self._said
+        after = rows[0] if rows else 0
+        async with aclosing(self._fill(rows, bounded=True)) as fillings:
+            async for filling in fillings:
+                if not filling.letters and not anyhow:
+                    continue
+                stop = len(said.uids) if filling.last else filling.taken[-1] + 1
+                last = said.uids[stop - 1] if stop else 0
+                parcel = await self._send(filling, range(after, stop), last=last)
+                if parcel.contents:
+                    sent.parcels.append(parcel)
+                self._moved.landed += parcel.contents
+                self._moved.octets += sum(arrived.size for arrived in filling.letters)
+                after, anyhow = stop, False
+
+    # --- from a source without UIDs
+
+    async def _by_letter(self, *, new: bool) -> None:
+        if self._options.dry_run:
+            self._moved.landed = max(len(self._said.uids) - len(self._sent.marks), 0)
+            self._moved.done = len(self._said.uids)
+            return
+        known = Counter(self._sent.marks)
+        rows = array("I", range(len(self._said.uids)))
+        async with aclosing(self._fill(rows, bounded=True, known=known)) as fillings:
+            async for filling in fillings:
+                if filling.letters or new:
+                    await self._send(filling, range(0), last=0)
+                    self._sent.marks.extend(filling.marks)
+                    self._moved.landed += len(filling.letters)
+                    self._moved.octets += sum(arrived.size for arrived in filling.letters)
+                    new = False
+
+    # --- both
+
+    async def _fill(
+        self, rows: "array[int]", *, bounded: bool, known: "Counter[int] | None" = None
+    ) -> AsyncGenerator[_Filling, None]:
+        """Parcels of the letters of rows. `bounded`: more than one, as many as it takes; `known`: the marks
+        of letters that were sent, which are left out."""
+        said, moved = self._said, self._moved
+        uids = array("I", (said.uids[row] for row in rows))
+        row_of = dict(zip(uids, rows, strict=True))
+        filling = self._filling(MAX_PARCEL if bounded else len(rows))
+        async with aclosing(self._source.letters(self._folder, uids)) as letters:
+            async for letter in letters:
+                moved.done += 1
+                self._told()
+                if bounded and filling.full:
+                    yield filling
+                    filling = self._filling(MAX_PARCEL)
+                filling.tried += 1
+                if isinstance(letter, Fault):
+                    self._lose(letter)
+                    continue
+                try:
+                    arrived = await read(letter, self._target.arriving(filling.next_id))
+                except (Unreadable, TooLarge) as error:
+                    self._lose(lost(self._folder, letter.uid, error))
+                    continue
+                row = row_of[letter.uid]
+                if known is not None:
+                    mark = self._memory.mark(said.dates[row], arrived.size, arrived.message_id)
+                    if known[mark]:
+                        known[mark] -= 1
+                        filling.tried -= 1
+                        continue
+                    filling.marks.append(mark)
+                filling.taken.append(row)
+                filling.letters.append(arrived)
+                filling.held += arrived.held
+        filling.last = True
+        yield filling
+
+    def _filling(self, most: int) -> _Filling:
+        return _Filling(self._target.new_ids(most))
+
+    def _lose(self, fault: Fault) -> None:
+        self._report.fault(fault)
+        self._moved.lost += fault.lost
+
+    async def _send(self, filling: _Filling, rows: range, *, last: int, millis: int = 0) -> Parcel:
+        """Sends a parcel, of a range of rows up to a UID. `millis`: its time, 0 for now."""
+        said, folder, memory = self._said, self._folder, self._memory
+        if not millis:
+            millis = memory.millis = max(int(time.time() * 1000), memory.millis + 1)
+        upto = last + 1
+        if filling.last and (not rows or rows.stop == len(said.uids)):
+            upto = max(upto, folder.uidnext)
+        landing = Landing.of(
+            self._name,
+            [arrived.content for arrived in filling.letters],
+            [said.uids[row] for row in filling.taken],
+            [said.dates[row] for row in filling.taken],
+            [said.flags[row] for row in filling.taken],
+            uidvalidity=folder.uidvalidity if self._keeps else 0,
+            imported=upto if self._keeps else 0,
+            role=folder.role,
+            subscribed=folder.subscribed,
+            mailbox=self._sent.mailbox,
+        )
+        memory.note_sent(self._name, folder.uidvalidity, self._sent)
+        memory.pending.add(filling.ids[0])
+        memory.save()
+        key = await self._target.send(landing, filling.letters, millis)
+        memory.pending.discard(filling.ids[0])  # what was sent is noted with the next that is saved
+        return Parcel.of(key, last, self._fingerprint(rows))
