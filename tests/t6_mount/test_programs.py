@@ -41,9 +41,8 @@ def data(of_real_mails: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(of_real_mails, tmp_path / "data"))
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of the programs, which find no settings there but those of a test."""
+def of_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home for programs, in which they find no settings but those of a test."""
     home = tmp_path / "home"
     home.mkdir()
     for name in ("MAIL", "MAILDIR", "NOTMUCH_PROFILE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
@@ -51,6 +50,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {"HOME": str(home), "USER": "alice", "TERM": "xterm", "LC_ALL": "C.UTF-8"}.items():
         monkeypatch.setenv(name, value)
     return home
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the programs of a test are at home."""
+    return of_programs(tmp_path, monkeypatch)
 
 
 def account(data: Path, mailbox: str = "INBOX") -> Seen:
