@@ -1,7 +1,9 @@
 """Finds the letters of the mailboxes of a dbox in its files, where the indexes say, or elsewhere."""
 
 import os
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dbox_file import FIRST, DboxFile, Stored
@@ -11,6 +13,23 @@ from aerogramme.migrate.sources.dbox_store import STORAGE, Files, Parts, Store, 
 from aerogramme.migrate.sources.source import Fault
 
 _MAP_FILES = ("dovecot.map.index", "dovecot.map.index.log")
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A letter that no index has. name: the mailbox that it was first saved to, as the store spells it."""
+
+    place: Place
+    guid: bytes
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """gone: by mailbox, the UIDs that only an old index has still; strays: letters that it has not yet."""
+
+    gone: dict[Parts, set[int]]
+    strays: list[Stray]
 
 
 class Finder:
@@ -63,26 +82,35 @@ class Finder:
             raise wrong
         return found
 
-    def strays(self, mailboxes: list[Mailbox]) -> list[tuple[Place, bytes, bytes]]:
-        """The letters that none of these mailboxes has: where each is, its GUID, and the name of the mailbox
-        that it was first saved to, as the store spells it."""
+    def settle(self, mailboxes: list[Mailbox]) -> "Settled":
+        """What mailboxes whose index is old have lost, and what they have too much. `mailboxes` are all: the
+        map counts how many of them a letter is in; without a map each is in one."""
         self.refresh()
         assert self._map is not None
-        known = self._map.unused()
-        for mailbox in mailboxes:
-            for row in range(len(mailbox.uids)):
+        counts = self._map.uses()
+        known: Counter[Place] = Counter()
+        gone: dict[Parts, set[int]] = {}
+        for mailbox in sorted(mailboxes, key=lambda mailbox: mailbox.old):
+            gone[mailbox.levels] = set()
+            for row, uid in enumerate(mailbox.uids):
                 place = self._by_map(mailbox, row) or self._scanned().find(mailbox.guid(row))
-                if place is not None:
-                    known.add(place)
-        found = []
-        for place in self._scanned().others(known):
-            with suppress(Unreadable):  # the scan has said so
-                there = self._open(file_of(place[0]), place[1], b"")
-                if there is not None:
-                    file, stored = there
-                    file.release()
-                    found.append((place, stored.guid, mailbox_of(stored)))
-        return found
+                if place is None:
+                    continue
+                if mailbox.old and counts and known[place] >= counts.get(place, 0):
+                    gone[mailbox.levels].add(uid)
+                else:
+                    known[place] += 1
+        # What is not in the map was never saved to the end, or is about to be purged.
+        strays = []
+        for place, count in sorted((counts or dict.fromkeys(self._scanned().all(), 1)).items()):
+            for _ in range(count - known[place]):
+                with suppress(Unreadable):  # what is wrong with the file is said by those that need it
+                    there = self._open(file_of(place[0]), place[1], b"")
+                    if there is not None:
+                        file, stored = there
+                        file.release()
+                        strays.append(Stray(place, stored.guid, mailbox_of(stored)))
+        return Settled(gone, strays)
 
     def _open(self, parts: Parts, at: int, guid: bytes) -> tuple[DboxFile, Stored] | None:
         file = self._files.get(parts, keep=self._store.many)

@@ -9,6 +9,7 @@ import re
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import compress
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dbox_store import Parts, Store, opened
@@ -53,6 +54,26 @@ class Mailbox:
     def row_of(self, uid: int) -> int | None:
         row = bisect_left(self.uids, uid)
         return row if row < len(self.uids) and self.uids[row] == uid else None
+
+    def remove(self, uids: set[int]) -> None:
+        """Forgets messages."""
+        left = [uid not in uids for uid in self.uids]
+        if not all(left):
+            self.uids = array("I", compress(self.uids, left))
+            self.numbers = array("I", compress(self.numbers, left))
+            self.flags = list(compress(self.flags, left))
+            self.guids = b"".join(
+                self.guids[16 * row : 16 * row + 16] for row, kept in enumerate(left) if kept
+            )
+
+    def append(self, place: tuple[int, int], guid: bytes) -> None:
+        """A message that was found in a file, with a new UID."""
+        row = len(self.uids)
+        self.guids = self.guids.ljust(16 * row, b"\0") + guid
+        self.places[row] = place
+        self.uids.append(max(self.uidnext, 1))
+        self.uidnext = self.uids[-1] + 1
+        self.flags.append(())
 
     def guid(self, row: int) -> bytes:
         return self.guids[16 * row : 16 * row + 16]

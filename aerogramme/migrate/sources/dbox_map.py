@@ -46,10 +46,10 @@ class Map:
     offsets: "array[int]" = field(default_factory=lambda: array("I"))
     counts: "array[int]" = field(default_factory=lambda: array("H"))
 
-    def unused(self) -> set[Place]:
-        """The letters that no mailbox has any more."""
-        rows = zip(self.files, self.offsets, self.counts, strict=False)  # no counts in an old map
-        return {(file, offset) for file, offset, count in rows if not count}
+    def uses(self) -> dict[Place, int]:
+        """How many mailboxes have each letter; nothing if the map does not say."""
+        rows = zip(self.files, self.offsets, self.counts, strict=False)  # there may be no counts
+        return {(file, offset): count for file, offset, count in rows}
 
     def find(self, uid: int) -> Place | None:
         """Where the letter of this number is."""
@@ -123,10 +123,9 @@ class Scan:
             return _place(self._rows[at])
         return None
 
-    def others(self, known: set[Place]) -> list[Place]:
-        """All letters but these, in the order of files."""
-        rows = {row[:16]: row for row in reversed(self._rows)}.values()
-        return sorted(place for place in map(_place, rows) if place not in known)
+    def all(self) -> list[Place]:
+        """All letters, in the order of files."""
+        return sorted(map(_place, {row[:16]: row for row in reversed(self._rows)}.values()))
 
 
 def _place(row: bytes) -> Place:

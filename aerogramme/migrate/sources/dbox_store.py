@@ -10,20 +10,19 @@
 Symbolic links below these are not followed: who owns a mailbox could have another's mail put among theirs.
 """
 
-import errno
 import os
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import MAX_DEPTH
+from aerogramme.migrate.sources import folders
 from aerogramme.migrate.sources.dbox_file import DboxFile
-from aerogramme.migrate.sources.naming import shown
 from aerogramme.migrate.sources.reading import open_file, reason
 from aerogramme.migrate.sources.source import Fault
 
@@ -68,17 +67,19 @@ class Store:
     def _below(self, above: Parts, faults: list[Fault]) -> Iterator[Parts]:
         try:
             with opened(self.root, (MAILBOXES, *above)) as folder:
-                names = _folders(folder)
+                found = list(folders.inner_folders(folder)) if folder is not None else []
         except (Unreadable, OSError) as error:
             origin = self.shown((MAILBOXES, *above))
             faults.append(Fault(origin, reason(error), "it is left out", lost=True))
             return
-        if above and MAILS in names:
+        if above and (MAILS, False) in found:
             yield above
-        if len(above) < MAX_DEPTH:
-            for name in names:
-                if name not in (MAILS, _TRASH):
-                    yield from self._below((*above, name), faults)
+        for name, link in found if len(above) < MAX_DEPTH else ():
+            if link:
+                origin = self.shown((MAILBOXES, *above, name))
+                faults.append(Fault(origin, "it is a symbolic link", "it is not followed", lost=True))
+            elif name not in (MAILS, _TRASH):
+                yield from self._below((*above, name), faults)
 
     def mails(self, levels: Parts) -> Parts:
         """The folder, below root and alt, that is a mailbox."""
@@ -92,7 +93,7 @@ class Store:
 
     def shown(self, parts: Sequence[bytes]) -> str:
         """A file in root for people."""
-        return "/".join([str(self.root), *map(shown, parts)])
+        return folders.Place(self.root, tuple(parts)).origin()
 
 
 def find_store(
@@ -108,43 +109,20 @@ def find_store(
 
 
 def _folders(folder: int | None) -> list[bytes]:
-    if folder is None:
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(os.fsencode(one.name) for one in entries if one.is_dir(follow_symlinks=False))
+    return [name for name, link in folders.inner_folders(folder) if not link] if folder is not None else []
 
 
 @contextmanager
 def opened(root: Path, parts: Sequence[bytes]) -> Iterator[int | None]:
     """The descriptor of a folder below another; None if there is none. Raises Unreadable."""
-    descriptor = _open(root, parts)
-    try:
-        yield descriptor
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _open(root: Path, parts: Sequence[bytes]) -> int | None:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    descriptor: int | None = None
-    part: bytes = os.fsencode(root)
-    try:
-        descriptor = os.open(part, flags)
-        for part in parts:
-            above = descriptor
+    with ExitStack() as stack:
+        try:
+            descriptor: int | None = stack.enter_context(folders.Place(root, tuple(parts)).opened())
+        except FileNotFoundError:
             descriptor = None
-            try:
-                descriptor = os.open(part, flags | os.O_NOFOLLOW, dir_fd=above)
-            finally:
-                os.close(above)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        link = error.errno == errno.ENOTDIR and part != os.fsencode(root)
-        why = "it is no folder, or a symbolic link" if link else reason(error)
-        raise Unreadable(f"{shown(part)}: {why}") from error
-    return descriptor
+        except OSError as error:
+            raise Unreadable(f"{folders.Place(root, tuple(parts)).origin()}: {reason(error)}") from error
+        yield descriptor
 
 
 def has(root: Path, parts: Sequence[bytes]) -> bool:

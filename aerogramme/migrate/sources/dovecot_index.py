@@ -40,7 +40,7 @@ class Index:
     """An index.
 
     wrong  what was not as it should be with its files
-    old    the log that goes on from its file is missing: what happened since is not known
+    old    not all of the log could be read: what happened since is not known
     """
 
     records: Records
@@ -126,7 +126,7 @@ def _read(folder: int, file: str, name: str, wanted: frozenset[bytes]) -> tuple[
     wrong += replay.wrong
     if replay.torn:
         wrong.append("the log ends within a record")
-    return Index(records, wrong), replay.torn
+    return Index(records, wrong, bool(replay.torn or replay.wrong)), replay.torn
 
 
 def _log(folder: int, name: str, order: Order, wrong: list[str]) -> Log | None:

@@ -1,0 +1,357 @@
+"""sdbox and mdbox that a real Dovecot has written: read as its IMAP shows them."""
+
+from pathlib import Path
+
+import pytest
+
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources.dbox import Dbox
+from aerogramme.migrate.sources.naming import Naming
+from aerogramme.migrate.sources.source import Letter
+from tests.helpers.dovecot import Dovecot, append, dovecot, read_messages
+from tests.helpers.source_reading import read_all, said, same_as_imap
+
+pytestmark = pytest.mark.clients
+
+BOXES = ["INBOX", "INBOX/below", "Sent", "Lists/trio/2024", "Entw&APw-rfe", "a b/R&-D/&Jjo-!"]
+NAMES = ["INBOX", "INBOX/below", "Sent", "Lists/trio/2024", "Entwürfe", "a b/R&D/☺!"]
+KEYWORDS = ("$Forwarded", "work", "NonJunk", *(f"k{n}" for n in range(30)))
+BUSY_LOGS = (  # logs are rotated, and the index is written, as in mailboxes that were used for years
+    "mail_index_log_rotate_min_size=1k\nmail_index_log_rotate_max_size=2k\nmail_index_log_rotate_min_age=0\n"
+    "mail_index_rewrite_min_log_bytes=1k\n"
+)
+FORMATS = ["sdbox:~/mail", "mdbox:~/mail"]
+
+
+def letter(number: int) -> bytes:
+    """Letters with all kinds of line ends, short and long."""
+    head = f"Subject: {number}\r\nMessage-ID: <{number}@example.org>\n\n".encode()
+    ends = [b"\n", b"\r\n", b"\r", b"\r\r\n"]
+    lines = [f"line {n} of {number} ".encode() * (n % 7) + ends[(n * number) % 4] for n in range(number * 3)]
+    return head + b"".join(lines) + (b"x" * 300_000 if number % 20 == 7 else b"") + b"end"
+
+
+def fill(server: Dovecot) -> None:
+    """Real use, in little: messages come, get flags, are copied, moved and removed."""
+    with server.imap() as client:
+        for box in BOXES[1:]:
+            client.create(f'"{box}"')
+        client.subscribe('"Sent"')
+        client.subscribe('"a b/R&-D/&Jjo-!"')
+        for number in range(60):
+            flags = [KEYWORDS[number % len(KEYWORDS)], KEYWORDS[number // 2]]
+            flags += ["\\Seen"] * (number % 2) + ["\\Answered", "\\Draft"] * (number % 3 == 0)
+            date = f"{number % 28 + 1:02}-Mar-{2000 + number % 25} 10:{number:02}:00 +0200"
+            append(client, BOXES[number % len(BOXES)], letter(number), flags, date)
+        client.select("INBOX")
+        client.uid("STORE", "2:4", "+FLAGS", "(\\Flagged late)")
+        client.uid("COPY", "1:3", '"Sent"')
+        client.uid("COPY", "1:3", "INBOX")
+        client.uid("STORE", "5:6", "+FLAGS", "(\\Deleted)")
+        client.expunge()
+        client.uid("MOVE", "7", '"Lists/trio/2024"')
+        client.select("Sent")
+        client.uid("STORE", "*", "+FLAGS", "(\\Deleted)")
+        client.expunge()  # the last is gone: only UIDNEXT knows of it
+
+
+def source_of(server: Dovecot, **places: str) -> Dbox:
+    where = {name: server.home / path for name, path in places.items()}
+    return Dbox(server.home / "mail", Naming(), **where)
+
+
+async def is_read_as_imap_shows_it(server: Dovecot, source: Dbox) -> None:
+    found = await read_all(source)
+    assert sorted(found) == sorted(NAMES)
+    assert not source.faults, said(source.faults)
+    subscribed = server.folders()
+    for box, name in zip(BOXES, NAMES, strict=True):
+        uidvalidity, uidnext, seen = server.messages(box)
+        assert len(seen) >= 9
+        folder = found[name].folder
+        assert (folder.uidvalidity, folder.uidnext) == (uidvalidity, uidnext)
+        assert folder.subscribed == subscribed[box]
+        same_as_imap(found[name].mails, seen)
+    assert {f.role for f in (box.folder for box in found.values())} == {None, "\\Sent", "\\Drafts"}
+
+
+@pytest.mark.parametrize("settings", ["", BUSY_LOGS], ids=["new", "busy"])
+@pytest.mark.parametrize("layout", ["", ":LAYOUT=index", ":UTF-8"])
+@pytest.mark.parametrize("location", FORMATS)
+async def test_all_is_as_imap_shows_it(location: str, layout: str, settings: str) -> None:
+    with dovecot(location + layout, settings) as server:
+        fill(server)
+        naming = Naming(utf8=layout == ":UTF-8")
+        await is_read_as_imap_shows_it(server, Dbox(server.home / "mail", naming))
+
+
+@pytest.mark.parametrize("location", FORMATS)
+async def test_parts_of_a_store_are_elsewhere(location: str) -> None:
+    with dovecot(f"{location}:INDEX=~/index:CONTROL=~/control:ALT=~/alt") as server:
+        fill(server)
+        server.doveadm("altmove", "mailbox", "*", "seen")
+        server.doveadm("purge")
+        assert list((server.home / "alt").rglob("[mu].*"))
+        source = source_of(server, index="index", control="control", alt="alt")
+        await is_read_as_imap_shows_it(server, source)
+
+
+@pytest.mark.parametrize("location", FORMATS)
+async def test_a_store_of_which_a_part_is_not_given(location: str) -> None:
+    with dovecot(f"{location}:ALT=~/alt") as server:
+        fill(server)
+        server.doveadm("altmove", "mailbox", "INBOX", "uid", "8:9")
+        server.doveadm("purge")  # mdbox: until then there is a copy
+        source = source_of(server)
+        await read_all(source)
+        assert any("alternative storage" in fault.what for fault in source.faults)
+        lost = [fault.origin for fault in source.faults if fault.lost]
+        assert any(origin.endswith("INBOX/dbox-Mails, UID 8") for origin in lost), lost
+        with pytest.raises(Unreadable):
+            await source_of(server, alt="nowhere").folders()
+
+
+@pytest.mark.parametrize("location", FORMATS)
+async def test_dovecot_is_running(location: str) -> None:
+    """What a session has done shows at once, though the indexes are not written yet."""
+    with dovecot(location) as server:
+        fill(server)
+        with server.imap() as client:
+            client.select("INBOX")
+            source = source_of(server)
+            inbox = (await source.folders())[0]
+            for number in range(20):
+                client.uid("STORE", f"{number % 9 + 1}:{number + 1}", "+FLAGS", f"(run{number % 3})")
+                client.uid("STORE", f"{number + 1}", "-FLAGS", "(\\Seen work)")
+                append(client, "INBOX", letter(number), ["\\Flagged"])
+                if number % 4 == 0:
+                    client.uid("STORE", f"{number + 1}", "+FLAGS", "(\\Deleted)")
+                    client.expunge()
+                _, _, seen = read_messages(client, "INBOX")
+                client.select("INBOX")
+                messages = await source.messages(inbox)
+                assert list(messages.uids) == list(seen)
+                assert [frozenset(flags) for flags in messages.flags] == [one.flags for one in seen.values()]
+        same_as_imap((await read_all(source))["INBOX"].mails, server.messages("INBOX")[2])
+        assert not source.faults, said(source.faults)
+
+
+@pytest.mark.parametrize("location", FORMATS)
+async def test_letters_go_while_they_are_read(location: str) -> None:
+    with dovecot(location) as server:
+        fill(server)
+        source = source_of(server)
+        inbox = (await source.folders())[0]
+        messages = await source.messages(inbox)
+        with server.imap() as client:
+            client.select("INBOX")
+            client.uid("STORE", "1:3", "+FLAGS", "(\\Deleted)")
+            client.expunge()
+        server.doveadm("purge")  # what is left is in other files now
+        letters = [letter async for letter in source.letters(inbox, list(messages.uids))]
+        left = server.messages("INBOX")[2]
+        assert all(isinstance(letter, Letter) for letter in letters)
+        uids = {letter.uid for letter in letters if isinstance(letter, Letter)}
+        assert set(left) <= uids <= set(messages.uids)
+        assert not source.faults, said(source.faults)
+
+
+@pytest.mark.parametrize("handler", ["gz", "bz2", "zstd", "lz4"])
+@pytest.mark.parametrize("location", FORMATS)
+async def test_letters_are_compressed(location: str, handler: str) -> None:
+    settings = f"mail_plugins = zlib\nplugin {{\n  zlib_save = {handler}\n}}\n"
+    with dovecot(location, settings) as server:
+        with server.imap() as client:
+            for number in (1, 7, 12):
+                append(client, "INBOX", letter(number))
+        source = source_of(server)
+        found = await read_all(source)
+        assert not source.faults, said(source.faults)
+        same_as_imap(found["INBOX"].mails, server.messages("INBOX")[2])
+
+
+def mailbox_of(server: Dovecot, box: str = "INBOX") -> Path:
+    return server.home / "mail" / "mailboxes" / box / "dbox-Mails"
+
+
+def remove(folder: Path, *patterns: str) -> None:
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    assert found
+    for path in found:
+        path.unlink()
+
+
+ALL = ("dovecot.index", "dovecot.index.log*", "dovecot.index.backup")
+
+
+def damage(server: Dovecot, how: str) -> None:
+    folder = mailbox_of(server)
+    index, log = folder / "dovecot.index", folder / "dovecot.index.log"
+    if how == "no index":
+        index.unlink()
+    elif how == "no log":
+        remove(folder, "dovecot.index.log*")
+    elif how == "index cut in its header":
+        index.write_bytes(index.read_bytes()[:100])
+    elif how == "index is nothing":
+        index.write_bytes(bytes(len(index.read_bytes())))
+    elif how == "log cut":
+        log.write_bytes(log.read_bytes()[:-7])
+    elif how == "log is noise":
+        data = log.read_bytes()
+        log.write_bytes(data[:40] + bytes(n * 7 % 256 for n in range(len(data))))
+    elif how == "nothing left":
+        remove(folder, *ALL)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no index",
+        "no log",
+        "index cut in its header",
+        "index is nothing",
+        "log cut",
+        "log is noise",
+        "nothing left",
+    ],
+)
+@pytest.mark.parametrize("location", FORMATS)
+async def test_indexes_are_damaged(location: str, how: str) -> None:
+    """No letter is lost, and none of another mailbox is touched; what was not as it should be is said."""
+    with dovecot(location, BUSY_LOGS) as server:
+        fill(server)
+        uidvalidity, uidnext, seen = server.messages("INBOX")
+        others = {box: server.messages(box) for box in BOXES[1:]}
+        assert (mailbox_of(server) / "dovecot.index.backup").exists()
+        damage(server, how)
+        source = source_of(server)
+        found = await read_all(source)
+        if how != "no index":  # its log may have all of it
+            assert any("/INBOX/dbox-Mails" in one.origin for one in source.faults), said(source.faults)
+        assert not any(fault.lost for fault in source.faults), said(source.faults)
+        inbox = found["INBOX"]
+        contents = sorted(mail.content or b"" for mail in inbox.mails.values())
+        assert contents == sorted(one.content for one in seen.values())
+        if "sdbox" in location:
+            assert inbox.folder.uidvalidity == uidvalidity
+            assert sorted(inbox.mails) == sorted(seen)
+        elif inbox.folder.uidvalidity:
+            assert (inbox.folder.uidvalidity, sorted(inbox.mails)) == (uidvalidity, sorted(seen))
+        for box, name in list(zip(BOXES, NAMES, strict=True))[1:]:
+            assert found[name].folder.uidvalidity == others[box][0]
+            same_as_imap(found[name].mails, others[box][2])
+        if how in ("no index", "index cut in its header", "index is nothing"):  # the one before, and the log
+            assert inbox.folder.uidnext == uidnext
+            same_as_imap(inbox.mails, seen)
+
+
+@pytest.mark.parametrize("how", ["no map", "map is nothing", "map log cut"])
+async def test_the_map_is_damaged(how: str) -> None:
+    """Letters are found by their GUIDs: all is as it was."""
+    with dovecot("mdbox:~/mail", BUSY_LOGS) as server:
+        fill(server)
+        expected = {box: server.messages(box) for box in BOXES}
+        storage = server.home / "mail" / "storage"
+        log = storage / "dovecot.map.index.log"
+        if how == "no map":
+            remove(storage, "dovecot.map.index*")
+        elif how == "map is nothing":
+            for path in storage.glob("dovecot.map.index*"):
+                path.write_bytes(b"")
+        else:
+            log.write_bytes(log.read_bytes()[: log.stat().st_size // 2])
+            remove(storage, "dovecot.map.index")
+        source = source_of(server)
+        found = await read_all(source)
+        for box, name in zip(BOXES, NAMES, strict=True):
+            assert found[name].folder.uidvalidity == expected[box][0]
+            same_as_imap(found[name].mails, expected[box][2])
+        assert source.faults
+        assert not any(fault.lost for fault in source.faults), said(source.faults)
+
+
+async def test_letters_of_an_sdbox_are_damaged() -> None:
+    with dovecot("sdbox:~/mail") as server:
+        fill(server)
+        seen = server.messages("INBOX")[2]
+        folder = mailbox_of(server)
+        uids = sorted(seen)
+        whole = (folder / f"u.{uids[0]}").read_bytes()
+        for uid in uids[:6]:  # copies are links to one file
+            data = (folder / f"u.{uid}").read_bytes()
+            (folder / f"u.{uid}").unlink()
+            (folder / f"u.{uid}").write_bytes(data)
+        (folder / f"u.{uids[0]}").write_bytes(whole[:80])
+        (folder / f"u.{uids[1]}").write_bytes(b"")
+        (folder / f"u.{uids[2]}").unlink()
+        (folder / f"u.{uids[3]}").unlink()
+        (folder / f"u.{uids[3]}").symlink_to("/etc/passwd")
+        (folder / f"u.{uids[4]}").unlink()
+        (folder / f"u.{uids[4]}").mkdir()
+        path = folder / f"u.{uids[5]}"
+        data = path.read_bytes()
+        at = data.index(b"\x01\x02N") + 13
+        path.write_bytes(data[:at] + b"0000000000000007" + data[at + 16 :])
+        source = source_of(server)
+        found = (await read_all(source))["INBOX"].mails
+        lines = said(source.faults)
+        lost = {fault.origin.rpartition(" ")[2] for fault in source.faults if fault.lost}
+        assert lost == {str(uid) for uid in uids[1:5]}, lines
+        assert any(f"UID {uids[0]}: the file ends after" in line for line in lines), lines
+        assert any(f"UID {uids[5]}: its size is not 7 octets but" in line for line in lines), lines
+        first = found.pop(uids[0])
+        assert first.content and seen.pop(uids[0]).content.startswith(first.content)
+        for uid in uids[1:5]:
+            del seen[uid]
+        same_as_imap(found, seen)
+
+
+async def test_files_of_an_mdbox_are_damaged() -> None:
+    """Of a file that is cut all letters before are read, and what there is of the one that is cut."""
+    with dovecot("mdbox:~/mail") as server:
+        fill(server)
+        expected = {box: server.messages(box)[2] for box in BOXES}
+        storage = server.home / "mail" / "storage"
+        files = sorted(storage.glob("m.*"))
+        data = files[0].read_bytes()
+        at = data.index(b"Message-ID: <31@")
+        # A size that is wrong, noise instead of metadata, and the end is missing.
+        header = data.rindex(b"\x01\x02N", 0, at)
+        data = data[: header + 13] + b"00000000000FFFFF" + data[header + 29 :]
+        meta = data.index(b"\n\x01\x03\n", data.index(b"Message-ID: <10@"))
+        data = data[: meta + 2] + b"\x07" + data[meta + 3 :]
+        files[0].write_bytes(data[: data.index(b"Message-ID: <50@")])
+        source = source_of(server)
+        found = await read_all(source)
+        lines = said(source.faults)
+        assert any("its size is not 1048575 octets" in line for line in lines), lines
+        assert any("its metadata is missing" in line for line in lines), lines
+        assert any("the file ends after" in line for line in lines), lines
+        for box, name in zip(BOXES, NAMES, strict=True):
+            for uid, one in expected[box].items():
+                mail = found[name].mails.get(uid)
+                number = int(one.content.split(b"Message-ID: <")[1].split(b"@")[0])
+                if number < 50 and number != 10:
+                    assert mail is not None and mail.content == one.content
+                elif number == 10:
+                    assert mail is not None and mail.content
+                    assert mail.content.startswith(one.content)
+                elif number == 50:
+                    assert mail is not None and one.content.startswith(mail.content or b"?")
+        assert any(fault.lost for fault in source.faults)
+
+
+@pytest.mark.parametrize("location", FORMATS)
+async def test_encrypted_mail_is_refused(location: str) -> None:
+    settings = (
+        "mail_attribute_dict = file:%h/dovecot-attributes\nmail_plugins = mail_crypt\n"
+        "plugin {\n  mail_crypt_curve = prime256v1\n  mail_crypt_save_version = 2\n}\n"
+    )
+    with dovecot(location, settings) as server:
+        with server.imap() as client:
+            append(client, "INBOX", letter(3))
+        source = source_of(server)
+        with pytest.raises(Unreadable) as refused:
+            await read_all(source)
+        assert "doveadm" in refused.value.hint
