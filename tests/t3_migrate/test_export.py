@@ -447,10 +447,12 @@ def test_folders_of_dovecot(layout: Layout) -> None:
     assert plain.folders["INBOX"] == [] and plain.folders["x\\y"] == [".x\\y" if dotted else "x\\y"]
     assert plain.folders["a/b"] == ([".a.b"] if dotted else ["a", "b"])
     odd = spell(
-        ["INBOX", "~a", "x\\y", "a.b/c", "cur", "cur_", "cur/x", "é" * 125, "/".join(["x" * 90] * 4)], layout
+        ["INBOX", "~a", "b/~c", "x\\y", "a.b/c", "cur", "cur_", "cur/x", "é" * 125, "/".join(["x" * 90] * 4)],
+        layout,
     )
     assert odd.escaped
     assert odd.folders["~a"] == [".\\7ea" if dotted else "\\7ea"]
+    assert odd.folders["b/~c"] == ([".b.\\7ec"] if dotted else ["b", "\\7ec"])
     assert odd.folders["x\\y"] == [".x\\5cy" if dotted else "x\\5cy"]
     assert odd.folders["a.b/c"] == ([".a\\2eb.c"] if dotted else ["a.b", "c"])
     assert odd.renamed.get("cur") == (None if dotted else "cur__")

@@ -64,7 +64,8 @@ def _needs_escape(name: str, layout: Layout) -> bool:
 def _escaped(name: str, layout: Layout) -> str:
     special = (ESCAPE, ".") if layout == "maildir++" else (ESCAPE,)
     name = "".join(f"{ESCAPE}{ord(letter):02x}" if letter in special else letter for letter in name)
-    return f"{ESCAPE}7e{name[1:]}" if name.startswith("~") else name
+    levels = name.split(DELIMITER)
+    return DELIMITER.join(f"{ESCAPE}7e{each[1:]}" if each.startswith("~") else each for each in levels)
 
 
 def _folders(name: str, spelled: Spelled) -> list[str]:
