@@ -13,8 +13,10 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.passwords import create_invited
 from aerogramme.mailbox.policy import Policy
 from aerogramme.seal import Argon2Params, Code, Secret
+from aerogramme.seal.hashes import PasswordHash
 from aerogramme.store import Faults, MemoryStores, Stores
 from aerogramme.users.directory import User
 from tests.helpers.transcript import ByteByByte, Client
@@ -119,13 +121,21 @@ class World:
 
 
 @asynccontextmanager
-async def imap_world(stores: Stores | None = None, *, invitation: Code | None = None) -> AsyncIterator[World]:
-    """A server with one empty account, or with one that has an invitation, to be accepted with PASSWORD. At
-    the end the account's audit must find nothing."""
+async def imap_world(
+    stores: Stores | None = None, *, invitation: Code | None = None, moved: PasswordHash | None = None
+) -> AsyncIterator[World]:
+    """A server with one empty account, or with one that has an invitation, to be accepted with PASSWORD, or
+    whose user comes from another server, which has this of PASSWORD. At the end the account's audit must
+    find nothing."""
     stores = stores or MemoryStores(serial=True)
     secret = invitation.secret if invitation else Secret(PASSWORD)
     params = Argon2Params(8, 1, 1)
-    await Account.create(stores, ACCOUNT, secret, params=params, invitation=invitation is not None)
+    if moved is None:
+        await Account.create(stores, ACCOUNT, secret, params=params, invitation=invitation is not None)
+    else:
+        store = await stores.open(ACCOUNT, create=True)
+        unlocked = await create_invited(store, ACCOUNT, Secret(bytes(32)), moved, params)
+        await (await Account.open(store, ACCOUNT, unlocked)).aclose()
     async with trio.open_nursery() as nursery:
         world = World(nursery, stores)
         await nursery.start(world.accounts.run)

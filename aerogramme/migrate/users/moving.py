@@ -49,8 +49,8 @@ password here."""
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one line of the list. `code`: the invitation, where there is no hash; it is shown now and never
-    again. `weak`: how the password is hashed, if that is guessed quickly."""
+    """What became of one line of the list. `code`: the invitation, where there is no hash; shown now and
+    never again. `weak`: how the password is hashed, if that is guessed quickly."""
 
     line: int
     address: str
