@@ -98,6 +98,17 @@ class Drain:
                 self.until = began
         return drained
 
+    async def parcels(self) -> int:
+        """Opens the parcels that are there now, and leaves letters where they are; returns how many
+        messages they have brought. Raises Unavailable."""
+        landed = 0
+        async with self._lock:
+            rows, self._cursor = await self._account.store.read(PARTITION, self._cursor)
+            self._rows.update(rows)
+            while (parcel := min(filter(is_parcel, self._rows), default=None)) is not None:
+                landed += await self._parcel(parcel)
+        return landed
+
     async def _batch(self) -> int:
         """Drains some letters with one entry. Afterwards they, and those that cannot be read, are not in
         `_rows`.

@@ -5,8 +5,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import trio
 
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.incoming import LetterBox
 from aerogramme.mailbox.keys import StoredKeys
 from aerogramme.mailbox.letterboxes import key_to_seal_to
 from aerogramme.migrate import parcelling
@@ -233,3 +235,23 @@ async def test_whatever_happens_the_last_pass_counts(sealing: Sealing, seed):
     assert not report.lost
     await sealing.login()
     assert [await sealing.same(name) for name in boxes] == [True, True]
+
+
+async def test_a_pass_with_the_password_goes_on_where_parcels_have_ended(sealing: Sealing):
+    for n in range(6):
+        sealing.inbox.put(letter(n))
+    await sealing.run()
+    store = await sealing.store
+    public = key_to_seal_to(await StoredKeys.read(store), ID, ())
+    async with trio.open_nursery() as nursery:
+        late = LetterBox(store, ID, public, nursery).letter("", "a@b")
+        await late.write(b"Subject: by LMTP\r\n\r\n")
+        await late.send()
+    sealing.inbox.messages[1].flags = ("\\Seen",)
+    sealing.inbox.put(letter(7))
+    sealing.account = await sealing.world.open()
+    assert counts(await Moving.run(sealing), "landed", "flags", "renumbered") == [1, 1, 0]
+    assert await sealing.same("INBOX")
+    assert await sealing.waiting() == 1  # the letter: its UID comes after those of the source
+    await sealing.account.drain.all_waiting()
+    assert max(await sealing.seen("INBOX")) == 8

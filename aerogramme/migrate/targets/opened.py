@@ -21,7 +21,9 @@ from aerogramme.migrate.targets.target import New
 
 @asynccontextmanager
 async def opened(account: Account, limit: int = MAX_MESSAGE) -> AsyncIterator["Opened"]:
-    """The target, as long as it is needed. `limit`: octets of the largest letter."""
+    """The target, as long as it is needed; what passes have sent in parcels is opened. `limit`: octets of the
+    largest letter."""
+    await account.drain.parcels()
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         try:
