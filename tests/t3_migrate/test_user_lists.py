@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.users.lists import Entry, Fault, Form, read_list
 
+FORMS: tuple[Form | None, ...] = (None, "passwd", "csv", "names")
 HASH = "{SHA}B/PcQHeAKywePq/ztWiCWf9lImE="
 
 
@@ -39,7 +40,7 @@ def test_a_passwd_file() -> None:
             "heidi@example.org:504d29647770fc46e054b810d4725657[34]",
             "ivan@example.org:{CRAM-MD5}a440c549",
             f"alice@EXAMPLE.org:{HASH}",
-            f"no domain:{HASH}",
+            f"nodomain:{HASH}",
             f"judy@example.org:{HASH}::::::nologin=n userdb_mail=maildir:~/Maildir:LAYOUT=fs",
             "",
         ]
@@ -55,7 +56,7 @@ def test_a_passwd_file() -> None:
         (11, "heidi@example.org", "md5", (), None),
         (12, "ivan@example.org", "passwords cannot be checked here that are kept as CRAM-MD5", (), None),
         (13, "alice@EXAMPLE.org stands in line 3 already, and that one counts"),
-        (14, "'no domain' has no domain: say which, with --domain"),
+        (14, "'nodomain' has no domain: say which, with --domain"),
         (15, "judy@example.org", "sha1", (), None),
     ]
 
@@ -122,14 +123,23 @@ def test_names() -> None:
         (5, "not an address: '@'"),
     ]
     assert shown("") == []
+    assert shown("alice@example.org\nbob@example.org:{PLAIN}x") == [
+        (1, "alice@example.org", "the list has no password", (), None),
+        (2, "bob@example.org", "plain", (), None),
+    ], "one line with a password, and it is a passwd-file"
 
 
 def test_nothing_of_a_password_is_shown() -> None:
     listed = read_list("alice@example.org:{PLAIN}hunter2\nbob@example.org:{SHA}hunter2\ncarol:hunter2:1")
     assert "hunter2" not in repr(listed)
+    for text in ("alice@example.org:{PLAIN}hunter2", "{PLAIN}hunter2,alice@example.org", "$1$hunter2"):
+        for form in FORMS:
+            listed = read_list(text, form, domain="example.org")
+            assert "hunter2" not in repr(listed), (text, form)
+            assert not any("hunter2" in each.address for each in listed.entries)
 
 
-@given(st.text(max_size=200), st.sampled_from([None, "passwd", "csv", "names"]))
+@given(st.text(max_size=200), st.sampled_from(FORMS))
 def test_any_text_is_a_list_or_refused(text: str, form: Form | None) -> None:
     try:
         listed = read_list(text, form, domain="example.org")

@@ -101,14 +101,16 @@ def read_list(
 
 
 def _form(lines: Sequence[tuple[int, str]]) -> Form:
-    first = next((line for _, line in lines if line.strip() and not line.startswith("#")), "")
-    if "," in first and re.match(r"[^:]*,", first):
+    said = [line for _, line in lines if line.strip() and not line.startswith("#")]
+    if said and re.match(r"[^:]*,", said[0]):
         return "csv"
-    return "passwd" if ":" in first else "names"
+    return "passwd" if any(":" in line for line in said) else "names"
 
 
 def _address(name: str, domain: str) -> str:
-    """Raises ValueError for what is no address."""
+    """Raises ValueError for what is no address; what may be a line of another form is not shown."""
+    if re.search(r"[\s:,;{}$]", name):
+        raise ValueError("this is no address")
     address = name if "@" in name or not domain else f"{name}@{domain}"
     if "@" not in address:
         raise ValueError(f"{address!r} has no domain: say which, with --domain")
