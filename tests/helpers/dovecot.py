@@ -55,6 +55,7 @@ class Dovecot:
             path.write_text(
                 f"base_dir = {run}\nstate_dir = {run}\nmail_uid = {owner[0]}\nmail_gid = {owner[1]}\n"
                 "first_valid_uid = 1\nfirst_valid_gid = 1\nssl = no\nlog_path = /dev/null\n"
+                "mail_fsync = never\n"
                 f"mail_home = {self.home}\nmail_location = {self.location}\n"
                 "namespace inbox {\n  inbox = yes\n  separator = /\n}\n" + self.settings
             )
