@@ -5,11 +5,12 @@ from random import Random
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from aerogramme.errors import Behind, Unavailable
 from aerogramme.store import Crash, CrashAt, Faults, MemoryStores, Row
 from aerogramme.store.port import LATE
+from tests.helpers.clocks import jumping_clock
 
 ACCOUNT = "a" * 32
 NONE = {"latency": 0.0, "refused": 0.0, "lost": 0.0, "limbo": 0.0, "torn": 0.0, "again": 0.0}
@@ -57,7 +58,7 @@ def schedule(seed: int) -> list[object]:
         seen.append(await keys_of(stores))
 
     trio._core._run._r.seed(seed)
-    trio.run(main, clock=MockClock(autojump_threshold=0))
+    trio.run(main, clock=jumping_clock())
     return seen
 
 

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from aerogramme.errors import AuthenticationFailed
 from aerogramme.log.clock import wall_ms
@@ -31,6 +30,7 @@ from tests.helpers.breaking import (
     a_piece_that_nothing_else_tells_of_is_damaged,
     opened,
 )
+from tests.helpers.clocks import jumping_clock
 from tests.helpers.packed import letters
 from tests.helpers.stored import copied
 from tests.helpers.tampering import DAMAGED, HOUR, Whole, build, earlier, items, serve, small
@@ -192,7 +192,7 @@ def test_a_crash_at_any_write_loses_nothing_and_the_next_run_finishes(whole: Who
                 assert not [item for item in gone if item[0] not in ("incoming", "keys")], n
             assert n > 25
 
-    trio.run(run, clock=MockClock(autojump_threshold=0))
+    trio.run(run, clock=jumping_clock())
 
 
 def items_of(data) -> set[tuple[str, str]]:

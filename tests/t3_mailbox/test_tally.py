@@ -19,6 +19,7 @@ from aerogramme.seal.strict import pack
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row, Store
+from tests.helpers.clocks import jumping_clock
 
 ACCOUNT = "ab" * 16
 MB = 1024 * 1024
@@ -279,4 +280,4 @@ def test_whatever_happens_in_whatever_order_all_is_counted_once(story):
             assert await server.left() == QUOTA - truth
         await store.aclose()
 
-    trio.run(play, clock=MockClock(autojump_threshold=0))
+    trio.run(play, clock=jumping_clock())
