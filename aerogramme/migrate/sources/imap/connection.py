@@ -163,6 +163,8 @@ class Connection:
         ended = done(rest)
         if said != tag or tag != expected or ended is None:
             raise self.nonsense("it answers what was not asked")
+        if ended.code == "CAPABILITY":
+            self.capabilities = frozenset(ended.arguments.upper().split())
         if not ended.ok:
             self.raise_if_later(ended)
         return ended
@@ -202,7 +204,7 @@ class Connection:
             error = Unavailable(f"{self.host} hangs up: {words or 'it gives no reason'}")
             asked = bool(said and (said.code in _LATER or _LATER_WORDS.search(words)))
             raise Fallen(error, pause=int(pause[1]) / 1000 if pause else 0, later=asked)
-        elif word[:3] in (b"OK ", b"NO ") and b"[CAPABILITY " in text[:20].upper():
+        elif b"[CAPABILITY " in text[:20].upper():
             said = done(text)
             if said is not None:
                 self.capabilities = frozenset(said.arguments.upper().split())

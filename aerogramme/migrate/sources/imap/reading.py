@@ -11,9 +11,8 @@ from typing import Final, Literal
 MAX_ANSWER: Final = 4 << 20  # octets: the UIDs of 300,000 messages that vanished, one by one
 
 _LITERAL: Final = re.compile(rb"~?\{([0-9]{1,19})\}\Z")  # "~": RFC 3516 §4.3
-_LETTER: Final = re.compile(
-    rb"\* [0-9]{1,10} FETCH \((?:[^\r\n]* )?BODY\[\](?:<[0-9]{1,19}>)? ~?\{[0-9]{1,19}\}\Z", re.IGNORECASE
-)
+_FETCH: Final = re.compile(rb"\* [0-9]{1,10} FETCH \(", re.IGNORECASE)
+_LETTER: Final = re.compile(rb"[ (]BODY\[\](?:<[0-9]{1,19}>)? ~?\{[0-9]{1,19}\}\Z", re.IGNORECASE)
 
 
 class Nonsense(ValueError):
@@ -90,7 +89,7 @@ class Reader:
                 behind, self._behind = self._behind, False
                 return Answer(line, behind)
             size = int(literal[1])
-            if not self._behind and _LETTER.match(bytes(self._text) + line):
+            if not self._behind and _FETCH.match(self._text or line) and _LETTER.search(line):
                 head = bytes(self._text) + line[: literal.start()]
                 self._text.clear()
                 self._state, self._need = "letter", size
