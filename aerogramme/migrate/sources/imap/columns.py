@@ -77,11 +77,11 @@ async def _read_changes(
         await _fetch(connection, b"UID FETCH 1:* " + _WHAT + since, columns, opened, gone)
     elif not count:
         gone = [(1, (1 << 32) - 1)]
-    merged = _merged(earlier, columns.messages(opened.highestmodseq), gone)
-    if len(merged.uids) != opened.exists:
+    found = merged(earlier, columns.messages(opened.highestmodseq), gone)
+    if len(found.uids) != opened.exists:
         return None
     faults += columns.faults
-    return merged
+    return found
 
 
 async def _fetch(
@@ -104,13 +104,14 @@ async def _fetch(
         raise Unreadable(f"{connection.host} does not say what is in it: {how.words or how.code}")
 
 
-def _merged(earlier: Messages, changed: Messages, gone: list[tuple[int, int]]) -> Messages:
-    merged = Messages(highestmodseq=changed.highestmodseq)
+def merged(earlier: Messages, changed: Messages, gone: list[tuple[int, int]]) -> Messages:
+    """What was there earlier, with what has changed, and without what has gone that has not changed."""
+    found = Messages(highestmodseq=changed.highestmodseq)
     keep = _Ranges(gone)
     position, count = 0, len(changed.uids)
 
     def add(source: Messages, at: int) -> None:
-        merged.add(source.uids[at], source.dates[at], source.sizes[at], source.flags[at])
+        found.add(source.uids[at], source.dates[at], source.sizes[at], source.flags[at])
 
     for at, one in enumerate(earlier.uids):
         while position < count and changed.uids[position] < one:
@@ -122,7 +123,7 @@ def _merged(earlier: Messages, changed: Messages, gone: list[tuple[int, int]]) -
             add(earlier, at)
     for at in range(position, count):
         add(changed, at)
-    return merged
+    return found
 
 
 class _Ranges:
