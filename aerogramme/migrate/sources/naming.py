@@ -155,6 +155,8 @@ class Names:
 def shown(spelled: bytes) -> str:
     """A name, or a path, of a source for people: what is no text, or plays with a terminal, is escaped."""
     text = spelled.decode(errors="backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
