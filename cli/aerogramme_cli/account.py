@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,7 @@ from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, Sto
 if TYPE_CHECKING:
     from aerogramme.mailbox.policy import Policy
     from aerogramme.seal import Argon2Params, Code, Secret
-    from aerogramme.store import Stores
+    from aerogramme.store import Store, Stores
     from aerogramme.users.directory import User
     from aerogramme.users.static import StaticDirectory
 
@@ -164,6 +164,7 @@ def accept(
 
     Asks for the code and for the new password, and prints the recovery code, once. All mail that has come so
     far is there; what comes from now on is sealed to new keys, which nobody who has seen the code can have.
+    Of a user who comes from another server (`import users`) it asks for the password of there instead.
 
     \b
     Example:
@@ -172,8 +173,11 @@ def accept(
     settings = common.settings(config, data, store)
     user = common.user_of(settings, address)
     asked = asking(password_stdin, password_from)
-    code = _invitation(asked.password("Invitation code"))
-    recovery = common.run(_accept, settings, user, code, asked.new_password())
+    if common.run(_comes_with_a_password, settings, user):
+        opener = asked.password("Password of the other server")
+    else:
+        opener = _invitation(asked.password("Invitation code"))
+    recovery = common.run(_accept, settings, user, opener, asked.new_password())
     typer.echo(f"{user.address} has a password now; the invitation is used up", err=True)
     typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
     typer.echo(recovery)
@@ -191,15 +195,26 @@ def _invitation(typed: "Secret") -> "Secret":
     return code.secret
 
 
-async def _accept(settings: Config, user: "User", code: "Secret", password: "Secret") -> str:
+async def _comes_with_a_password(settings: Config, user: "User") -> bool:
+    from aerogramme.mailbox.keys import StoredKeys
+
+    async with common.open_keys(settings, user) as store:
+        return any(slot.hashed for slot in (await StoredKeys.read(store)).slots.values())
+
+
+async def _accept(settings: Config, user: "User", opener: "Secret", password: "Secret") -> str:
     from aerogramme.mailbox.keys import StoredKeys
     from aerogramme.mailbox.passwords import accept_invitation
 
     async with common.open_keys(settings, user) as store:
         try:
-            return (await accept_invitation(store, user.account, code, password)).reveal()
+            return (await accept_invitation(store, user.account, opener, password)).reveal()
         except AuthenticationFailed as error:
             slots = (await StoredKeys.read(store)).slots.values()
+            if any(slot.hashed for slot in slots):
+                raise AuthenticationFailed(
+                    f"this is not the password that {user.address} has on the other server"
+                ) from error
             if any(slot.kind == "invitation" for slot in slots):
                 raise AuthenticationFailed(f"this is not the invitation of {user.address}") from error
             raise AuthenticationFailed(
@@ -216,6 +231,9 @@ def list_(
     usage: Annotated[
         bool, typer.Option("--usage", help="How much mail is in each, as far as is known without passwords.")
     ] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Only those whose users have not come yet: no password is set.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List the accounts, and the deleted ones that are not erased yet.
@@ -224,15 +242,21 @@ def list_(
     Examples:
       aerogramme account list --data ./mail
       aerogramme account list --usage --json --data ./mail
+      aerogramme account list --waiting --data ./mail
     """
     settings = common.settings(config, data, store)
     users = common.directory(settings).users()
-    known = common.run(_usage, settings, users) if usage else {}
+    awaited = common.run(_asked, settings, users, _waits_for) if waiting else {}
+    if waiting:
+        users = [user for user in users if awaited.get(user.account)]
+    known = common.run(_asked, settings, users, _usage) if usage else {}
     if as_json:
         fields = [_fields(settings, user) for user in users]
         for each in fields:
             if usage:
                 each["usage"] = known.get(str(each["account"]))
+            if waiting:
+                each["waits_for"] = awaited[str(each["account"])]
         typer.echo(json.dumps(fields, indent=2))
         return
     for user in users:
@@ -245,30 +269,51 @@ def list_(
         held = ""
         if user.account in known:
             held = "\t" + _held(known[user.account], user.policy(settings.policy))
+        if waiting:
+            held += f"\twaits for {_WAITS[awaited[user.account]]}"
         typer.echo(f"{user.address}\t{user.account}{held}{remark}")
 
 
-async def _usage(settings: Config, users: "Sequence[User]") -> dict[str, dict[str, Any]]:
-    """What the accounts hold, as it was noted (mailbox/tally.py), by account. One whose store is away or gone
-    is left out, and reported."""
-    from aerogramme.mailbox import tally
-
-    found: dict[str, dict[str, Any]] = {}
+async def _asked(
+    settings: Config, users: "Sequence[User]", ask: "Callable[[Store], Awaitable[Any]]"
+) -> dict[str, Any]:
+    """What the stores say, by account. One that is away or gone is left out, and reported."""
+    found: dict[str, Any] = {}
     async with common.open_stores(settings) as stores:
         for user in users:
             try:
                 store = await stores.open(user.account)
                 try:
-                    known = await tally.read(store)
+                    found[user.account] = await ask(store)
                 finally:
                     await store.aclose()
             except AerogrammeError as error:
                 typer.echo(f"{user.address}: {error}", err=True)
-                continue
-            used = known.total()
-            noted = None if known.noted is None else common.instant(known.until // 1000)
-            found[user.account] = {"octets": used.octets, "messages": used.messages, "noted": noted}
     return found
+
+
+async def _usage(store: "Store") -> dict[str, Any]:
+    """What the account holds, as it was noted (mailbox/tally.py)."""
+    from aerogramme.mailbox import tally
+
+    known = await tally.read(store)
+    used = known.total()
+    noted = None if known.noted is None else common.instant(known.until // 1000)
+    return {"octets": used.octets, "messages": used.messages, "noted": noted}
+
+
+_WAITS = {"code": "the invitation to be accepted", "password": "the first login"}
+
+
+async def _waits_for(store: "Store") -> str | None:
+    """What makes the password of an account that has none: an invitation code, or the password that the user
+    has on another server."""
+    from aerogramme.mailbox.keys import StoredKeys
+
+    slots = (await StoredKeys.read(store)).slots.values()
+    if any(slot.kind == "password" for slot in slots):
+        return None
+    return "password" if any(slot.hashed for slot in slots) else "code"
 
 
 def _held(used: dict[str, Any], policy: "Policy") -> str:

@@ -84,15 +84,16 @@ def users(
     directory = common.directory(settings)
     listed = _list(file, form, scheme, domain)
     names = _names(aliases or [], listed, domain)
+    failed: Sequence[AerogrammeError] = ()
     with many.progress() as told, common.interruptible("interrupted; the same command again goes on"):
         telling = _Telling(len(listed.entries), as_json, told)
         if dry_run:
             for entry in listed.entries:
                 telling.planned(entry, directory.owner(entry.address))
-            return
-        place = key or settings.data / "first-login.key"
-        failed = common.run(_move, settings, directory, place, listed.entries, names, telling)
-    telling.summary()
+        else:
+            place = key or settings.data / "first-login.key"
+            failed = common.run(_move, settings, directory, place, listed.entries, names, telling)
+            telling.summary()
     if any(isinstance(error, Unavailable) for error in failed):
         raise Unavailable("the store was away for some users", hint="run it again: what is done stays")
     if wrong := len(listed.faults) + len(failed):
@@ -208,7 +209,8 @@ class _Telling:
             fields = {"address": entry.address, "there": found is not None, "login": login, "why": entry.why}
             typer.echo(json.dumps(fields))
         elif found is not None:
-            typer.echo(f"{entry.address}: is here")
+            whose = "" if found.address == entry.address else f", as an address of {found.address}"
+            typer.echo(f"{entry.address}: is here{whose}")
         else:
             how = "with the password of there" if entry.hashed else f"invited by a code: {entry.why}"
             typer.echo(f"{entry.address}: would be made, {how}")
