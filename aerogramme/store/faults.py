@@ -18,10 +18,12 @@ Step = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """The step in which a row becomes visible to all; after `tear` it is visible by chance."""
+    """The step in which a row becomes visible to all; after `tear` it is visible by chance, and `torn` tells
+    whether it still is."""
 
     show: Step
     tear: Step
+    torn: Callable[[], bool]
 
     def __call__(self) -> None:
         self.show()
@@ -142,7 +144,7 @@ class Faults:
 
     def _leave(self, steps: Sequence[Step], cut: int) -> None:
         """Only the first steps happen; the others may, later."""
-        _do(steps[:cut])
+        do(steps[:cut])
         self._waiting.append(steps[cut:])
 
     async def _way(self) -> None:
@@ -163,12 +165,13 @@ class Faults:
         waiting, self._waiting = self._waiting, []
         for steps in waiting:
             if self._random.random() < rate:
-                _do(steps)
+                do(steps)
             else:
                 self._waiting.append(steps)
 
 
-def _do(steps: Sequence[Step]) -> None:
+def do(steps: Sequence[Step]) -> None:
+    """These steps happen, now."""
     with suppress(Behind):  # of a serialized store: by now the writer is behind, and nothing happens
         for step in steps:
             step()

@@ -42,6 +42,9 @@ class _Partition:
         if row.key not in self.rows:
             self.torn[row.key] = row.value
 
+    def is_torn(self, row: Row) -> bool:
+        return row.key in self.torn
+
     def remove(self, key: str) -> None:
         self.rows.pop(key, None)
         self.torn.pop(key, None)
@@ -103,7 +106,9 @@ class MemoryStore:
     ) -> Cursor | None:
         at = self._data.partitions[partition]
         steps = [self._object(name, body) for name, body in objects]
-        steps += [Show(partial(at.show, row), partial(at.tear, row)) for row in rows]
+        steps += [
+            Show(partial(at.show, row), partial(at.tear, row), partial(at.is_torn, row)) for row in rows
+        ]
         steps += [self._row_removed(*pair) for pair in delete]
         if not self.serialized:
             await self._write(steps)
