@@ -79,6 +79,7 @@ class Config:
     tls_key: Path | None = None
     users_file: Path
     detail_separator: str = "+"
+    login_domain: str = ""
     linger: float = 60.0
     deleted_retention: float = 30 * 86400.0
     retention: int = RETENTION
@@ -271,6 +272,12 @@ def _separator(value: object, _base: Path) -> str:
     return value
 
 
+def _domain(value: object, _base: Path) -> str:
+    if not isinstance(value, str) or not value.isprintable() or " " in value or "@" in value:
+        raise ValueError('a domain is wanted, or "" for none')
+    return value
+
+
 def _whole(smallest: int, largest: int) -> "Check":
     def check(value: object, _base: Path) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not smallest <= value <= largest:
@@ -316,6 +323,7 @@ _KEYS: dict[str, _Key] = {
     "tls.key": _Key("tls_key", _path),
     "users.file": _Key("users_file", _path),
     "users.detail_separator": _Key("detail_separator", _separator),
+    "users.login_domain": _Key("login_domain", _domain),
     "accounts.linger": _Key("linger", _seconds),
     "accounts.deleted_retention": _Key("deleted_retention", _days),
     "accounts.retention": _Key("retention", lambda value, _base: parse_retention(value)),

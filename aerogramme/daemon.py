@@ -45,7 +45,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
     if not reading and not config.lmtp_listen:
         raise BadConfiguration("there is nothing to listen on", hint="imap.listen and lmtp.listen are empty")
     allow_descriptors(config)
-    directory = StaticDirectory(config.users_file, config.detail_separator)
+    directory = StaticDirectory(config.users_file, config.detail_separator, config.login_domain)
     # Who only takes mail is asked for no salt, and keeps no secret at all.
     salts = Salts(installation_secret(config.data / "scram.key") if reading else b"")
     tls = config.open_tls()

@@ -64,8 +64,8 @@ class Directory(Protocol):
         """Where mail to an address (local part unquoted) goes; None if it is nobody's or a deleted user's."""
 
     def by_login(self, name: str) -> User | None:
-        """The user who logs in with this name: the address or an alias; no detail, no catch-all. None for a
-        deleted one."""
+        """The user who logs in with this name: the address or an alias, without its domain where that is
+        configured; no detail, no catch-all. None for a deleted one."""
 
     def by_account(self, account: str) -> User | None:
         """The user of an account, also a deleted one."""
@@ -104,10 +104,13 @@ def canonical(address: str) -> str:
 class AddressBook:
     """Users indexed by what they are found by; never changed once made, so a driver swaps it as a whole."""
 
-    def __init__(self, users: Sequence[User], separator: str = "+") -> None:
-        """Raises ValueError if an address, catch-all domain or account occurs twice or cannot be one."""
+    def __init__(self, users: Sequence[User], separator: str = "+", login_domain: str = "") -> None:
+        """`login_domain`: that of users who log in with a name that has none; "" for no such logins.
+
+        Raises ValueError if an address, catch-all domain or account occurs twice or cannot be one."""
         self.users = tuple(users)
         self._separator = separator
+        self._login_domain = login_domain
         self._by_address: dict[str, User] = {}
         self._by_domain: dict[str, User] = {}
         self._by_account: dict[str, User] = {}
@@ -148,6 +151,8 @@ class AddressBook:
 
     def by_login(self, name: str) -> User | None:
         user = self.owner(name)
+        if user is None and self._login_domain and "@" not in name:
+            user = self.owner(f"{name}@{self._login_domain}")
         return None if user is None or user.deleted is not None else user
 
     def by_account(self, account: str) -> User | None:

@@ -51,11 +51,12 @@ class StaticDirectory:
     held last stay, and the log says why: a slip in an editor must not make mail bounce.
     """
 
-    def __init__(self, path: Path, separator: str = "+") -> None:
+    def __init__(self, path: Path, separator: str = "+", login_domain: str = "") -> None:
         self._path = path
         self._separator = separator
+        self._login_domain = login_domain
         self._seen = _signature(path)
-        self._book = AddressBook((), separator) if self._seen is None else self._load(_read(path))
+        self._book = self._load("" if self._seen is None else _read(path))
 
     def by_address(self, address: str) -> Recipient | None:
         return self._fresh().by_address(address)
@@ -160,7 +161,7 @@ class StaticDirectory:
 
     def _load(self, text: str) -> AddressBook:
         try:
-            return AddressBook(parse(text), self._separator)
+            return AddressBook(parse(text), self._separator, self._login_domain)
         except ValueError as error:
             raise BadConfiguration(f"{self._path}: {error}") from error
 

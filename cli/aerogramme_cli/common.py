@@ -101,7 +101,7 @@ def directory(config: Config) -> "StaticDirectory":
     """The users file of this configuration."""
     from aerogramme.users.static import StaticDirectory
 
-    return StaticDirectory(config.users_file, config.detail_separator)
+    return StaticDirectory(config.users_file, config.detail_separator, config.login_domain)
 
 
 def user_of(config: Config, address: str, *, deleted: bool = False) -> "User":

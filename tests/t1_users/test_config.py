@@ -57,6 +57,7 @@ def test_every_setting():
         [users]
         file = "../users.toml"
         detail_separator = "-"
+        login_domain = "example.org"
         [accounts]
         linger = 0
         deleted_retention = 0.5
@@ -85,6 +86,7 @@ def test_every_setting():
         lmtp_socket_mode=0o600,
         users_file=Path("/etc/aerogramme/../users.toml"),
         detail_separator="-",
+        login_domain="example.org",
         linger=0.0,
         deleted_retention=43200.0,
         retention=36 * 3600,
@@ -196,6 +198,7 @@ def test_the_docs_explain_every_setting(name):
         ("data = '/d'\n[accounts]\nlinger = -1", "accounts.linger: a number of seconds", ""),
         ("data = '/d'\n[accounts]\nlinger = nan", "accounts.linger: a number of seconds", ""),
         ("data = '/d'\n[users]\ndetail_separator = '@'", "users.detail_separator: one of", ""),
+        ("data = '/d'\n[users]\nlogin_domain = 'a@b'", "users.login_domain: a domain", ""),
     ],
 )
 def test_what_is_wrong_is_named(text, what, hint):

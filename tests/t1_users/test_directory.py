@@ -60,6 +60,18 @@ def test_login_is_by_address_or_alias_alone():
     assert BOOK.by_login("a@\u2028") is None
 
 
+def test_a_domain_for_names_that_have_none():
+    users = [
+        User("alice@example.org", "a" * 32, ("al@example.org", "postmaster")),
+        User("bob@b.org", "b" * 32),
+    ]
+    book = AddressBook(users, login_domain="EXAMPLE.org")
+    assert book.by_login("Alice") is book.by_login("al") is book.by_login("postmaster") is users[0]
+    assert book.by_login("bob") is book.by_login("alice@") is book.by_login("") is None
+    assert book.by_address("alice") is None
+    assert AddressBook(users).by_login("alice") is None
+
+
 def test_the_separator_is_a_choice():
     assert AddressBook([ALICE], "-").by_address("alice-x@example.org") == Recipient(ALICE, "x")
     assert AddressBook([ALICE], "").by_address("alice+x@example.org") is None
