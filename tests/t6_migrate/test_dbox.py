@@ -1,5 +1,6 @@
 """sdbox and mdbox that a real Dovecot has written: read as its IMAP shows them."""
 
+import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -361,3 +362,44 @@ async def test_encrypted_mail_is_refused(location: str) -> None:
         with pytest.raises(Unreadable) as refused:
             await read_all(source)
         assert "doveadm" in refused.value.hint
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("location", FORMATS)
+async def test_attachments_are_in_files_of_their_own(location: str, compressed: bool) -> None:
+    picture = base64.encodebytes(bytes(range(256)) * 500)
+    mail = (
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nhello\r\n"
+        b"--x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n%s"
+        b"--x\r\nContent-Type: application/x\r\n\r\n%s\r\n"
+        b"--x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n%s--x--\r\n"
+    ) % (
+        picture.replace(b"\n", b"\r\n"),
+        b"not coded at all\r\n" * 100,
+        picture[:20_000].replace(b"\n", b"\r\n"),
+    )
+    settings = "mail_attachment_dir = %h/attached\nmail_attachment_min_size = 1k\n"
+    settings += "mail_plugins = zlib\nplugin {\n  zlib_save = gz\n}\n" if compressed else ""
+    with dovecot(location, settings) as server:
+        with server.imap() as client:
+            append(client, "INBOX", mail)
+            append(client, "INBOX", letter(3))
+            client.select("INBOX")
+            client.copy("1", "INBOX")
+        files = [path for path in (server.home / "attached").rglob("*") if path.is_file()]
+        assert len(files) >= 3
+        source = source_of(server, attached="attached")
+        found = await read_all(source)
+        assert not source.faults, said(source.faults)
+        seen = server.messages("INBOX")[2]
+        assert seen[1].content == mail
+        same_as_imap(found["INBOX"].mails, seen)
+
+        source = source_of(server)
+        mails = (await read_all(source))["INBOX"].mails
+        assert [uid for uid, one in mails.items() if one.content is None] == [1, 3]
+        assert "attachments" in mails[1].fault
+        for path in files:
+            path.unlink()
+        source = source_of(server, attached="attached")
+        assert "is missing" in (await read_all(source))["INBOX"].mails[1].fault

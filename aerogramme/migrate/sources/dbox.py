@@ -18,6 +18,7 @@ import trio
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX
 from aerogramme.migrate.sources import mail_crypt, reading
+from aerogramme.migrate.sources.dbox_attachments import Attachment, Whole, attachments
 from aerogramme.migrate.sources.dbox_file import DboxFile, Stored
 from aerogramme.migrate.sources.dbox_finding import Finder, Stray
 from aerogramme.migrate.sources.dbox_listing import Entry, entries, read_list, separator, subscribed
@@ -55,6 +56,7 @@ class Dbox:
     root     the folder that has `mailboxes` in it
     naming   how names are spelled; levels are folders, whatever its separator
     index, control, alt  where these parts of the store are, as in Dovecot's mail_location
+    attached  Dovecot's mail_attachment_dir
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Dbox:
         index: Path | None = None,
         control: Path | None = None,
         alt: Path | None = None,
+        attached: Path | None = None,
     ) -> None:
         self.faults: list[Fault] = []
         self._store = Store(root, index, control, alt)  # what kind it is, `_list` finds out
         self._naming = naming
+        self._attached = attached
         self._noted: set[Fault] = set()
         self._found: list[Fault] = []
         self._finder = Finder(self._store, self._found)
@@ -273,8 +277,18 @@ class Dbox:
         if there is None:
             return self._missing(mailbox, row)
         file, stored = there
+        origin = self._origin(mailbox, row)
         try:
-            return _Reader(file, stored, self._origin(mailbox, row))
+            kept: list[Attachment] = []
+            if (value := stored.metadata.get("X")) is not None:
+                if self._attached is None:
+                    done = "it is left out: say where the attachments are"
+                    return Fault(origin, "its attachments are in files of their own", done, lost=True)
+                suffix = b"" if self._store.many else b"-%s-%d" % (mailbox.own_guid.hex().encode(), uid)
+                kept = attachments(value, suffix)
+            return _Reader(file, stored, origin, kept, self._attached)
+        except Unreadable as error:
+            return left_out(origin, error)
         finally:
             file.release()
 
@@ -286,11 +300,22 @@ class Dbox:
 
 
 class _Reader(Reader):
-    """A letter, whose metadata says how large it is."""
+    """A letter, whose metadata says how large it is, and what of it is elsewhere."""
 
-    def __init__(self, file: DboxFile, stored: Stored, origin: str) -> None:
+    def __init__(
+        self, file: DboxFile, stored: Stored, origin: str, kept: list[Attachment], folder: Path | None
+    ) -> None:
         super().__init__(cast("BinaryIO", file.letter(stored)), origin)
         self._said = 0 if stored.wrong else stored.wide
+        self._kept = kept
+        self._folder = folder
+
+    def _begin(self) -> bytes:
+        first = super()._begin()
+        if not self._kept or self._folder is None or self._plain is None:
+            return first
+        self._plain = Whole(first, self._plain, self._kept, self._folder)
+        return self._plain.read(reading.PIECE)
 
     def remarks(self) -> list[tuple[str, str]]:
         remarks = super().remarks()

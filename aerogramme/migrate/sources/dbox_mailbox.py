@@ -18,6 +18,7 @@ from aerogramme.migrate.sources.dovecot_records import Broken, Records
 from aerogramme.migrate.sources.source import Fault
 
 INDEX = "dovecot.index"
+_SINGLE_HEADER = b"dbox-hdr"
 _LETTER, _HEADER, _GUID, _NAME = b"mdbox", b"mdbox-hdr", b"guid", b"box-name"
 _WANTED = (_LETTER, _HEADER, _GUID)
 _FILE = re.compile(rb"u\.([1-9][0-9]{0,9})")
@@ -36,6 +37,7 @@ class Mailbox:
     numbers      mdbox: the number of each letter in the map
     guids        mdbox: 16 octets of each letter
     places       rows of letters that were found in files, and not by an index: the file, and the offset
+    own_guid     16 octets of the mailbox itself; none if it is not known
     said         its name, as its index has it; none if it does not
     """
 
@@ -49,6 +51,7 @@ class Mailbox:
     numbers: "array[int]" = field(default_factory=lambda: array("I"))
     guids: bytes = b""
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    own_guid: bytes = b""
     said: Parts = ()
 
     def row_of(self, uid: int) -> int | None:
@@ -136,6 +139,9 @@ def _of_records(levels: Parts, records: Records, *, many: bool) -> Mailbox:
     name = records.extension(_NAME)
     if name is not None:
         found.said = tuple(bytes(name.header).rstrip(b"\0").split(b"\0"))
+    own = records.extension(_HEADER if many else _SINGLE_HEADER)
+    if own is not None:
+        found.own_guid = bytes(own.header[4:20])
     if many:
         letter, guid, header = (records.extension(name) for name in (_LETTER, _GUID, _HEADER))
         if letter is not None:
