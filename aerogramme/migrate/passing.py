@@ -6,6 +6,7 @@ entry; memory holds two batches and a few columns a mailbox.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import trio
 
 from aerogramme.errors import TooLarge, Unreadable
 from aerogramme.migrate.asking import lost, named, read, said_by
-from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, same_flags
+from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, kept_date, same_flags
 from aerogramme.migrate.passed import Memory, Passed
 from aerogramme.migrate.report import Moved, Report
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Source
@@ -305,15 +306,18 @@ class _Mailbox:
             self._memory.note(self._name, passed)
 
     def _would(self) -> None:
-        """What a pass would do, by what is known without reading letters: one of which only date and size are
-        those of a message here counts as that message."""
+        """What a pass would do, by what is known without reading letters: one of which date and size, as
+        far as the source says it, are those of a message here counts as that message."""
         plan, moved = self._plan, self._moved
         pool = Pool(self._there, plan.pool)
+        dates = Counter(self._there.dates[row] for row in plan.pool)
         moved.landed = len(plan.own)
         for row in plan.doubtful:
             date, size = self._said.dates[row], self._said.sizes[row]
             if candidates := pool.candidates(date, size):
                 pool.take(date, size, candidates[0])
+            elif not size and dates[kept_date(date)]:
+                dates[kept_date(date)] -= 1
             else:
                 moved.landed += 1
                 moved.renumbered += plan.keeps

@@ -55,8 +55,13 @@ def chosen(
     if password_stdin or password_from:
         raise typer.BadParameter("--all takes --passwords-from")
     users = [user for user in common.directory(settings).users() if not user.erasing]
-    passwords = {} if passwords_from is None else _read(passwords_from)
-    return users, {common.user_of(settings, each).account: secret for each, secret in passwords.items()}
+    return users, {} if passwords_from is None else passwords(settings, passwords_from)
+
+
+def passwords(settings: Config, passwords_from: str) -> "dict[str, Secret]":
+    """Account -> password, as --passwords-from gives them. Raises BadParameter, NoSuchUser."""
+    found = _read(passwords_from)
+    return {common.user_of(settings, each).account: secret for each, secret in found.items()}
 
 
 @contextmanager

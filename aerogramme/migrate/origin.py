@@ -1,0 +1,131 @@
+"""Where the mail of one account comes from: as a command says it, and can say it to another process."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources import dbox, maildir
+from aerogramme.migrate.sources.imap.access import Access, Proof, Security
+from aerogramme.migrate.sources.imap.source import CONNECTIONS, ImapSource
+from aerogramme.migrate.sources.maildir import Layout, Maildir
+from aerogramme.migrate.sources.naming import Naming
+from aerogramme.migrate.sources.source import Source
+from aerogramme.migrate.sources.special_use import chosen
+from aerogramme.seal import Secret
+
+Kind = Literal["dovecot", "maildir", "imap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Every kind of source takes what it knows of.
+
+    where         a path, or a host
+    prefix, under, utf8, escape, roles, guess   as in naming.Naming
+    layout, control, index, inbox, alt   as in Dovecot's mail_location; "" where that does not say
+    final         nothing writes to the source any more
+    login         the login name; with `owner`, that of a master user, and the mail is the owner's
+    password      of that, or a `token` of OAuth 2
+    port, security, ca, connections, views   as in imap.access.Access and ImapSource; 0 and "" for the usual
+    """
+
+    kind: Kind
+    where: str
+    prefix: str = ""
+    under: str = ""
+    utf8: bool = False
+    escape: str = ""
+    roles: tuple[str, ...] = ()
+    guess: bool = True
+    layout: Layout | None = None
+    control: str = ""
+    index: str = ""
+    inbox: str = ""
+    alt: str = ""
+    final: bool = False
+    login: str = ""
+    owner: str = ""
+    password: str = ""
+    token: bool = False
+    port: int = 0
+    security: str = Security.TLS
+    ca: str = ""
+    connections: int = CONNECTIONS
+    views: bool = False
+
+    def __repr__(self) -> str:
+        return f"Origin({self.kind!r}, {self.where!r})"
+
+    def to_json(self) -> str:
+        """With the password: for a pipe to another process of ours, and nothing else."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Origin":
+        """What `to_json` has given."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**values | {"roles": tuple(values["roles"])})
+
+    def open(self) -> Source:
+        """The source; nothing is sent or locked yet. Raises Refused, Unreadable."""
+        if self.kind == "imap":
+            return self._imap()
+        path = Path(self.where)
+        if not path.exists():
+            raise Unreadable(f"there is no {path}", hint=_NO_PATH)
+        if self.kind == "dovecot" and dbox.looks_like(path):
+            return dbox.Dbox(
+                path,
+                self._naming(),
+                index=_path(self.index),
+                control=_path(self.control),
+                alt=_path(self.alt),
+            )
+        if self.kind == "maildir" or maildir.looks_like(path):
+            return self._maildir(path)
+        raise Unreadable(
+            f"{path} is neither a Maildir nor a dbox of Dovecot",
+            hint="it is the folder of mail_location, such as ~/Maildir or ~/mdbox, for one user",
+        )
+
+    def _naming(self) -> Naming:
+        return Naming(
+            prefix=self.prefix,
+            under=self.under,
+            utf8=self.utf8,
+            escape=self.escape,
+            roles=chosen(self.roles),
+            guess=self.guess,
+        )
+
+    def _maildir(self, path: Path) -> Source:
+        options = maildir.Options(
+            layout=self.layout,
+            control=_path(self.control),
+            index=_path(self.index),
+            inbox=_path(self.inbox),
+            settled=self.final or self.kind == "maildir",
+        )
+        return Maildir(path, self._naming(), options)
+
+    def _imap(self) -> Source:
+        access = Access(
+            self.where,
+            self.login,
+            Secret(self.password),
+            owner=self.owner,
+            port=self.port,
+            security=Security(self.security),
+            proof=Proof.TOKEN if self.token else Proof.PASSWORD,
+            ca=_path(self.ca),
+        )
+        return ImapSource(access, self._naming(), connections=self.connections, views=self.views)
+
+
+_NO_PATH = "%u, %n and %d in a path stand for user@domain, user and domain"
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None

@@ -1,0 +1,112 @@
+"""One account's import, in this process: what `import` runs, or its worker processes do."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aerogramme.config import Config
+from aerogramme_cli import common
+
+if TYPE_CHECKING:
+    from aerogramme.migrate.moving import Outcome, Told
+    from aerogramme.migrate.origin import Origin
+    from aerogramme.migrate.passing import Options
+    from aerogramme.seal import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The options that say where the accounts are."""
+
+    config: Path | None
+    data: Path | None
+    store: str | None
+
+    def settings(self) -> Config:
+        return common.settings(self.config, self.data, self.store)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An account, and where its mail comes from. `secret`: its password; None to send parcels."""
+
+    address: str
+    origin: "Origin"
+    secret: "Secret | None"
+    options: "Options"
+    verifying: bool
+
+    def to_json(self, where: Where) -> str:
+        """A line for a worker, with passwords in it."""
+        return json.dumps(
+            {
+                "where": [
+                    None if part is None else str(part) for part in (where.config, where.data, where.store)
+                ],
+                "address": self.address,
+                "origin": self.origin.to_json(),
+                "secret": None if self.secret is None else self.secret.reveal().decode(),
+                "options": asdict(self.options),
+                "verifying": self.verifying,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, line: str) -> "tuple[Job, Where]":
+        from aerogramme.migrate.origin import Origin
+        from aerogramme.migrate.passing import Options
+        from aerogramme.seal import Secret
+
+        said = json.loads(line)
+        config, data, store = said["where"]
+        where = Where(config and Path(config), data and Path(data), store)
+        options = Options(**said["options"] | {"only": tuple(said["options"]["only"])})
+        secret = None if said["secret"] is None else Secret(said["secret"])
+        return cls(
+            said["address"], Origin.from_json(said["origin"]), secret, options, said["verifying"]
+        ), where
+
+
+def run(settings: Config, job: Job, told: "Told") -> "Outcome":
+    """Moves the mail of one account. Raises whatever cannot be a fault of a mailbox or message."""
+    return common.run(_run, settings, job, told)
+
+
+async def _run(settings: Config, job: Job, told: "Told") -> "Outcome":
+    from aerogramme.mailbox.contents import MAX_MESSAGE
+    from aerogramme.migrate import moving
+    from aerogramme.migrate.moving import Outcome
+    from aerogramme.migrate.report import Report
+
+    user = common.user_of(settings, job.address)
+    outcome = Outcome(Report(user.address))
+    limit = max(settings.max_message_size, MAX_MESSAGE)
+    with moving.one_at_a_time(settings.data, user.account) as remembered:
+        async with moving.closed_after(job.origin.open()) as source:
+            said = source, remembered, job.options, outcome, told
+            if job.secret is None:
+                async with common.open_keys(settings, user) as store:
+                    await moving.move_into_parcels(*said, store, user.account, user.pins, limit=limit)
+            else:
+                async with common.open_account(settings, user, job.secret) as account:
+                    await moving.move_into_account(*said, account, verifying=job.verifying, limit=limit)
+    return outcome
+
+
+def progress_of(outcome: "Outcome") -> dict[str, Any]:
+    """How far an import has come, for a bar: `part` of 1, and words."""
+    from aerogramme.units import shown_size
+
+    report, compared = outcome.report, outcome.compared
+    mailboxes = report.mailboxes if compared is None else compared.mailboxes
+    folders = report.folders if compared is None else compared.folders
+    part = sum(each.done / each.messages if each.messages else 1.0 for each in mailboxes)
+    part /= max(folders, len(mailboxes), 1)
+    words = f"{report.total('landed'):,} messages, {shown_size(report.total('octets'))}"
+    return {"part": part, "words": words if compared is None else f"comparing; {words}"}
+
+
+Shown = Callable[[str, dict[str, Any]], None]
+"""Address, and how far its import has come."""

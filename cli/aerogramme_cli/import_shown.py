@@ -1,0 +1,161 @@
+"""What an import shows: bars while it runs, then tables, and what was not as it should be."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from aerogramme.units import shown_size
+from aerogramme_cli.import_job import Shown
+from aerogramme_cli.import_many import Done
+
+FAULTS_SHOWN = 20  # of one account; --json has all
+
+Plain = dict[str, Any]  # moving.Outcome.plain
+
+WIDE = 200  # columns, where no terminal says how many it has
+
+_COMPARED = ("missing", "size", "octets", "uid", "flags", "date", "unread", "removed", "extra")
+
+
+def printable(text: str) -> str:
+    """What another server or a file says, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+@contextmanager
+def bars(whole: int) -> Iterator[Shown]:
+    """A bar for each account that is under way, and one for all if there are several; on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[words]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        overall = progress.add_task("accounts", total=whole, words="") if whole > 1 else None
+
+        def shown(address: str, state: dict[str, Any]) -> None:
+            if address not in tasks:
+                tasks[address] = progress.add_task(address, total=1.0, words="")
+            progress.update(tasks[address], completed=state["part"], words=state["words"])
+            if whole > 1 and state["part"] >= 1 and overall is not None:
+                progress.remove_task(tasks.pop(address))
+                progress.advance(overall)
+
+        yield shown
+
+
+def show_faults(plain: Plain) -> None:
+    """On standard error; and what differs, if it was compared."""
+    said = [
+        f"{fault['origin']}: {fault['what']}: {fault['done']}{' (LOST)' if fault['lost'] else ''}"
+        for fault in plain["faults"]
+    ]
+    if plain["compared"] is not None:
+        said += [words for mailbox in plain["compared"]["mailboxes"] for words in mailbox["said"]]
+    for words in said[:FAULTS_SHOWN]:
+        typer.echo(f"{plain['address']}: {printable(words)}", err=True)
+    if len(said) > FAULTS_SHOWN:
+        typer.echo(f"{plain['address']}: and {len(said) - FAULTS_SHOWN:,} more: --json has all", err=True)
+
+
+def show_one(plain: Plain, *, dry_run: bool) -> None:
+    """The mailboxes of one account. Columns of nothing but zeros are left out."""
+    rows = [
+        (
+            mailbox["name"],
+            _state(mailbox),
+            [mailbox[name] for name in ("messages", "landed", "flags", "removed", "lost")],
+        )
+        for mailbox in plain["mailboxes"]
+    ]
+    new = "would come" if dry_run else "new"
+    _table(("mailbox", "messages", new, "flags", "removed", "lost"), rows)
+    if not dry_run:
+        typer.echo(
+            f"{plain['address']}: {_total(plain, 'landed'):,} messages taken over "
+            f"({shown_size(_total(plain, 'octets'))}); {_total(plain, 'messages'):,} are in the source"
+        )
+    if plain["compared"] is not None:
+        _show_compared(plain["compared"])
+
+
+def _state(mailbox: Plain) -> str:
+    said = [] if mailbox["keeps"] else ["new UIDs"]
+    for name, words in (
+        ("renumbered", "with new UIDs"),
+        ("again", "sent again"),
+        ("disputed", "with flags changed on both sides"),
+        ("gone", "removed here"),
+    ):
+        if mailbox[name]:
+            said.append(f"{mailbox[name]:,} {words}")
+    return ", ".join(said)
+
+
+def _show_compared(compared: Plain) -> None:
+    rows = [
+        (
+            mailbox["name"],
+            "same" if mailbox["same"] else "NOT THE SAME",
+            [mailbox[name] for name in ("messages", "here", *_COMPARED)],
+        )
+        for mailbox in compared["mailboxes"]
+    ]
+    _table(("mailbox", "source", "here", *_COMPARED), rows)
+    typer.echo(f"{compared['address']}: {'all is here' if compared['same'] else 'NOT all is here'}")
+
+
+def show_many(done: Sequence[Done]) -> None:
+    """The accounts, a line each."""
+    rows = []
+    for each in done:
+        if each.plain is None:
+            rows.append((each.address, f"FAILED: {printable(each.error)}", [0] * 6))
+            continue
+        plain, compared = each.plain, each.plain["compared"]
+        state = "" if plain["whole"] else "NOT WHOLE"
+        if compared is not None:
+            state = "same" if compared["same"] else "NOT THE SAME"
+        counts = [_total(plain, name) for name in ("messages", "landed", "flags", "removed", "lost")]
+        rows.append((each.address, state, [len(plain["mailboxes"]), *counts]))
+    _table(("account", "mailboxes", "messages", "new", "flags", "removed", "lost"), rows)
+    whole = sum(each.plain is not None and each.plain["whole"] for each in done)
+    typer.echo(f"{whole:,} of {len(done):,} accounts are whole")
+
+
+def show_json(done: Sequence[Done]) -> None:
+    """A line for each account."""
+    for each in done:
+        failed = {"address": each.address, "whole": False, "error": each.error, "hint": each.hint}
+        typer.echo(json.dumps(failed if each.plain is None else each.plain))
+
+
+def _total(plain: Plain, name: str) -> int:
+    return sum(mailbox[name] for mailbox in plain["mailboxes"])
+
+
+def _table(columns: Sequence[str], rows: Sequence[tuple[str, str, Sequence[int]]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None)
+    table.add_column(columns[0])
+    told = [at for at in range(len(columns) - 1) if not at or any(counts[at] for _, _, counts in rows)]
+    for at in told:
+        table.add_column(columns[1 + at], justify="right", no_wrap=True)
+    table.add_column("")
+    for name, state, counts in rows:
+        table.add_row(Text(printable(name)), *(f"{counts[at]:,}" for at in told), Text(state))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else WIDE)

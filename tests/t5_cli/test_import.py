@@ -1,0 +1,159 @@
+"""`aerogramme import` of mail: one account and many, what is said, and exit codes."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import pytest
+import typer
+
+from aerogramme_cli.import_accounts import Line, expanded, read_list
+from aerogramme_cli.import_imap import _host
+from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
+
+OTHER = "bob@example.org"
+
+
+def maildir(path: Path, count: int, *, flags: str = "S") -> Path:
+    """A Maildir as Dovecot has it, with UIDs 1, 2, 3 …"""
+    for part in "cur", "new", "tmp":
+        (path / part).mkdir(parents=True, exist_ok=True)
+    lines = [f"3 V1600000000 N{count + 1} G0123456789abcdef0123456789abcdef"]
+    for uid in range(1, count + 1):
+        file = path / "cur" / f"{1_600_000_000 + uid}.M1P1.host:2,{flags}"
+        file.write_bytes(b"Message-ID: <%d@x>\nSubject: %d\n\nhello\n" % (uid, uid))
+        os.utime(file, (1_600_000_000 + uid,) * 2)
+        lines.append(f"{uid} :{1_600_000_000 + uid}.M1P1.host")
+    (path / "dovecot-uidlist").write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    create_account(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def run(data: Path, *args: str, code: int = 0, stdin: str = PASSWORD + "\n"):
+    """Exit code, and what is on standard output and standard error."""
+    given = () if {"--sealed", "--accounts"} & set(args) else ("--password-stdin",)
+    done = aerogramme("import", *args, "--data", str(data), *given, stdin=stdin, check=False)
+    assert done.returncode == code, done
+    return done.stdout.decode(), done.stderr.decode()
+
+
+def test_dovecots_mail_comes_in_and_is_compared(data: Path, tmp_path: Path) -> None:
+    source = maildir(tmp_path / "Maildir", 30)
+    out, _ = run(data, "dovecot", str(source), ADDRESS, "--dry-run")
+    assert "would come" in out and "INBOX" in out
+    out, _ = run(data, "dovecot", str(source), ADDRESS)
+    assert "30 messages taken over" in out
+    (source / "cur" / "1600000007.M1P1.host:2,S").rename(source / "cur" / "1600000007.M1P1.host:2,FS")
+    (source / "cur" / "1600000008.M1P1.host:2,S").unlink()
+    out, _ = run(data, "dovecot", str(source), ADDRESS, "--delete", "--verify", "--json")
+    said = json.loads(out)
+    [mailbox] = said["mailboxes"]
+    assert (mailbox["landed"], mailbox["flags"], mailbox["removed"], mailbox["keeps"]) == (0, 1, 1, True)
+    assert said["whole"] and said["compared"]["mailboxes"][0]["here"] == 29
+
+
+def test_what_cannot_be_read_is_said_and_is_the_exit_code(data: Path, tmp_path: Path) -> None:
+    source = maildir(tmp_path / "Maildir", 3)
+    (source / "cur" / "1600000002.M1P1.host:2,S").write_bytes(b"\x28\xb5\x2f\xfdcut")  # zstd
+    out, err = run(data, "dovecot", str(source), ADDRESS, code=65)
+    assert "2 messages taken over" in out
+    assert "1600000002.M1P1.host" in err and "(LOST)" in err and "not all mail" in err
+    _, err = run(data, "dovecot", str(source), ADDRESS, "--dry-run", "--verify", code=65)
+    assert "1600000002.M1P1.host" in err
+
+
+def test_what_makes_no_sense(data: Path) -> None:
+    for args, code in (
+        (("dovecot", "/nowhere", ADDRESS), 65),
+        (("dovecot", ".", "nobody@example.org"), 67),
+        (("dovecot", "."), 2),
+        (("dovecot", ".", ADDRESS, "--sealed", "--verify"), 2),
+        (("imap", "localhost:0", ADDRESS), 2),
+    ):
+        _, err = run(data, *args, code=code)
+        assert "rror" in err
+
+
+def test_one_import_of_an_account_at_a_time(data: Path, tmp_path: Path) -> None:
+    source = maildir(tmp_path / "Maildir", 1)
+    run(data, "dovecot", str(source), ADDRESS)
+    [lock] = (data / "import").glob("*.lock")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        _, err = run(data, "dovecot", str(source), ADDRESS, code=75)
+    assert "another import" in err
+
+
+def test_many_accounts_at_a_time(data: Path, tmp_path: Path) -> None:
+    """With a password, without, and such as there is not; one of them has something that cannot be read."""
+    create_account(data, OTHER)
+    third = "carol@example.org"
+    create_account(data, third)
+    for address in ADDRESS, OTHER, third:
+        maildir(tmp_path / "mail" / "example.org" / address.partition("@")[0], 20)
+    passwords = tmp_path / "passwords"
+    passwords.write_text(f"{OTHER} {PASSWORD}\n")
+    passwords.chmod(0o600)
+    accounts = tmp_path / "accounts"
+    accounts.write_text(f"# all of them\n{ADDRESS}\n{OTHER}\n{third}\n")
+    pattern = str(tmp_path / "mail" / "%d" / "%n")
+    out, _ = run(
+        data, "dovecot", pattern, "--accounts", str(accounts), "--passwords-from", str(passwords), code=65
+    )
+    assert "1 of 3 accounts are whole" in out and "its password is not given" in out
+    accounts.write_text(f"{ADDRESS}, {tmp_path}/mail/example.org/alice\nnobody@example.org\n{third}\n")
+    out, _ = run(data, "dovecot", pattern, "--accounts", str(accounts), "--sealed", "--json", code=65)
+    said = {each["address"]: each for each in map(json.loads, out.splitlines())}
+    assert {address: each["whole"] for address, each in said.items()} == {
+        ADDRESS: True,
+        "nobody@example.org": False,
+        third: True,
+    }
+    assert said[third]["mailboxes"][0]["landed"] == 20
+    # Alice comes: her mail is there, and another run finds nothing to do.
+    out, _ = run(data, "dovecot", pattern, ADDRESS, "--verify", "--json")
+    said = json.loads(out)
+    assert said["whole"] and said["mailboxes"][0]["landed"] == 0
+
+
+def test_lists_of_accounts(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("\ufeffaddress,source,password\n\n# not this\na@x, /mail/a\n b@x \n")
+    assert read_list(str(path), passwords=False) == [Line("a@x", "/mail/a"), Line("b@x")]
+    path.write_text('a@x,login,"pass, word"\n')
+    with pytest.raises(typer.BadParameter, match="address, source"):
+        read_list(str(path), passwords=False)
+    with pytest.raises(typer.BadParameter, match="chmod 600"):
+        read_list(str(path), passwords=True)
+    path.chmod(0o600)
+    [line] = read_list(str(path), passwords=True)
+    assert line == Line("a@x", "login", "pass, word") and "pass" not in repr(line)
+    for text in "", "# none\n", ",x\n", "a@x\nA@X\n", 'a@x,"b\n', "a\xff":
+        path.write_text(text, encoding="latin-1")
+        with pytest.raises(typer.BadParameter):
+            read_list(str(path), passwords=False)
+    with pytest.raises(typer.BadParameter):
+        read_list(str(tmp_path / "none"), passwords=False)
+
+
+def test_variables_in_paths() -> None:
+    assert expanded("/%d/%n/%u/%%", "A.b@X.org") == "/X.org/A.b/A.b@X.org/%"
+    assert expanded("%Ln-%Ld", "A.b@X.org") == "a.b-x.org"
+    for template, address in ("%h", "a@x"), ("%", "a@x"), ("%n", "../x@y"), ("%n", "..@y"):
+        with pytest.raises(typer.BadParameter):
+            expanded(template, address)
+
+
+def test_hosts_and_ports() -> None:
+    assert _host("mail.example.org") == ("mail.example.org", 0)
+    assert _host("mail.example.org:1143") == ("mail.example.org", 1143)
+    assert _host("[::1]:143") == ("::1", 143) and _host("[::1]") == ("::1", 0) == _host("::1")
+    for text in "x:0", "x:65536", "x:y", "[::1", "[::1]x":
+        with pytest.raises(typer.BadParameter):
+            _host(text)
