@@ -1,0 +1,192 @@
+"""dbox: files and stores that nobody would write, and what is read of them all the same."""
+
+import os
+from collections.abc import Callable
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources.dbox import Dbox, looks_like
+from aerogramme.migrate.sources.dbox_attachments import attachments
+from aerogramme.migrate.sources.dbox_file import FIRST, DboxFile, Stored
+from aerogramme.migrate.sources.naming import Naming
+from tests.helpers.dbox_writer import HEADER, guid_of, mdbox, sdbox, stored
+from tests.helpers.source_reading import Box, read_all, said
+
+LETTERS = {uid: b"Subject: %d\n\n" % uid + b"line\n" * uid for uid in range(1, 9)}
+WIDE = {uid: content.replace(b"\n", b"\r\n") for uid, content in LETTERS.items()}
+
+
+def open_dbox(path: Path, data: bytes) -> DboxFile:
+    path.write_bytes(data)
+    return DboxFile(os.open(path, os.O_RDONLY), path.name)
+
+
+def content(file: DboxFile, one: Stored) -> bytes:
+    with file.letter(one) as letter:
+        return letter.read()
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.sampled_from([HEADER, b"2 C0 M1e\n", b"2 M1e\n"]))
+def test_all_letters_of_a_file(
+    tmp_path_factory: pytest.TempPathFactory, letters: list[bytes], header: bytes
+) -> None:
+    data = header + b"".join(stored(one, number, 7, "a/b") for number, one in enumerate(letters, 1))
+    file = open_dbox(tmp_path_factory.mktemp("dbox") / "m.1", data)
+    found = list(file.scan())
+    assert [content(file, one) for one in found] == letters
+    assert [one.guid for one in found] == [guid_of(number) for number in range(1, len(letters) + 1)]
+    assert all((one.received, one.wrong, one.metadata["B"]) == (7, "", b"a/b") for one in found)
+    if letters:
+        assert file.stored(FIRST) == found[0]
+    file.release()
+
+
+@given(st.data())
+def test_noise_in_a_file_costs_no_other_letter(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """What is between two letters that are whole may be anything."""
+    noise = data.draw(
+        st.binary(max_size=200) | st.sampled_from([b"\x01\x02N ", b"\n\x01\x03\nR", b"\n\x01\x02N " * 9])
+    )
+    whole = stored(b"first\n", 1, 1), stored(b"second\n", 2, 2)
+    file = open_dbox(tmp_path_factory.mktemp("dbox") / "m.1", HEADER + whole[0] + noise + b"\n" + whole[1])
+    found = [content(file, one) for one in file.scan()]
+    assert found[0] == b"first\n"
+    assert found[-1].endswith(b"second\n")
+    file.release()
+
+
+def test_a_size_that_is_wrong_is_found_out(tmp_path: Path) -> None:
+    data = stored(b"a letter\n", 1, 1)
+    for size in (b"0" * 16, b"0" * 15 + b"3", b"0" * 12 + b"FFFF", b"F" * 16):
+        file = open_dbox(tmp_path / "u.1", HEADER + data[:13] + size + data[29:] + stored(b"next\n", 2, 2))
+        first, second = file.scan()
+        assert content(file, first) == b"a letter\n"
+        assert f"not {int(size, 16)} octets but 9" in first.wrong or "is not" in first.wrong
+        assert (first.received, content(file, second)) == (1, b"next\n")
+        file.release()
+
+
+def test_metadata_without_end_takes_no_memory(tmp_path: Path) -> None:
+    data = stored(b"a letter\n", 1, 1).replace(b"\n\n", b"\n" + b"X" * 3_000_000)
+    file = open_dbox(tmp_path / "u.1", HEADER + data)
+    assert file.stored(FIRST).wrong == "its metadata is missing"
+    file.release()
+
+
+def test_a_guid_of_another_form_is_hashed(tmp_path: Path) -> None:
+    data = stored(b"x", 1, 1).replace(guid_of(1).hex().encode(), b"1700000000.M1P2.host")
+    file = open_dbox(tmp_path / "u.1", HEADER + data)
+    assert file.stored(FIRST).guid == sha1(b"1700000000.M1P2.host").digest()[4:]
+    file.release()
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"1 2", b"5 1 - a 3 1 - b", b"0 1 B7 a", b"0 1 - ../a", b"0 1 - /a", b"x 1 - a"]
+)
+def test_attachments_that_make_no_sense(value: bytes) -> None:
+    with pytest.raises(Unreadable):
+        attachments(value, b"")
+
+
+def test_what_is_said_of_attachments() -> None:
+    first, second = attachments(b"10 20 CB76 ab/cd/hash-guid 40 5 - e", b"-suffix")
+    assert (first.start, first.size, first.line, first.end) == (10, 20, 76, b"\r\n")
+    assert first.path == (b"ab", b"cd", b"hash-guid-suffix")
+    assert (second.line, second.path) == (0, (b"e-suffix",))
+
+
+async def test_a_store_by_hand(tmp_path: Path) -> None:
+    for make in (sdbox, mdbox):
+        root = tmp_path / make.__name__
+        make(root, LETTERS)
+        assert looks_like(root)
+        source = Dbox(root, Naming())
+        found = (await read_all(source))["INBOX"]
+        assert not source.faults, said(source.faults)
+        assert {uid: mail.content for uid, mail in found.mails.items()} == WIDE
+        assert [mail.date for mail in found.mails.values()] == list(WIDE)
+        assert [mail.size for mail in found.mails.values()] == [len(one) for one in WIDE.values()]
+    assert not looks_like(tmp_path)
+    with pytest.raises(Unreadable, match="is no dbox"):
+        await Dbox(tmp_path, Naming()).folders()
+
+
+async def test_a_letter_that_has_another_size_than_it_says(tmp_path: Path) -> None:
+    sdbox(tmp_path, LETTERS)
+    path = tmp_path / "mailboxes/INBOX/dbox-Mails/u.3"
+    path.write_bytes(path.read_bytes().replace(b"\nV", b"\nV7"))
+    source = Dbox(tmp_path, Naming())
+    mails = (await read_all(source))["INBOX"].mails
+    assert mails[3].content == WIDE[3]
+    assert [fault.what for fault in source.faults] == [
+        f"it has {len(WIDE[3])} octets, not {0x700 + len(WIDE[3])}"
+    ]
+
+
+async def test_links_are_not_followed(tmp_path: Path) -> None:
+    """Who owns a store could have another's mail put among theirs."""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    sdbox(mine, LETTERS)
+    sdbox(other, LETTERS, "Secret")
+    (mine / "mailboxes/Secret").symlink_to(other / "mailboxes/Secret")
+    (mine / "mailboxes/Half").mkdir()
+    (mine / "mailboxes/Half/dbox-Mails").symlink_to(other / "mailboxes/Secret/dbox-Mails")
+    (mine / "dbox-alt-root").symlink_to(other)
+    source = Dbox(mine, Naming())
+    assert list(await read_all(source)) == ["INBOX"]
+    lost = [fault.origin for fault in source.faults if fault.lost]
+    assert lost == [f"{mine}/mailboxes/Half/dbox-Mails", f"{mine}/mailboxes/Secret"]
+
+
+async def test_what_its_index_does_not_know_yet(tmp_path: Path) -> None:
+    writer = sdbox(tmp_path, LETTERS)
+    folder = tmp_path / "mailboxes/INBOX/dbox-Mails"
+    for uid in (2, 40, 41):  # 2 was removed, and its file is still there
+        (folder / f"u.{uid}").write_bytes((folder / "u.1").read_bytes())
+    writer.expunge(2, 2)
+    (folder / "dovecot.index.log").write_bytes(writer.log)
+    source = Dbox(tmp_path, Naming())
+    box = (await read_all(source))["INBOX"]
+    assert sorted(box.mails) == [1, *range(3, 9), 40, 41]
+    assert box.folder.uidnext == 42
+    assert any("does not know 2 of its letters" in line for line in said(source.faults))
+
+
+@given(data=st.data(), make=st.sampled_from([sdbox, mdbox]))
+@settings(max_examples=60)
+def test_any_damage(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, make: Callable[..., object]
+) -> None:
+    """Whatever is in one file of a store: what can be read is read, nothing else happens, and the letters in
+    other files are what they were."""
+    root = tmp_path_factory.mktemp("damage")
+    make(root, LETTERS)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    octets = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(octets) - 1))
+        octets[at : at + 3] = data.draw(st.binary(max_size=4))
+    path.write_bytes(octets[: data.draw(st.sampled_from([len(octets), len(octets), len(octets) // 3]))])
+
+    async def read() -> Box:
+        source = Dbox(root, Naming())
+        return (await read_all(source)).get("INBOX") or pytest.fail(str(said(source.faults)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aerogramme.migrate.sources.dovecot_index._PAUSE", 0)
+        box = trio.run(read)
+    if "index" not in path.name:
+        same = {uid for uid, mail in box.mails.items() if mail.content == WIDE[uid]}
+        touched = 1 if make is sdbox else len(LETTERS) // 2
+        assert len(same) >= len(LETTERS) - touched
+    elif make is sdbox:
+        assert all(mail.content == WIDE[uid] for uid, mail in box.mails.items() if uid in WIDE)
