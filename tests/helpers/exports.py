@@ -1,6 +1,7 @@
 """What is in an export, read as the programs do that it is made for; nothing of ours is used for it."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,7 +102,5 @@ def mbox(path: Path) -> list[tuple[int, Mail]]:
 
 
 def _asctime(line: bytes) -> int:
-    import calendar
-    import time
-
-    return calendar.timegm(time.strptime(line.decode().partition(" ")[2], "%a %b %d %H:%M:%S %Y"))
+    date = line.decode().partition(" ")[2]
+    return int(datetime.strptime(date, "%a %b %d %H:%M:%S %Y %z").timestamp())

@@ -144,8 +144,8 @@ class Mbox:
     def _head(self, row: int, *, first: bool) -> bytes:
         rows = self._rows
         flags = rows.sets[rows.flags[row]]
-        # RFC 4155: the time is UTC. Who has sent it is in the letter.
-        lines = [f"From MAILER-DAEMON {time.asctime(time.gmtime(rows.dates[row]))}"]
+        # RFC 4155 has UTC, and programs take what names no zone for local time. The letter says whose it is.
+        lines = [f"From MAILER-DAEMON {time.asctime(time.gmtime(rows.dates[row]))} +0000"]
         if first:
             lines.append(
                 " ".join([f"X-IMAPbase: {rows.uidvalidity} {rows.uidnext - 1:010d}", *self._keywords])
