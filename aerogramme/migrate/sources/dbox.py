@@ -6,11 +6,12 @@ only a fault if the index still has it then.
 
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import BinaryIO, TypeVar, cast
 
 import trio
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Columns:
-    """What is found out of messages, by row. states: 0 not found, 1 found, 2 left out."""
+    """What is found out of messages, by row. states: 1 if it is one."""
 
     dates: "array[int]"
     sizes: "array[int]"
@@ -79,6 +80,7 @@ class Dbox:
         self._entries: dict[str, Entry] = {}
         self._settlement: tuple[dict[Parts, set[int]], dict[Entry, list[Stray]]] | None = None
         self._last: tuple[str, Mailbox] | None = None
+        self._now: tuple[Mailbox, float, Mailbox | None] | None = None
         self._lock = Lock()
 
     async def folders(self) -> Sequence[Folder]:
@@ -221,26 +223,31 @@ class Dbox:
                 self._describe_one(mailbox, row, found, *there)
 
     def _describe_missing(self, mailbox: Mailbox, rows: list[int], found: _Columns) -> None:
-        now = read_mailbox(self._store, mailbox.levels, [])
-        gone = 0
+        """Those that the index still has stay, though nothing else is known of them: who has them already
+        does not remove them."""
+        missing = []
         for row in rows:
-            if now is None or (now.row_of(mailbox.uids[row]) is None and row not in mailbox.places):
+            if not self._is_listed(mailbox, row):
                 continue
-            try:
+            there = None
+            with suppress(Unreadable):  # whoever needs the letter is told
                 there = self._finder.search(mailbox, row)
-            except Unreadable as error:
-                self._note([left_out(self._origin(mailbox, row), error)])
-                continue
             if there is not None:
                 self._describe_one(mailbox, row, found, *there)
-            elif mailbox.old:
-                gone += 1
             else:
-                self._note([self._missing(mailbox, row)])
-        if gone:
-            what = f"{gone} letters that its old index has are not there"
-            origin = self._store.shown(self._store.mails(mailbox.levels))
-            self._note([Fault(origin, what, "they are taken to be deleted")])
+                missing.append(mailbox.uids[row])
+                found.states[row] = 1
+        if missing:
+            what = f"{len(missing)} letters are missing or cannot be read, from UID {missing[0]} on"
+            done = "those that are not here yet cannot be taken over"
+            self._note([Fault(self._store.shown(self._store.mails(mailbox.levels)), what, done)])
+
+    def _is_listed(self, mailbox: Mailbox, row: int) -> bool:
+        """A message is still in its mailbox. What was read within the last second is good enough."""
+        if self._now is None or self._now[0] is not mailbox or monotonic() - self._now[1] > 1:
+            self._now = mailbox, monotonic(), read_mailbox(self._store, mailbox.levels, [])
+        now = self._now[2]
+        return row in mailbox.places or (now is not None and now.row_of(mailbox.uids[row]) is not None)
 
     def _describe_one(
         self, mailbox: Mailbox, row: int, found: _Columns, file: DboxFile, stored: Stored
@@ -268,8 +275,7 @@ class Dbox:
         try:
             there = self._finder.open(mailbox, row)
             if there is None:
-                now = read_mailbox(self._store, mailbox.levels, [])
-                if now is None or now.row_of(uid) is None:
+                if not self._is_listed(mailbox, row):
                     return None
                 there = self._finder.search(mailbox, row)
         except Unreadable as error:
@@ -296,7 +302,8 @@ class Dbox:
         return f"{self._store.shown(self._store.mails(mailbox.levels))}, UID {mailbox.uids[row]}"
 
     def _missing(self, mailbox: Mailbox, row: int) -> Fault:
-        return Fault(self._origin(mailbox, row), "its letter is missing", "it is left out", lost=True)
+        done = "it is taken to be deleted, as its index is old" if mailbox.old else "it is left out"
+        return Fault(self._origin(mailbox, row), "its letter is missing", done, lost=not mailbox.old)
 
 
 class _Reader(Reader):
