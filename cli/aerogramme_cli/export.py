@@ -265,7 +265,8 @@ def _print(report: "Report", as_json: bool) -> None:
     parts = [f"{count:,} {name}" for name, count in counts.items() if count]
     octets = report.total("octets")
     typer.echo(
-        f"{report.address}: {report.messages:,} messages in {len(report.mailboxes):,} mailboxes at "
+        f"{report.address}: {report.messages:,} message{'' if report.messages == 1 else 's'} in "
+        f"{len(report.mailboxes):,} mailboxes at "
         f"{report.path}: {', '.join(parts) or 'nothing to do'}{f' ({shown_size(octets)})' if octets else ''}"
     )
     for path in report.gone:
