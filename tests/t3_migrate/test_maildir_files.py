@@ -157,7 +157,7 @@ async def test_each_broken_thing_is_told_by_name_and_all_else_is_read(tmp_path, 
         1: good, 2: good, 3: good, 5: b"a\x80b\r\n", 6: None, 9: None, 10: b"", 11: good, 20: good,
     }  # fmt: skip
     assert mails[1].flags == {"\\Seen", "work"} and mails[20].flags == {"unknown-1"}
-    assert "6.gz:2,: It cannot be read after" in mails[6].fault or "9.deny" in mails[6].fault
+    assert "6.gz:2,: it cannot be read after" in mails[6].fault or "9.deny" in mails[6].fault
     assert "9.deny:2,: Permission denied" in mails[9].fault
     assert mails[11].date == 0
     assert {line.replace(str(root), "") for line in said(source.faults)} == {

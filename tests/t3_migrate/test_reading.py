@@ -146,10 +146,10 @@ async def test_letters_come_in_order_and_a_fault_in_the_place_of_one_that_cannot
             found.append(f"{letter.origin}: {letter.what}")
     os.close(folder)
     assert found[:2] == [(1, b"one\r\n"), (2, b"")]
-    assert "file 4: It cannot be read after" in found[2]
-    assert "file 5: The mail is encrypted" in found[3]
+    assert "file 4: it cannot be read after" in found[2]
+    assert "file 5: the mail is encrypted" in found[3]
     assert found[4] == (6, contents[b"6"])
-    assert "file 7: It cannot be read after" in found[5]
+    assert "file 7: it cannot be read after" in found[5]
     assert found[6:] == [
         "file 8: it is a symbolic link",
         "file 9: it is not a file",

@@ -11,7 +11,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 import lz4.block
 import zstandard
@@ -37,7 +37,7 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def opened(head: bytes, file: BinaryIO) -> Readable | None:
+def opened(head: bytes, file: Readable) -> Readable | None:
     """What a file holds, uncompressed; None if it is not compressed. `head`: what was read of it already.
 
     Reading may raise any of BROKEN.
@@ -59,7 +59,7 @@ def opened(head: bytes, file: BinaryIO) -> Readable | None:
 class _Rest(io.RawIOBase):
     """A file of which something was read already: that, and the rest."""
 
-    def __init__(self, head: bytes, file: BinaryIO) -> None:
+    def __init__(self, head: bytes, file: Readable) -> None:
         self._head = memoryview(head)
         self._file = file
 

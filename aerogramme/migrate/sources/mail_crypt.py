@@ -21,4 +21,4 @@ def is_encrypted(head: bytes) -> bool:
 
 def refused() -> Unreadable:
     """The error for a letter, or a whole source, that is encrypted."""
-    return Unreadable("The mail is encrypted by Dovecot's mail-crypt", hint=DECRYPT)
+    return Unreadable("the mail is encrypted by Dovecot's mail-crypt", hint=DECRYPT)

@@ -85,11 +85,11 @@ class Maildir:
         return files.messages
 
     async def letters(self, folder: Folder, uids: Sequence[int]) -> AsyncGenerator[Letter | Fault, None]:
-        name, files = self._last or ("", Files())
-        if name != folder.name:
-            files = await self._scan(folder)
         where = self._where[folder.name]
+        name, files = self._last or ("", Files())
         try:
+            if name != folder.name:
+                files = await self._scan(folder)
             with where.mail.opened() as inner:
                 finder = _Finder(inner, where, files)
                 openers = ((uid, partial(finder.open, row)) for uid, row in _rows(files.messages, uids))
@@ -97,7 +97,9 @@ class Maildir:
                     async for letter in found:
                         yield letter
         except OSError as e:
-            raise Unreadable(f"{where.mail.origin()}: {reading.reason(e)}") from e
+            yield Fault(where.mail.origin(), reading.reason(e), "its letters are left out", lost=True)
+        except Unreadable as e:
+            yield reading.left_out(where.mail.origin(), e)
 
     async def aclose(self) -> None:
         self._last = None

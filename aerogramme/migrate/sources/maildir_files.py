@@ -96,7 +96,7 @@ def scan(where: Where, *, settled: bool, dovecot: bool) -> Files:
                 uids = read_uidlist(where)
             found = _looked_at(folder, where, listed, files.faults)
     except OSError as e:
-        raise Unreadable(f"{where.mail.origin()}: {reason(e)}") from e
+        raise Unreadable(reason(e)) from e
     if uids is None and dovecot:
         origin = where.control.origin(b"dovecot-uidlist")
         files.faults.append(Fault(origin, "it is missing, or cannot be read", "its messages get new UIDs"))

@@ -6,7 +6,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from io import FileIO
 from itertools import islice
-from typing import BinaryIO, Final
+from typing import Final, Protocol
 
 import trio
 
@@ -21,6 +21,14 @@ AHEAD: Final = (
 )
 
 
+class Octets(Protocol):
+    """An open file, or what is to be read like one. `read` gives nothing only at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
 class Reader:
     """A letter in an open file: uncompressed, with CRLF at the ends of lines. It closes the file.
 
@@ -29,7 +37,7 @@ class Reader:
     ended   all is read
     """
 
-    def __init__(self, file: BinaryIO, origin: str) -> None:
+    def __init__(self, file: Octets, origin: str) -> None:
         self.origin = origin
         self.size = 0
         self.wide = 0
@@ -43,7 +51,7 @@ class Reader:
         try:
             data = self._begin() if self._plain is None else self._plain.read(PIECE)
         except compressed.BROKEN as e:
-            raise Unreadable(f"It cannot be read after {self.size} octets: {reason(e)}") from e
+            raise Unreadable(f"it cannot be read after {self.size} octets: {reason(e)}") from e
         self.ended = not data
         self.size += len(data)
         data = self._line_ends.feed(data)
