@@ -25,6 +25,7 @@ class Origin:
     where         a path, or a host
     prefix, under, utf8, escape, roles, guess   as in naming.Naming
     layout, control, index, inbox, alt   as in Dovecot's mail_location; "" where that does not say
+    attached      its mail_attachment_dir
     final         nothing writes to the source any more
     login         the login name; with `owner`, that of a master user, and the mail is the owner's
     password      of that, or a `token` of OAuth 2
@@ -44,6 +45,7 @@ class Origin:
     index: str = ""
     inbox: str = ""
     alt: str = ""
+    attached: str = ""
     final: bool = False
     login: str = ""
     owner: str = ""
@@ -82,6 +84,7 @@ class Origin:
                 index=_path(self.index),
                 control=_path(self.control),
                 alt=_path(self.alt),
+                attached=_path(self.attached),
             )
         if self.kind == "maildir" or maildir.looks_like(path):
             return self._maildir(path)

@@ -66,6 +66,9 @@ InboxOption = Annotated[
 AltOption = Annotated[
     str, typer.Option("--alt", metavar="PATH", help="ALT= of mail_location, if it has one.")
 ]
+AttachmentsOption = Annotated[
+    str, typer.Option("--attachments", metavar="PATH", help="Dovecot's mail_attachment_dir, if it has one.")
+]
 FinalOption = Annotated[
     bool,
     typer.Option(
@@ -95,6 +98,7 @@ def dovecot(
     index: IndexOption = "",
     inbox: InboxOption = "",
     alt: AltOption = "",
+    attachments: AttachmentsOption = "",
     prefix: PrefixOption = "",
     under: UnderOption = "",
     role: RoleOption = None,
@@ -133,6 +137,7 @@ def dovecot(
         "index": index,
         "inbox": inbox,
         "alt": alt,
+        "attached": attachments,
         "final": final,
         "prefix": prefix,
         "under": under,
@@ -198,7 +203,7 @@ def _move(asked: Asked, kind: "Kind", path: str, said: dict[str, Any]) -> None:
 
         places = {
             name: _place(said[name], line.address)
-            for name in ("control", "index", "inbox", "alt")
+            for name in ("control", "index", "inbox", "alt", "attached")
             if said.get(name)
         }
         return Origin(kind, line.source or _place(path, line.address), **said | places)

@@ -145,7 +145,7 @@ class Dbox:
         self._finder.close()
         self._store, self._finder = store, Finder(store, self._found)
         if store.alt is None and has_link(store.root):
-            what = "it names an alternative storage, which is not given"
+            what = "it names an alternative storage, which is not given (--alt)"
             self._note([Fault(f"{store.root}/{_ALT_LINK}", what, "letters that are only there are missing")])
         if store.alt is not None and not has(store.alt, ()):
             raise Unreadable(f"The alternative storage {store.alt} is not there")
@@ -288,7 +288,7 @@ class Dbox:
             kept: list[Attachment] = []
             if (value := stored.metadata.get("X")) is not None:
                 if self._attached is None:
-                    done = "it is left out: say where the attachments are"
+                    done = "it is left out; --attachments says where they are"
                     return Fault(origin, "its attachments are in files of their own", done, lost=True)
                 suffix = b"" if self._store.many else b"-%s-%d" % (mailbox.own_guid.hex().encode(), uid)
                 kept = attachments(value, suffix)
