@@ -305,18 +305,18 @@ class Account:
         """A new content to be written: `await upload.write(chunk)`, then in a NewMessage to `append`."""
         return Upload(self.journal.new_ids(1)[0], bytes.fromhex(self.id), self.store, limit, self._nursery)
 
-    async def append(self, name: str, messages: Sequence[NewMessage]) -> Placed:
+    async def append(self, name: str, messages: Sequence[NewMessage], uid: int | None = None) -> Placed:
         """RFC 3501 §6.3.11 (and RFC 3502 for more than one): new messages, all or none. NoSuchMailbox,
-        OverQuota, Refused.
+        OverQuota, Refused; AlreadyExists if UIDNEXT is not `uid`. (Another server may be faster all the same.)
         """
         try:
-            return await self._append(name, messages)
+            return await self._append(name, messages, uid)
         except BaseException:
             for message in messages:
                 message.upload.drop()
             raise
 
-    async def _append(self, name: str, messages: Sequence[NewMessage]) -> Placed:
+    async def _append(self, name: str, messages: Sequence[NewMessage], uid: int | None) -> Placed:
         if canonical(name) not in self.state.names:
             await self.refresh()
             self.find(name)  # before the work; what counts is the state in `build`
@@ -340,12 +340,15 @@ class Account:
 
         def build(state: State) -> Draft:
             check_room(state, self.policy.quota, octets)
-            op = changes.add(self.find(name), ids, contents, dates, flags, segment.ref)
+            table = self.find(name)
+            if uid is not None and table.uidnext != uid:
+                raise AlreadyExists(f"UID {uid} is not the next one: that is {table.uidnext}")
+            op = changes.add(table, ids, contents, dates, flags, segment.ref)
             return Draft([op], objects=[*objects, *segment.objects])
 
         try:
             entry = await self._commit(build)
-        except (NoSuchMailbox, Refused):  # the mailbox went meanwhile: nothing will name the large bodies
+        except (NoSuchMailbox, Refused, AlreadyExists):  # nothing will name the large bodies
             await self.store.delete([body_name(content) for content in ids])
             raise
         return self._placed(name, entry)

@@ -37,7 +37,8 @@ class Writing:
         upload = self._account.upload()
         await upload.write(_LINE.sub(b"\r\n", bytes(file.data)))
         flags = sorted(flags_of(said.letters, self._tree.keywords()))
-        placed = await self._account.append(folder.name, [NewMessage(upload, flags, _seconds(file.mtime))])
+        new = [NewMessage(upload, flags, _seconds(file.mtime))]
+        placed = await self._account.append(folder.name, new, uid)
         if uid is not None and placed.uids and list(placed.uids) != [uid]:  # another server was faster
             await self._account.remove(self._account.find(folder.name), placed.uids)
             raise AlreadyExists(f"another message got the UID {uid} meanwhile")

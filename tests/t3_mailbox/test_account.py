@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, Refused, TooLarge, Unavailable
+from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import GROUPS, NewMessage, body_name
 from aerogramme.mailbox.flags import MAX_FLAGS, MAX_KEYWORD, normal_flags
@@ -513,3 +514,20 @@ async def test_a_store_that_is_polled_knows_whether_somebody_waits(
         assert {partition for partition in asked if asked[partition]()} == {"incoming", "log"}
         nursery.cancel_scope.cancel()
     assert not any(eager() for eager in asked.values())
+
+
+async def test_a_message_that_must_have_a_uid_takes_no_other(world: World) -> None:
+    account, other = await world.open(), await world.open()
+    large = b"x" * (2 * changes.LARGE)
+    for uid, letter in (1, b"one"), (2, large):
+        await put(account, "INBOX", letter)
+        upload = other.upload()
+        await upload.write(letter)
+        with pytest.raises(AlreadyExists):  # it has not heard of the message that has it
+            await other.append("INBOX", [NewMessage(upload)], uid)
+    upload = other.upload()
+    await upload.write(b"three")
+    assert list((await other.append("INBOX", [NewMessage(upload)], 3)).uids) == [3]
+    await account.refresh()
+    assert list(account.find("INBOX").contents) == list(other.find("INBOX").contents)
+    assert len(await account.store.list("body/")) == 3, "nothing is left of those that were refused"
