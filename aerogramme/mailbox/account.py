@@ -307,7 +307,7 @@ class Account:
 
     async def append(self, name: str, messages: Sequence[NewMessage], uid: int | None = None) -> Placed:
         """RFC 3501 §6.3.11 (and RFC 3502 for more than one): new messages, all or none. NoSuchMailbox,
-        OverQuota, Refused; AlreadyExists if UIDNEXT is not `uid`. (Another server may be faster all the same.)
+        OverQuota, Refused; AlreadyExists if UIDNEXT is not `uid` (another server may still be faster).
         """
         try:
             return await self._append(name, messages, uid)
