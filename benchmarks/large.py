@@ -82,7 +82,9 @@ async def copy(source: Stores, target: Stores) -> None:
     """All but mails."""
     one, other = await source.open(ACCOUNT), await target.open(ACCOUNT, create=True)
     [newest] = await one.list("checkpoint/", limit=1)
-    names = [newest, *await one.list("piece/"), *await one.list("segment/")]
+    names = [newest]
+    for prefix in "piece/", "segment/", "bundle/":
+        names += await one.list(prefix)
     for name in names:
         await other.put(name, await one.get(name))
     for partition in PARTITIONS:

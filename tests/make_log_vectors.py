@@ -5,11 +5,12 @@ What an account stores besides keys and bodies, sealed; `says` is what it says, 
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from aerogramme.log import checkpoint, segment
+from aerogramme.log import bundle, checkpoint, segment
 from aerogramme.log.entry import (
     NO_LINK,
     Add,
@@ -133,6 +134,7 @@ def log() -> None:
     state.apply(first)
     state.apply(second)
     state.cut, state.lost = {REPLICA: 1}, {(OTHER, 7)}
+    state.segments[0] = replace(state.segments[0], inline=None)  # as large ones are
     row = {
         "uids": [1, 9],
         "ids": [FIRST, FIRST + 1],
@@ -148,9 +150,14 @@ def log() -> None:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "INLINE_ROWS", 0)
-        (piece_name, piece), (name, manifest) = checkpoint.take(state, keyring()).objects
+        patch.setattr(bundle, "LONG", 0)
+        patch.setattr(bundle, "FEW", 0)
+        taken = checkpoint.take(state, keyring()).objects
+        (piece_name, piece), (bundle_name, listed), (name, manifest) = taken
     fields: dict[str, Field] = {"account": ACCOUNT, "secrets": secrets_field()}
     write("piece", piece, row, what="piece", kind="piece", name=piece_name, **fields)
+    of = {"0f" * 16: [FIRST, FIRST + 1, FIRST + 2]}
+    write("bundle", listed, of, what="bundle", kind="bundle", name=bundle_name, **fields)
     table = {
         "mailbox": INBOX,
         "attributes": [
@@ -174,7 +181,8 @@ def log() -> None:
         "subscriptions": [["INBOX/Größe", CLOCK << 1 | 1]],
         "flags": [*([flag, 0] for flag in system), ["$Label", CLOCK]],
         "uidvalidity": 1_700_000_000,
-        "segments": [{"name": "0f" * 16, "contents": [FIRST, FIRST + 1, FIRST + 2], "groups": ["digest"]}],
+        "segments": [{"name": "0f" * 16, "contents": None, "groups": ["digest"]}],
+        "bundles": [bundle_name],
         "damaged": [],
         "cut": [[REPLICA, 1]],
         "lost": [[OTHER, 7]],

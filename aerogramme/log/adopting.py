@@ -43,6 +43,7 @@ def adopt(state: State, manifest: Manifest) -> bool:
     brought = {op.segment.name for op in ops if isinstance(op, Add) and op.segment is not None}
     own = [state.segments[index] for index in sorted(state.named_segments())]
     state.set_segments([*manifest.segments, *(ref for ref in own if ref.name in brought)])
+    state.bundles = manifest.bundles
     for mailbox, table in state.tables.items():
         table.pieces = manifest.pieces.get(mailbox, {})
         table.dirty = set()

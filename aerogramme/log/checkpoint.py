@@ -1,8 +1,9 @@
 """Checkpoints: a state in the store, so that opening an account does not read its whole history.
 
-A checkpoint is a manifest, the object "checkpoint/<name>", which names pieces ("piece/<name>", piece.py) and
-segments (segment.py). Manifests are named so that the newest lists first. All that a manifest names is
-durable before the manifest is; a crash in between leaves objects that nothing names.
+A checkpoint is a manifest, the object "checkpoint/<name>", which names pieces ("piece/<name>", piece.py),
+segments (segment.py) and bundles ("bundle/<name>", bundle.py). Manifests are named so that the newest lists
+first. All that a manifest names is durable before the manifest is; a crash in between leaves objects that
+nothing names.
 
 A manifest says which entries it covers, and what a later reader needs for the rule `unknown`: the clocks of
 recent entries, and what the replicas that may still append had seen. It covers only settled states: nothing
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aerogramme.errors import Damaged
-from aerogramme.log import piece
+from aerogramme.log import bundle, piece
 from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK, wall_ms
 from aerogramme.log.columns import column_bytes, column_from
 from aerogramme.log.history import MARGIN, RETIREMENT, SILENCE, Trail
@@ -54,12 +55,14 @@ class Snapshot:
     objects  (name, sealed) in the order in which they have to be stored
     pieces   for each mailbox the names of its pieces
     dirty    for each mailbox the pieces that were written anew
+    bundles  as in the state
     vector, clock, bases   what the checkpoint covers
     """
 
     objects: list[tuple[str, bytes]]
     pieces: Mapping[int, dict[int, str]]
     dirty: Mapping[int, set[int]]
+    bundles: bundle.Bundled
     vector: Mapping[int, int]
     clock: int
     bases: Mapping[int, int]
@@ -121,6 +124,14 @@ def take(state: State, keyring: Keyring) -> Snapshot:
                 pieces[mailbox][number] = name
         dirty[mailbox], table.dirty = table.dirty, set()
         mailboxes.append(_encode_table(state, table, pieces[mailbox], inline))
+    segments = [state.segments[index] for index in sorted(state.named_segments())]
+    long = {ref.name: ref for ref in segments if bundle.is_long(ref)}
+    bundles, new = bundle.arrange(state.bundles, long)
+    if new:
+        name = f"{bundle.PREFIX}{new_name(clock)}"
+        packed = bundle.encode(long[each] for each in new)
+        objects.append((name, keyring.seal(bundle.KIND, name, packed)))
+        bundles[name] = tuple(new)
     history = state.history
     trails, retired = history.trails, set(history.retired(clock))
     manifest = Manifest(
@@ -131,7 +142,8 @@ def take(state: State, keyring: Keyring) -> Snapshot:
         sorted(state.subscriptions.items()),
         piece.known_flags(state.flagsets),
         state.last_uidvalidity,
-        [state.segments[index] for index in sorted(state.named_segments())],
+        segments,
+        bundles,
         sorted(item for item in state.damaged.items() if not item[0].startswith(PREFIX)),
         dict(state.cut),
         frozenset(state.lost),
@@ -139,7 +151,7 @@ def take(state: State, keyring: Keyring) -> Snapshot:
     name = _name_after(state.checkpoint, clock)
     objects.append((name, keyring.seal(KIND, name, manifest.encode())))
     bases = {mailbox: table.highestmodseq for mailbox, table in state.tables.items()}
-    return Snapshot(objects, pieces, dirty, history.vector(), clock, bases)
+    return Snapshot(objects, pieces, dirty, bundles, history.vector(), clock, bases)
 
 
 def _name_after(last: str, clock: int) -> str:
@@ -155,6 +167,7 @@ def _name_after(last: str, clock: int) -> str:
 def stored(state: State, snapshot: Snapshot) -> None:
     """The snapshot is durable: the state starts from it."""
     state.checkpoint = snapshot.objects[-1][0]
+    state.bundles = snapshot.bundles
     state.history.rebase(snapshot.vector, snapshot.clock, snapshot.bases)
     for mailbox, names in snapshot.pieces.items():
         if mailbox in state.tables:
@@ -274,6 +287,7 @@ async def _load(records: Records, name: str, *, partly: bool = False) -> State:
         state.last_uidvalidity = manifest.last_uidvalidity
         for ref in manifest.segments:
             state.add_segment(ref)
+        state.bundles = manifest.bundles
         state.damaged.update(manifest.damaged)
         state.cut.update(manifest.cut)
         state.lost.update(manifest.lost)

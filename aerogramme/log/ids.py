@@ -50,6 +50,11 @@ class Runs(Sequence[int]):
             runs.append((first, following - first))
         return cls(tuple(runs))
 
+    @property
+    def run_count(self) -> int:
+        """How many runs."""
+        return len(self.runs)
+
     def __len__(self) -> int:
         if len(self.runs) == 1:
             return self.runs[0][1]
@@ -144,6 +149,10 @@ class CompactRuns(Runs):
     @property
     def runs(self) -> tuple[tuple[int, int], ...]:  # type: ignore[override]  # nobody sets it but Runs itself
         return tuple(zip(self._firsts, self._counts, strict=True))
+
+    @property
+    def run_count(self) -> int:
+        return len(self._firsts)
 
     def __len__(self) -> int:
         return sum(self._counts)

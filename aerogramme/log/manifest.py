@@ -13,14 +13,14 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 import zstandard
 
 from aerogramme.errors import Damaged, UnknownGeneration
-from aerogramme.log import segment
+from aerogramme.log import bundle, segment
 from aerogramme.log.columns import column_from
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import Runs
 from aerogramme.log.records import Records
 
 KIND = "checkpoint"  # of the sealed record; its name is that of the object
-VERSION = 2
+VERSION = 3
 MAX_UNPACKED = 1 << 30  # a checkpoint is written from memory; what unpacks to more is not one
 LEVEL = 1  # of zstd: columns of numbers gain little from more
 
@@ -67,6 +67,8 @@ class Manifest:
     """What a checkpoint says.
 
     clock, floor, trails   which entries it covers
+    bundles    those that have the contents of segments, with the names of these; of one that was not read, or
+               cannot be, with none
     cut        replica -> seq up to which entries have been deleted: what compaction has left is whole from
                there on
     lost       (replica, seq) of entries that are missing, or cannot be read, and that repair has given up
@@ -80,6 +82,7 @@ class Manifest:
     flags: Sequence[tuple[str, int]] = ()
     last_uidvalidity: int = 0
     segments: Sequence[SegmentRef] = ()
+    bundles: bundle.Bundled = field(default_factory=dict)
     damaged: Sequence[tuple[str, str]] = ()
     cut: Mapping[int, int] = field(default_factory=dict)
     lost: frozenset[tuple[int, int]] = frozenset()
@@ -106,6 +109,7 @@ class Manifest:
 
     def encode(self) -> bytes:
         """The plain bytes."""
+        bundled = {segment for of in self.bundles.values() for segment in of}
         packed: bytes = msgpack.packb(
             [
                 VERSION,
@@ -116,7 +120,8 @@ class Manifest:
                 self.subscriptions,
                 self.flags,
                 self.last_uidvalidity,
-                [_encode_segment(ref) for ref in self.segments],
+                [_encode_segment(ref, ref.name in bundled) for ref in self.segments],
+                list(self.bundles),
                 self.damaged,
                 [n for item in sorted(self.cut.items()) for n in item],
                 [n for item in sorted(self.lost) for n in item],
@@ -131,7 +136,8 @@ class Manifest:
             version, *fields = msgpack.unpackb(decompress(plain), strict_map_key=True)
             if version != VERSION:
                 raise Damaged("a checkpoint of an unknown version")
-            clock, floor, trails, tables, subscriptions, flags, last, segments, damaged, cut, lost = fields
+            clock, floor, trails, tables, subscriptions, flags, last, segments, *fields = fields
+            bundles, damaged, cut, lost = fields
             manifest = cls(
                 clock,
                 floor,
@@ -141,6 +147,7 @@ class Manifest:
                 [(spelling, first_use) for spelling, first_use in flags],
                 last,
                 [_decode_segment(*each) for each in segments],
+                dict.fromkeys(bundles, ()),
                 [(key, why) for key, why in damaged],
                 dict(zip(cut[::2], cut[1::2], strict=True)),
                 frozenset(zip(lost[::2], lost[1::2], strict=True)),
@@ -154,6 +161,7 @@ class Manifest:
 def _check(manifest: Manifest) -> None:
     """What is asked of it later must not fail then. Raises what a wrong type raises."""
     names = [name for numbers in manifest.pieces.values() for name in numbers.values()]
+    names += manifest.bundles
     numbers = [manifest.clock, manifest.floor, *manifest.bases.values(), *manifest.vector.values()]
     if any(type(name) is not str for name in names) or any(type(number) is not int for number in numbers):
         raise Damaged("a checkpoint does not decode")
@@ -165,7 +173,7 @@ async def read(records: Records, name: str) -> Manifest:
 
 
 async def read_alone(records: Records, name: str) -> Manifest:
-    """The same, but segments whose contents are stored apart have none yet: with one object read, for all
+    """The same, but segments whose contents are in bundles have none yet: with one object read, for all
     questions but those about contents. Raises Damaged, Unavailable."""
     [plain] = await records.read(KIND, [name])
     if isinstance(plain, Damaged):
@@ -176,21 +184,30 @@ async def read_alone(records: Records, name: str) -> Manifest:
 async def completed(records: Records, manifest: Manifest, *, as_far_as_known: bool = False) -> Manifest:
     """One that was read alone, with all contents. Raises Unavailable, and Damaged if nothing tells those of a
     segment, or with `as_far_as_known` leaves it without: none of its digests can be read then."""
-    refs = [ref for ref in manifest.segments if not ref.contents]
-    names = [segment.object_name(ref.name, segment.APART, ref.sealed) for ref in refs]
-    known: dict[str, Sequence[int]] = {}
-    for ref, packed in zip(refs, await records.read(segment.KIND, names), strict=True):
+    known: dict[str, Runs] = {}
+    bundles: dict[str, Sequence[str]] = {}
+    reason = Damaged("nothing says of which contents a segment is")
+    names = list(manifest.bundles)
+    for name, packed in zip(names, await records.read(bundle.KIND, names), strict=True):
         try:
-            known[ref.name] = _contents(packed)
+            if isinstance(packed, Damaged):
+                raise packed
+            listed = bundle.decode(packed)
         except UnknownGeneration:
             raise
         except Damaged as why:
-            found = await _contents_of_another(records, ref)
-            if found is None and not as_far_as_known:
-                raise why
-            known[ref.name] = found or ref.contents
-    segments = [replace(ref, contents=known.get(ref.name, ref.contents)) for ref in manifest.segments]
-    return replace(manifest, segments=segments)
+            reason, listed = why, {}
+        known |= listed
+        bundles[name] = tuple(listed)
+    segments = []
+    for ref in manifest.segments:
+        if not ref.contents:
+            contents = known.get(ref.name) or await _contents_of_another(records, ref)
+            if contents is None and not as_far_as_known:
+                raise reason
+            ref = replace(ref, contents=contents or ref.contents)
+        segments.append(ref)
+    return replace(manifest, segments=segments, bundles=bundles)
 
 
 async def _contents_of_another(records: Records, ref: SegmentRef) -> Runs | None:
@@ -227,12 +244,12 @@ def decompress(packed: bytes) -> bytes:
         raise Damaged("a checkpoint does not decode") from e
 
 
-def _encode_segment(ref: SegmentRef) -> list[Any]:
+def _encode_segment(ref: SegmentRef, bundled: bool) -> list[Any]:
     groups = ref.groups if ref.inline is None else dict(ref.inline)
     packs = ref.packs and [[bytes.fromhex(pack), octets] for pack, octets in sorted(ref.packs.items())]
     more = [packs, Runs.of(ref.loose).wire(), ref.sealed] if ref.packs is not None or ref.sealed else []
-    apart = ref.inline is None and segment.APART in ref.groups
-    return [bytes.fromhex(ref.name), None if apart else Runs.of(ref.contents).wire(), groups, *more]
+    contents = None if bundled else Runs.of(ref.contents).wire()
+    return [bytes.fromhex(ref.name), contents, groups, *more]
 
 
 def _decode_segment(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from aerogramme.errors import Damaged, UnknownGeneration
-from aerogramme.log import checkpoint, entry, manifest, segment
+from aerogramme.log import bundle, checkpoint, entry, manifest, segment
 from aerogramme.log.state import State
 from aerogramme.log.suffix import base_of, sealed_for, suffix_of
 from aerogramme.seal.keyring import RECORD_HEAD, Keyring, record_generation
@@ -28,6 +28,7 @@ OBJECTS = {
     "entry/": entry.KIND,
     "segment/": segment.KIND,
     "piece/": checkpoint.PIECE_KIND,
+    bundle.PREFIX: bundle.KIND,
     checkpoint.PREFIX: manifest.KIND,
 }
 """Prefix of the names of objects that the keyring seals, and the kind that is bound."""
@@ -235,16 +236,17 @@ class Resealing:
 
 
 async def name_anew(store: Store, state: State) -> None:
-    """The state, and so the next checkpoint, has the names that pieces and segments have now. Raises
-    Unavailable."""
+    """The state, and so the next checkpoint, has the names that pieces, segments and bundles have now.
+    Raises Unavailable."""
     there: dict[str, str] = {}
-    for prefix in ("piece/", "segment/"):
+    for prefix in ("piece/", "segment/", bundle.PREFIX):
         after = ""
         while page := await store.list(prefix, after, PAGE):
             there.update((base_of(name), name) for name in page)
             after = page[-1]
     for table in state.tables.values():
         table.pieces = {n: there.get(base_of(name), name) for n, name in table.pieces.items()}
+    state.bundles = {there.get(base_of(name), name): of for name, of in state.bundles.items()}
     for index in state.named_segments():
         ref = state.segments[index]
         names = [there.get(segment.object_name(ref.name, group), "") for group in ref.groups]

@@ -31,8 +31,6 @@ VERSION = 2
 INLINE_MAX = 32 * 1024  # packed octets of all groups that ride in the entry; with them it stays a small row
 LEVEL = 3  # of zstd: a higher one costs more time on the way in than it saves on the way out
 MAX_UNPACKED = 1 << 30  # a segment is written from memory; what unpacks to more is not one
-APART = "contents"  # a group without fields: of which contents the segment is, where that is a long list
-APART_RUNS = 64  # runs of contents above which it is, so that a checkpoint need not repeat it
 BUDGET = 64 * 1024 * 1024  # octets of columns kept in memory for an account
 
 
@@ -162,8 +160,6 @@ def pack(
     name = os.urandom(16).hex()
     if sum(map(len, packed.values())) <= inline_max:
         return Packed(SegmentRef(name, of, tuple(packed), packed, packs, loose), ())
-    if len(of.runs) > APART_RUNS:
-        packed[APART] = pack_group(of, {})
     names = {group: object_name(name, group) for group in packed}
     objects = [(names[g], keyring.seal(KIND, names[g], plain)) for g, plain in packed.items()]
     return Packed(SegmentRef(name, of, tuple(packed), None, packs, loose), objects)
@@ -275,7 +271,7 @@ class Segments:
         if not contents:
             return None
         groups: Mapping[str, Columns] = {}
-        for group in sorted({group for ref in refs for group in ref.groups} - {APART}):
+        for group in sorted({group for ref in refs for group in ref.groups}):
             columns = _joined(await self.load(indices, group))
             if len(rows) < len(every):
                 columns = {name: Column.of([column[n] for n in rows]) for name, column in columns.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from aerogramme.log.bundle import Bundled
 from aerogramme.log.entry import (
     Add,
     Again,
@@ -29,6 +30,7 @@ class State:
     tables      mailbox -> Table, deleted and unnamed ones too
     flagsets    the numbers of flags and sets of flags
     segments    what is in them: `contents` finds the segment and position of a content's digest
+    bundles     those of the checkpoint, with the names of the segments of which they have the contents
     history     which entries are in it, and what their writers had seen
     repeated    messages with a content that came before: they may be in two mailboxes
     damaged     row key -> what is wrong with it: entries that cannot be read, and are left out
@@ -45,6 +47,7 @@ class State:
         self.history = History()
         self.segments: list[SegmentRef] = []
         self.contents = ContentMap()
+        self.bundles: Bundled = {}
         self.repeated: set[int] = set()
         self.damaged: dict[str, str] = {}
         self.checkpoint = ""

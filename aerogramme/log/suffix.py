@@ -1,7 +1,8 @@
 """Names of what was sealed again: the name it had, a dot, and the generation in 8 hex digits.
 
-Rows of the log and of the uses, and the objects entry/, segment/, piece/ and checkpoint/, keep their *base*
-name however often that happens. The name with its suffix is what is bound; it sorts right after the base.
+Rows of the log and of the uses, and the objects entry/, segment/, piece/, bundle/ and checkpoint/, keep their
+*base* name however often that happens. The name with its suffix is what is bound; it sorts right after the
+base.
 """
 
 import re

@@ -5,6 +5,7 @@ from collections import Counter
 
 from aerogramme.errors import Damaged, UnknownGeneration
 from aerogramme.log import chains
+from aerogramme.log.bundle import PREFIX as BUNDLES
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import PARTITION as LOG
@@ -35,14 +36,14 @@ _ROWS = {
 _SEALED = r"(\.[0-9a-f]{8})?"
 _OBJECTS = re.compile(
     "body/[0-9a-f]{16}|pack/[0-9a-f]{32}"
-    f"|segment/[0-9a-f]{{32}}/[a-z]+{_SEALED}|piece/[0-9a-f]{{32}}{_SEALED}"
+    f"|segment/[0-9a-f]{{32}}/[a-z]+{_SEALED}|(piece|bundle)/[0-9a-f]{{32}}{_SEALED}"
     f"|checkpoint/[0-9a-f]{{16}}-[0-9a-f]{{16}}{_SEALED}"
     f"|entry/[0-9a-f]{{16}}-[0-9a-f]{{10}}-[0-9a-f]{{8}}{_SEALED}",
     re.ASCII,
 )
 
 
-_PARTS = ("pack/", "segment/")
+_PARTS = ("pack/", "segment/", BUNDLES)
 
 
 def is_known(name: str) -> bool:
@@ -88,7 +89,7 @@ async def objects(account: Account) -> list[Fault]:
                 if not isinstance(why, Damaged) or isinstance(why, Missing):  # it has gone meanwhile
                     continue
                 kind, segment = Kind.OBJECT, ""
-                if prefix in (CHECKPOINTS, "piece/"):
+                if prefix in (CHECKPOINTS, "piece/", BUNDLES):
                     kind = Kind.CHECKPOINT
                 elif prefix == "segment/" and name.split("/")[1] in used:
                     kind, segment = Kind.DIGEST, name.split("/")[1]
@@ -139,7 +140,10 @@ async def surveyed(account: Account) -> tuple[Survey | None, list[Fault]]:
     if gone:
         gone -= set(map(base_of, await are_aside(account.store)))
     for name in sorted(gone):
-        if found.standing(name) == "history":  # what the account needs now is missed by others
+        if name.startswith(BUNDLES):
+            what = f"object {name}, which a checkpoint names, is missing"
+            faults.append(Fault(Kind.CHECKPOINT, what, item=("", name)))
+        elif found.standing(name) == "history":  # what the account needs now is missed by others
             what = f"object {name}, of which the past is made, is missing"
             faults.append(Fault(Kind.PAST, what, item=("", name)))
     return found, faults

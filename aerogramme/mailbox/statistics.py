@@ -39,6 +39,7 @@ OBJECTS = {
     "entry/": ENTRIES,
     "checkpoint/": "checkpoints",
     "piece/": "pieces",
+    "bundle/": "bundles",
     "segment/": SEGMENTS,
     "pack/": "packs",
     "body/": "bodies",

@@ -39,7 +39,7 @@ from aerogramme.store.port import Row, Store
 DAY_MS = 24 * 60 * 60 * 1000
 GRACE_MS = DAY_MS  # from when something is let go of until it is deleted
 LEAST_MS = DAY_MS  # history is kept for so long, whatever the retention: running servers rely on it
-PREFIXES = ("body/", "checkpoint/", "entry/", "pack/", "piece/", "segment/")
+PREFIXES = ("body/", "bundle/", "checkpoint/", "entry/", "pack/", "piece/", "segment/")
 PAGE = 1000  # names listed at a time
 AT_ONCE = 8  # objects in memory: pieces and segments
 TURN = 16  # entries, a millisecond, until others have theirs
@@ -178,6 +178,7 @@ class _Surveying:
         for name in kept:
             self._is_cut(read[name])
             found.needed.add(base_of(name))
+            found.needed.update(map(base_of, read[name].bundles))
             for ref in read[name].segments:
                 self._segment(ref)
         for name in names:
@@ -297,6 +298,7 @@ class _Surveying:
     def _look_at_state(self) -> None:
         found, state = self._found, self._account.state
         found.live.add(base_of(state.checkpoint))
+        found.live.update(map(base_of, state.bundles))
         for table in state.tables.values():
             found.live.update(base_of(name) for name in table.pieces.values())
             found.live_bodies.update(table.contents)

@@ -17,7 +17,7 @@ from typing import Literal
 import trio
 
 from aerogramme.errors import Damaged, UnknownGeneration
-from aerogramme.log import chains, checkpoint, manifest, piece, segment
+from aerogramme.log import bundle, chains, checkpoint, manifest, piece, segment
 from aerogramme.log.clock import wall_ms
 from aerogramme.log.records import Missing
 from aerogramme.log.resealing import OBJECTS
@@ -40,6 +40,7 @@ Kind = Literal["rollback", "entry", "gap", "link", "row", "letter", "missing", "
 _DECODE: Mapping[str, Callable[[bytes], object]] = {
     "segment/": read_group,
     "piece/": lambda plain: piece.contents_of(manifest.decompress(plain)),
+    bundle.PREFIX: bundle.decode,
     checkpoint.PREFIX: manifest.Manifest.decode,
 }
 """How what is in an object is read. Entries are read with their chains."""

@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
+
+from aerogramme.log import bundle
 from aerogramme.log.clock import COUNTER_BITS, wall_ms
 from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
@@ -230,6 +233,27 @@ async def the_newest_checkpoint_is_damaged(stores: MemoryStores) -> None:
 @breaker(Kind.CHECKPOINT)
 async def an_older_checkpoint_is_damaged(stores: MemoryStores) -> None:
     flip(stores, "", max(name for of, name in items(stores) if name.startswith("checkpoint/")))
+
+
+async def bundled(stores: MemoryStores) -> str:
+    """A bundle of the newest checkpoint, which has some only where mails came one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "LONG", 0)
+        patch.setattr(bundle, "FEW", 0)
+        async with opened(stores) as account:
+            await account.store_flags(account.find("INBOX"), [1], "+", ["\\Answered"])
+            await account.fold(force=True)
+            return max(account.state.bundles)
+
+
+@breaker(Kind.CHECKPOINT)
+async def a_bundle_is_damaged(stores: MemoryStores) -> None:
+    flip(stores, "", await bundled(stores))
+
+
+@breaker(Kind.CHECKPOINT)
+async def a_bundle_is_gone(stores: MemoryStores) -> None:
+    change(stores, ("", await bundled(stores)), None)
 
 
 @breaker(Kind.CHECKPOINT)

@@ -141,10 +141,16 @@ def piece(plain: bytes) -> dict[str, Any]:
     return rows(zstandard.decompress(plain))
 
 
+def bundle(plain: bytes) -> dict[str, Any]:
+    version, listed = msgpack.unpackb(zstandard.decompress(plain))
+    assert version == 1
+    return {name.hex(): runs(contents) for name, contents in listed}
+
+
 def checkpoint(plain: bytes) -> dict[str, Any]:
     """Some of it: what is covered, the mailboxes, and what is named."""
-    version, *fields, segments, damaged, cut, lost = msgpack.unpackb(zstandard.decompress(plain))
-    assert version == 2
+    version, *fields, segments, bundles, damaged, cut, lost = msgpack.unpackb(zstandard.decompress(plain))
+    assert version == 3
     clock, floor, trails, mailboxes, subscriptions, flags, last = fields
     return {
         "clock": clock,
@@ -167,6 +173,7 @@ def checkpoint(plain: bytes) -> dict[str, Any]:
         "flags": flags,
         "uidvalidity": last,
         "segments": [segment_ref(each) for each in segments],
+        "bundles": bundles,
         "damaged": damaged,
         "cut": pairs(cut),
         "lost": pairs(lost),

@@ -24,6 +24,7 @@ SECOND = {
     "entry": log_reader.entry,
     "segment": log_reader.segment_group,
     "piece": log_reader.piece,
+    "bundle": log_reader.bundle,
     "checkpoint": log_reader.checkpoint,
     "letter": log_reader.letter,
     "body record": log_reader.body_record,
@@ -85,8 +86,10 @@ def test_segment(vector: Vector) -> None:
 
 
 def test_checkpoint_and_piece() -> None:
-    """They are one state: the second of the two readers sees it as it lies there, this one as a whole."""
-    stored = {v.fields["what"]: v for v in VECTORS if v.fields["what"] in ("checkpoint", "piece")}
+    """With a bundle they are one state: the second of the two readers sees it as it lies there, this one as a
+    whole."""
+    parts = ("checkpoint", "piece", "bundle")
+    stored = {v.fields["what"]: v for v in VECTORS if v.fields["what"] in parts}
     says = {what: json.loads(v.fields["says"]) for what, v in stored.items()}
 
     async def load() -> None:
@@ -104,9 +107,10 @@ def test_checkpoint_and_piece() -> None:
         assert [sorted(state.flagsets.sets[n]) for n in table.flags] == [sorted(f) for f in piece["flags"]]
         assert list(state.names) == ["INBOX"] and table.mailbox == mailbox["mailbox"]
         assert (table.top, table.highestmodseq) == (mailbox["top"], mailbox["highestmodseq"])
-        assert [[ref.name, list(ref.contents)] for ref in state.segments] == [
-            [ref["name"], ref["contents"]] for ref in says["checkpoint"]["segments"]
-        ]
+        assert [ref["contents"] for ref in says["checkpoint"]["segments"]] == [None]
+        assert {ref.name: list(ref.contents) for ref in state.segments} == says["bundle"]
+        [bundle] = says["checkpoint"]["bundles"]
+        assert {name: list(of) for name, of in state.bundles.items()} == {bundle: list(says["bundle"])}
         assert [[list(each) for each in state.cut.items()], [list(each) for each in state.lost]] == [
             says["checkpoint"]["cut"],
             says["checkpoint"]["lost"],

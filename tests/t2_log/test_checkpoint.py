@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from aerogramme.errors import Damaged, Unavailable
+from aerogramme.log import bundle, folding
 from aerogramme.log.entry import PARTITION, Add, Flags, MailboxOp, Remove
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.manifest import read
@@ -104,7 +105,13 @@ async def add_scattered(journal, n):
     return ids
 
 
-async def test_a_long_list_of_contents_is_not_written_with_each_checkpoint(stores, now):
+@pytest.fixture
+def bundles(monkeypatch):
+    """Also where few segments have long lists of contents."""
+    monkeypatch.setattr(bundle, "FEW", 0)
+
+
+async def test_a_long_list_of_contents_is_not_written_with_each_checkpoint(stores, now, bundles):
     store = await a_store(stores)
     one = await opened(store, now)
     ids = [i for _ in range(5) for i in await add_scattered(one, 900)]
@@ -122,14 +129,30 @@ async def test_a_long_list_of_contents_is_not_written_with_each_checkpoint(store
     assert facts_of((await opened(store, now, seed=3)).state) == facts_of(two.state)
 
 
+async def test_many_long_lists_are_few_objects(stores, now, monkeypatch):
+    monkeypatch.setattr(folding, "SEGMENT", 70)  # so that it takes no 150,000 messages
+    monkeypatch.setattr(bundle, "FULL", 16)
+    store = await a_store(stores)
+    one, written = await opened(store, now), []
+    for _ in range(60):
+        await add_scattered(one, 70)
+        before = {name for name, _ in await store.sizes("bundle/")}
+        await one.fold(force=True)
+        written += [octets for name, octets in await store.sizes("bundle/") if name not in before]
+    assert len(one.state.named_segments()) == 60 and 2 <= len(one.state.bundles) <= 6
+    assert len(written) <= 60 / bundle.FEW and max(written) < 20_000
+    two = await opened(store, now, seed=2)
+    assert facts_of(two.state) == facts_of(one.state) and two.state.bundles == one.state.bundles
+
+
 @pytest.mark.parametrize("left", [3, 2, 1])
-async def test_each_group_of_a_segment_tells_its_contents(stores, now, left):
+async def test_each_group_of_a_segment_tells_its_contents(stores, now, left, bundles):
     store = await a_store(stores)
     one = await opened(store, now)
     ids = await add_scattered(one, 900)
     await one.fold(force=True)
-    names = sorted(await store.list("segment/"), key=lambda name: not name.endswith("/contents"))
-    assert [name.split("/")[2] for name in names] == ["contents", "digest", "text"]
+    names = [*await store.list("bundle/"), *await store.list("segment/")]
+    assert [name.rpartition("/")[2] for name in names[1:]] == ["digest", "text"]
     for name in names[: 3 - left]:
         await store.delete([name])
         await store.put(name, b"damaged")
@@ -138,12 +161,12 @@ async def test_each_group_of_a_segment_tells_its_contents(stores, now, left):
     assert all(content in two.state.contents for content in ids)
 
 
-async def test_a_segment_of_which_nothing_can_be_read_takes_no_message_with_it(stores, now):
+async def test_a_segment_of_which_nothing_can_be_read_takes_no_message_with_it(stores, now, bundles):
     store = await a_store(stores)
     one = await opened(store, now)
     ids = await add_scattered(one, 900)
     await one.fold(force=True)
-    await store.delete(await store.list("segment/"))
+    await store.delete(await store.list("bundle/") + await store.list("segment/"))
     two = await opened(store, now, seed=2)
     assert list(two.state.tables[1].ids) == ids
     assert two.state.contents.find(ids[0]) is None

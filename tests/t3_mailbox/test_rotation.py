@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged
-from aerogramme.log import checkpoint, resealing, segment
+from aerogramme.log import bundle, checkpoint, resealing, segment
 from aerogramme.mailbox import keys, letting_go, passwords, rotation, uses
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
@@ -60,7 +60,10 @@ async def contents(account: Account) -> dict[str, list[bytes]]:
 
 
 async def fill(stores: MemoryStores, monkeypatch) -> dict[str, list[bytes]]:
-    """An account with everything that can be sealed: rows, pieces, segments, large entries, letters, uses."""
+    """An account with everything that can be sealed: rows, pieces, segments, bundles, large entries, letters,
+    uses."""
+    monkeypatch.setattr(bundle, "LONG", 0)
+    monkeypatch.setattr(bundle, "FEW", 0)
     monkeypatch.setattr(checkpoint, "INLINE_ROWS", 1)
     monkeypatch.setattr(segment, "INLINE_MAX", 2000)
     await Account.create(stores, ID, PASSWORD, params=CHEAP)

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Collection
 from typing import Any, cast
 
 from aerogramme.errors import Damaged
+from aerogramme.log.bundle import PREFIX as BUNDLES
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.entry import PARTITION as LOG
 from aerogramme.log.journal import Journal, spilled
@@ -18,7 +19,7 @@ from aerogramme.mailbox.faults import Fault, Item, Kind
 from aerogramme.mailbox.setting_aside import copy_aside, give_up, remove, set_aside
 from aerogramme.store.port import Part, Store
 
-PIECES = "piece/"
+PARTS = "piece/", BUNDLES
 PAGE = 1000  # names listed at a time
 _GIVEN_UP = (Kind.ENTRY, Kind.GAP, Kind.LINK)
 
@@ -31,7 +32,7 @@ async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, Non
     strange = [f.item for f in faults if f.kind == Kind.STRANGE and f.item is not None and f.item[0] == LOG]
 
     damaged = {fault.item[1] for fault in of_checkpoints if fault.item is not None}
-    pieces = {name for name in damaged if name.startswith(PIECES)}
+    pieces = {name for name in damaged if name.startswith(PARTS)}
     # Those that cannot be opened go first: a checkpoint goes on from the newest that it finds.
     for name in await _unusable(account, damaged):
         yield f"setting {name} aside"
@@ -83,17 +84,20 @@ async def _items(store: Store, fault: Fault) -> list[Item]:
 
 
 def _write_again(account: Account, pieces: Collection[str]) -> None:
-    """These pieces are not to be named again."""
+    """These pieces and bundles are not to be named again."""
     damaged = {base_of(name) for name in pieces}
+    bundles = account.state.bundles
+    account.state.bundles = {name: of for name, of in bundles.items() if base_of(name) not in damaged}
     for table in account.state.tables.values():
         table.dirty.update(number for number, name in table.pieces.items() if base_of(name) in damaged)
 
 
 async def _unusable(account: Account, damaged: Collection[str]) -> list[str]:
-    """The checkpoints that cannot be opened: themselves, or because of a piece that is damaged, or missing.
+    """The checkpoints that cannot be opened: themselves, or because of a piece or bundle that is damaged, or
+    missing.
     But not the one from which this account goes on."""
     bad = {base_of(name) for name in damaged}
-    there = {base_of(name) for name in await _names(account.store, PIECES)}
+    there = {base_of(name) for prefix in PARTS for name in await _names(account.store, prefix)}
     found = []
     for name in await _names(account.store, CHECKPOINTS):
         try:
@@ -102,7 +106,8 @@ async def _unusable(account: Account, damaged: Collection[str]) -> list[str]:
             if name in damaged:
                 found.append(name)
             continue
-        named = {base_of(each) for numbers in manifest.pieces.values() for each in numbers.values()}
+        pieces = (each for numbers in manifest.pieces.values() for each in numbers.values())
+        named = {base_of(each) for each in (*pieces, *manifest.bundles)}
         if base_of(name) != base_of(account.state.checkpoint) and (named & bad or named - there):
             found.append(name)
     return found
