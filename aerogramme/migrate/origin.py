@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources import dbox, maildir
+from aerogramme.migrate.sources import dbox, maildir, mbox
+from aerogramme.migrate.sources.eml import Eml
 from aerogramme.migrate.sources.imap.access import Access, Proof, Security
 from aerogramme.migrate.sources.imap.source import CONNECTIONS, ImapSource
 from aerogramme.migrate.sources.maildir import Layout, Maildir
+from aerogramme.migrate.sources.mbox import Mbox
 from aerogramme.migrate.sources.naming import Naming
 from aerogramme.migrate.sources.source import Source
 from aerogramme.migrate.sources.special_use import chosen
 from aerogramme.seal import Secret
 
-Kind = Literal["dovecot", "maildir", "imap"]
+Kind = Literal["dovecot", "maildir", "mbox", "eml", "imap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Origin:
     prefix, under, utf8, escape, roles, guess   as in naming.Naming
     layout, control, index, inbox, alt   as in Dovecot's mail_location; "" where that does not say
     attached      its mail_attachment_dir
+    into          the mailbox for what is in no folder: a single mbox, letters that are in PATH itself
+    utc           times in an mbox that name no zone are UTC
     final         nothing writes to the source any more
     login         the login name; with `owner`, that of a master user, and the mail is the owner's
     password      of that, or a `token` of OAuth 2
@@ -46,6 +50,8 @@ class Origin:
     inbox: str = ""
     alt: str = ""
     attached: str = ""
+    into: str = ""
+    utc: bool = False
     final: bool = False
     login: str = ""
     owner: str = ""
@@ -86,10 +92,14 @@ class Origin:
                 alt=_path(self.alt),
                 attached=_path(self.attached),
             )
-        if self.kind == "maildir" or maildir.looks_like(path):
+        if self.kind == "eml":
+            return Eml(path, self._naming(), self.into)
+        if self.kind != "mbox" and (self.kind == "maildir" or maildir.looks_like(path)):
             return self._maildir(path)
+        if self.kind == "mbox" or mbox.looks_like(path):
+            return self._mbox(path)
         raise Unreadable(
-            f"{path} is neither a Maildir nor a dbox of Dovecot",
+            f"{path} is neither a Maildir, nor a dbox, nor mbox files of Dovecot",
             hint="it is the folder of mail_location, such as ~/Maildir or ~/mdbox, for one user",
         )
 
@@ -112,6 +122,12 @@ class Origin:
             settled=self.final or self.kind == "maildir",
         )
         return Maildir(path, self._naming(), options)
+
+    def _mbox(self, path: Path) -> Source:
+        options = mbox.Options(
+            dovecot=self.kind == "dovecot", inbox=_path(self.inbox), name=self.into, utc=self.utc
+        )
+        return Mbox(path, self._naming(), options)
 
     def _imap(self) -> Source:
         access = Access(

@@ -2,7 +2,7 @@
 
 import typer
 
-from aerogramme_cli import import_imap, import_mail, import_users
+from aerogramme_cli import import_files, import_imap, import_mail, import_users
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,3 +20,5 @@ app.command("users")(import_users.users)
 app.command("dovecot")(import_mail.dovecot)
 app.command("imap")(import_imap.imap)
 app.command("maildir")(import_mail.maildir)
+app.command("mbox")(import_files.mbox)
+app.command("eml")(import_files.eml)

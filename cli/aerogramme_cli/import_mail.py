@@ -110,7 +110,7 @@ def dovecot(
     passwords_from: PasswordsFrom = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Move mail in from Dovecot's files: Maildir, sdbox, mdbox. PATH is that of its mail_location.
+    """Move mail in from Dovecot's files: Maildir, sdbox, mdbox, mbox. PATH is that of its mail_location.
 
     UIDs, UIDVALIDITY, flags, keywords, dates and subscriptions stay, so that mail programs download nothing
     again. Dovecot may serve the mail meanwhile, and nothing of it is changed. The same command again moves
@@ -146,7 +146,7 @@ def dovecot(
         "utf8": utf8,
         "escape": escape,
     }
-    _move(asked, "dovecot", path, said)
+    move_files(asked, "dovecot", path, said)
 
 
 def maildir(
@@ -192,10 +192,10 @@ def maildir(
         "guess": not no_guess,
         "utf8": utf8,
     }
-    _move(asked, "maildir", path, said)
+    move_files(asked, "maildir", path, said)
 
 
-def _move(asked: Asked, kind: "Kind", path: str, said: dict[str, Any]) -> None:
+def move_files(asked: Asked, kind: "Kind", path: str, said: dict[str, Any]) -> None:
     """`said`: what else there is to say of the source; paths in it may have variables, too."""
 
     def origin_of(line: Line, _prompts: Asking) -> "Origin":

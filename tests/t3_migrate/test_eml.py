@@ -84,6 +84,7 @@ async def test_one_file_is_a_mailbox_with_one_letter(tmp_path) -> None:
     root.mkdir()
     for number in range(3):
         (root / f"{number}.eml").write_bytes(b"\n%d\n" % number)
+    assert list(await read_all(Eml(root, Naming(), "Old/Post"))) == ["Old/Post"]
     [box] = (await read_all(Eml(root / "1.eml", Naming()))).values()
     assert box.folder.name == "Work"
     assert [mail.content for mail in box.mails.values()] == [b"\r\n1\r\n"]

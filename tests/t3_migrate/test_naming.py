@@ -23,6 +23,7 @@ from aerogramme.migrate.sources.special_use import chosen, roles_of
         (Naming(".", utf8=True), "Entwürfe.R&D".encode(), "Entwürfe/R&D"),
         (Naming(".", utf8=True), "Entwu\u0308rfe".encode(), "Entwürfe"),
         (Naming(""), b"a.b", "a.b"),
+        (Naming(mixed=True), "Entwürfe/R&D/&APw-".encode(), "Entwürfe/R&D/ü"),
         (Naming(".", prefix="INBOX."), b"INBOX.Sent", "Sent"),
         (Naming(".", prefix="INBOX"), b"Inbox.Sent", "Sent"),
         (Naming(".", prefix="INBOX."), b"INBOX", "INBOX"),

@@ -42,12 +42,13 @@ def looks_like(path: Path) -> bool:
 
 
 class Eml:
-    """A source (sources/source.py)."""
+    """A source (sources/source.py). `name`: of the mailbox for the letters that are in PATH itself."""
 
-    def __init__(self, path: Path, naming: Naming) -> None:
+    def __init__(self, path: Path, naming: Naming, name: str = "") -> None:
         self.faults: list[Fault] = []
         self._path = path
         self._naming = replace(naming, separator="/", utf8=True)
+        self._name = os.fsencode(name)
         self._places: dict[str, Place] = {}
         self._noted: set[Fault] = set()
         self._last: tuple[str, Files] | None = None
@@ -97,7 +98,7 @@ class Eml:
             if self._path.is_dir():
                 self._walk(Place(self._path), b"", found, faults)
             elif _is_letter(os.fsencode(self._path.name)):
-                found[os.fsencode(self._path.absolute().parent.name)] = Place(self._path.parent)
+                found[self._name or os.fsencode(self._path.absolute().parent.name)] = Place(self._path.parent)
         except OSError as e:
             raise Unreadable(f"{Place(self._path).origin()}: {reading.reason(e)}") from e
         if not found:
@@ -115,7 +116,7 @@ class Eml:
             names = folders.names(folder)
             inner = list(folders.inner_folders(folder))
         if any(map(_is_letter, names)):
-            found[spelled or os.fsencode(self._path.absolute().name)] = place
+            found[spelled or self._name or os.fsencode(self._path.absolute().name)] = place
         below = {name for name, _ in inner}
         others = [n for n in sorted(names) if not (_is_letter(n) or n in below or n.startswith(b"."))]
         if others:

@@ -131,7 +131,8 @@ class Maildir:
             path = Place(self._path).origin()
             raise Unreadable(f"{path} is no Maildir", hint="there is no folder cur or new in it")
         separator = "." if layout == "maildir++" else "/"
-        names = replace(self._naming, separator=separator).names(places)
+        naming = replace(self._naming, separator=separator, mixed=not self._dovecot)
+        names = naming.names(places)
         subscribed = self._subscribed(separator)
         found: list[Folder] = []
         self._where.clear()

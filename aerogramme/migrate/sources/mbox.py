@@ -151,7 +151,8 @@ class Mbox:
             raise Unreadable(f"{Place(self._path).origin()}: {reading.reason(e)}") from e
         if not places:
             raise Unreadable(f"There is no mbox in {Place(self._path).origin()}")
-        names = replace(self._naming, separator="/").names(places)
+        naming = replace(self._naming, separator="/", mixed=not self._options.dovecot)
+        names = naming.names(places)
         found: list[Folder] = []
         self._where.clear()
         for spelled, where in places.items():

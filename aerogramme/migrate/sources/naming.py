@@ -30,6 +30,7 @@ class Naming:
                as `INBOX.`; the separator at its end may be missing
     under      a mailbox here, below which all goes, INBOX too; "" for none
     utf8       names are in UTF-8, not in modified UTF-7
+    mixed      a name that is no modified UTF-7 is UTF-8, which is not wrong: it is not known who made it
     escape     the character of Dovecot's listescape plugin, such as `\`: two hexadecimal digits follow
     roles      special uses that the operator gives (special_use.chosen)
     guess      give special uses by name where nobody gives any
@@ -39,6 +40,7 @@ class Naming:
     prefix: str = ""
     under: str = ""
     utf8: bool = False
+    mixed: bool = False
     escape: str = ""
     roles: Mapping[str, str | None] = field(default_factory=dict)
     guess: bool = True
@@ -117,7 +119,8 @@ class Naming:
             try:
                 return mutf7.decode(level)
             except ValueError:
-                wrong.append("it is not modified UTF-7")
+                if not self.mixed:
+                    wrong.append("it is not modified UTF-7")
         try:
             return level.decode()
         except UnicodeDecodeError:
