@@ -16,6 +16,7 @@ from aerogramme.migrate.export import exporting
 from aerogramme.migrate.export.report import Report
 from aerogramme.migrate.export.target import Kind
 from aerogramme.migrate.sources.maildir import Maildir, Options
+from aerogramme.migrate.sources.mbox import Mbox
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.exports import Box, Mail, boxes_of
 from tests.helpers.source_reading import read_all
@@ -108,3 +109,45 @@ def test_maildirs(kind: Kind, layout: Layout, boxes: dict[str, list[tuple[bytes,
 
     with TemporaryDirectory() as path:
         trio.run(test, Path(path))
+
+
+mbox_names = st.lists(st.sampled_from(["a", "b", "a.mbox", "Größe"]), min_size=1, max_size=3).map("/".join)
+mbox_texts = st.lists(
+    st.sampled_from(
+        [b"\r\n", b"\r\n\r\n", b"From ", b">From x\r\n", b"From MAILER-DAEMON x\r\n", b"Subject: x"]
+    )
+).map(b"".join)
+mbox_mails = st.tuples(mbox_texts, flags, st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=10)
+@given(boxes=st.dictionaries(mbox_names | st.just("INBOX"), st.lists(mbox_mails, max_size=5), max_size=4))
+def test_mboxes(boxes: dict[str, list[tuple[bytes, set[str], int]]]) -> None:
+    async def test(path: Path) -> None:
+        account = await World().open()
+        await fill(account, boxes)
+        renamed = renamed_in(await export(account, path, "mbox", "fs"))
+        source = Mbox(path, Naming(guess=False))
+        read = await read_all(source)
+        expected = await boxes_of(account)
+        assert read.keys() == {renamed.get(name, name) for name in expected}
+        for name, box in expected.items():
+            found = read[renamed.get(name, name)]
+            mails = {uid: Mail(mail.flags, mail.date, mail.content) for uid, mail in found.mails.items()}
+            assert mails == {uid: _ended(mail) for uid, mail in box.mails.items()}
+            if mails:  # an empty file says nothing
+                assert (found.folder.uidvalidity, found.folder.uidnext) == (box.uidvalidity, box.uidnext)
+        await account.aclose()
+
+    with TemporaryDirectory() as path:
+        trio.run(test, Path(path))
+
+
+def _ended(mail: Mail) -> Mail:
+    """A letter in an mbox ends with a line end, and its header with an empty line."""
+    content = mail.content
+    if content and not content.endswith(b"\n"):
+        content += b"\r\n"
+    if not content.startswith(b"\r\n") and b"\r\n\r\n" not in content:
+        content += b"\r\n"
+    return mail._replace(content=content)

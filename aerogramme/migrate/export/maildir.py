@@ -254,8 +254,9 @@ def remove(root: Place, levels: Sequence[str], host: str) -> None:
         parts = {part: folder for part in PARTS if (folder := place.known(part)) is not None}
         try:
             mail = [(part, entry.name) for part, folder in parts.items() for entry in folder.entries()]
-            if any(part in LISTED and parse(name).host != host for part, name in mail):
+            if any(parse(name).host != host for part, name in mail if part in LISTED):
                 raise Foreign("there are messages in it that the account does not know")
+            mail = [each for each in mail if each[0] in LISTED or each[1].endswith(f".{host}")]
             for part, name in mail:
                 parts[part].remove(name)
         finally:

@@ -72,6 +72,8 @@ class MboxLetter:
             self._head -= len(line)
             if self._at_start and not line.startswith((b" ", b"\t")):
                 self._hidden = _NAME.match(line) is not None
+                if self._quoted:  # a letter that was once in an mbox may begin with its From line
+                    line = _QUOTED.sub(rb"\1", line)
             self._at_start = line.endswith(b"\n")
             if not self._hidden:
                 kept.append(line)
