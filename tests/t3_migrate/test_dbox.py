@@ -15,6 +15,7 @@ from aerogramme.migrate.sources.dbox import Dbox, looks_like
 from aerogramme.migrate.sources.dbox_attachments import attachments
 from aerogramme.migrate.sources.dbox_file import FIRST, DboxFile, Stored
 from aerogramme.migrate.sources.naming import Naming
+from aerogramme.migrate.sources.source import Letter
 from tests.helpers.dbox_writer import HEADER, guid_of, mdbox, sdbox, stored
 from tests.helpers.source_reading import Box, read_all, said
 
@@ -158,6 +159,43 @@ async def test_what_its_index_does_not_know_yet(tmp_path: Path) -> None:
     assert sorted(box.mails) == [1, *range(3, 9), 40, 41]
     assert box.folder.uidnext == 42
     assert any("does not know 2 of its letters" in line for line in said(source.faults))
+
+
+async def test_a_letter_has_its_file_before_the_index_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = sdbox(tmp_path, LETTERS)
+    folder = tmp_path / "mailboxes/INBOX/dbox-Mails"
+    (folder / "u.9").write_bytes((folder / "u.1").read_bytes())
+    waited = []
+
+    def goes_on(seconds: float) -> None:
+        waited.append(seconds)
+        writer.append(9, 8)
+        (folder / "dovecot.index.log").write_bytes(writer.log)
+
+    monkeypatch.setattr("aerogramme.migrate.sources.dbox_mailbox.sleep", goes_on)
+    source = Dbox(tmp_path, Naming())
+    box = (await read_all(source))["INBOX"]
+    assert not source.faults
+    assert box.mails[9].flags == {"\\Seen"}
+    assert len(waited) == 1
+
+
+async def test_letters_are_removed_one_after_the_other(tmp_path: Path) -> None:
+    writer = sdbox(tmp_path, LETTERS)
+    folder = tmp_path / "mailboxes/INBOX/dbox-Mails"
+    source = Dbox(tmp_path, Naming())
+    (inbox,) = await source.folders()
+    uids = list((await source.messages(inbox)).uids)
+    for uid in (3, 5):
+        (folder / f"u.{uid}").unlink()
+        writer.expunge(uid, uid)
+        (folder / "dovecot.index.log").write_bytes(writer.log)
+        left = [letter async for letter in source.letters(inbox, uids)]
+        assert [letter.uid for letter in left if isinstance(letter, Letter)] == sorted(writer.state)
+        assert len(left) == len(writer.state)
+    await source.aclose()
 
 
 @given(data=st.data(), make=st.sampled_from([sdbox, mdbox]))

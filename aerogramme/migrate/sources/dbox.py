@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from time import monotonic
 from typing import BinaryIO, TypeVar, cast
 
 import trio
@@ -23,7 +22,7 @@ from aerogramme.migrate.sources.dbox_attachments import Attachment, Whole, attac
 from aerogramme.migrate.sources.dbox_file import DboxFile, Stored
 from aerogramme.migrate.sources.dbox_finding import Finder, Stray
 from aerogramme.migrate.sources.dbox_listing import Entry, entries, read_list, separator, subscribed
-from aerogramme.migrate.sources.dbox_mailbox import Mailbox, read_mailbox
+from aerogramme.migrate.sources.dbox_mailbox import Mailbox, read_mailbox, state_of
 from aerogramme.migrate.sources.dbox_store import Parts, Store, find_store, has
 from aerogramme.migrate.sources.naming import Naming
 from aerogramme.migrate.sources.reading import Reader, left_out
@@ -80,7 +79,7 @@ class Dbox:
         self._entries: dict[str, Entry] = {}
         self._settlement: tuple[dict[Parts, set[int]], dict[Entry, list[Stray]]] | None = None
         self._last: tuple[str, Mailbox] | None = None
-        self._now: tuple[Mailbox, float, Mailbox | None] | None = None
+        self._now: tuple[Mailbox, list[tuple[int, int, int]], Mailbox | None] | None = None
         self._lock = Lock()
 
     async def folders(self) -> Sequence[Folder]:
@@ -243,9 +242,10 @@ class Dbox:
             self._note([Fault(self._store.shown(self._store.mails(mailbox.levels)), what, done)])
 
     def _is_listed(self, mailbox: Mailbox, row: int) -> bool:
-        """A message is still in its mailbox. What was read within the last second is good enough."""
-        if self._now is None or self._now[0] is not mailbox or monotonic() - self._now[1] > 1:
-            self._now = mailbox, monotonic(), read_mailbox(self._store, mailbox.levels, [])
+        """A message is still in its mailbox."""
+        state = state_of(self._store, mailbox.levels)
+        if self._now is None or self._now[0] is not mailbox or self._now[1] != state:
+            self._now = mailbox, state, read_mailbox(self._store, mailbox.levels, [])
         now = self._now[2]
         return row in mailbox.places or (now is not None and now.row_of(mailbox.uids[row]) is not None)
 

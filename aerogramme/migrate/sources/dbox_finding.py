@@ -1,6 +1,5 @@
 """Finds the letters of the mailboxes of a dbox in its files, where the indexes say, or elsewhere."""
 
-import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,11 +7,10 @@ from dataclasses import dataclass
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dbox_file import FIRST, DboxFile, Stored
 from aerogramme.migrate.sources.dbox_mailbox import Mailbox
-from aerogramme.migrate.sources.dbox_map import Map, Place, Scan, file_of, mailbox_of, read_map
+from aerogramme.migrate.sources.dbox_map import MAP, Map, Place, Scan, file_of, mailbox_of, read_map
 from aerogramme.migrate.sources.dbox_store import STORAGE, Files, Parts, Store, opened
+from aerogramme.migrate.sources.dovecot_index import file_states
 from aerogramme.migrate.sources.source import Fault
-
-_MAP_FILES = ("dovecot.map.index", "dovecot.map.index.log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Finder:
         self._faults = faults
         self._files = Files(store)
         self._map: Map | None = None
-        self._state: tuple[tuple[int, int], ...] = ()
+        self._state: list[tuple[int, int, int]] = []
         self._scan: Scan | None = None
 
     def close(self) -> None:
@@ -139,11 +137,6 @@ class Finder:
             self._scan = Scan(self._store, self._files, self._faults)
         return self._scan
 
-    def _map_state(self) -> tuple[tuple[int, int], ...]:
-        found = []
+    def _map_state(self) -> list[tuple[int, int, int]]:
         with opened(self._store.index or self._store.root, (STORAGE,)) as folder:
-            for name in _MAP_FILES if folder is not None else ():
-                with suppress(FileNotFoundError):
-                    about = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                    found.append((about.st_size, about.st_mtime_ns))
-        return tuple(found)
+            return [] if folder is None else file_states(folder, MAP)

@@ -10,10 +10,11 @@ from array import array
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import compress
+from time import sleep
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dbox_store import Parts, Store, opened
-from aerogramme.migrate.sources.dovecot_index import Index, read_backup, read_index
+from aerogramme.migrate.sources.dovecot_index import Index, file_states, read_backup, read_index
 from aerogramme.migrate.sources.dovecot_records import Broken, Records
 from aerogramme.migrate.sources.source import Fault
 
@@ -23,6 +24,8 @@ _LETTER, _HEADER, _GUID, _NAME = b"mdbox", b"mdbox-hdr", b"guid", b"box-name"
 _WANTED = (_LETTER, _HEADER, _GUID)
 _FILE = re.compile(rb"u\.([1-9][0-9]{0,9})")
 _MAX_UID = 0xFFFFFFFE
+_TRIES = 3
+_PAUSE = 0.05  # seconds
 # Bits of the flags of a record; \Recent and Dovecot's own are left out.
 _FLAGS = ((0x01, "\\Answered"), (0x02, "\\Flagged"), (0x04, "\\Deleted"), (0x08, "\\Seen"), (0x10, "\\Draft"))
 
@@ -84,16 +87,35 @@ class Mailbox:
 
 def read_mailbox(store: Store, levels: Parts, faults: list[Fault]) -> Mailbox | None:
     """A mailbox as it is now; None if it is being deleted. It waits for a disk: call it in a thread."""
-    index = _read_index(store, levels, faults)
-    if index is not None and index.records.deleted:
-        return None
-    found = Mailbox(levels, old=True)
-    if index is not None:
-        found = _of_records(levels, index.records, many=store.many)
-        found.old = index.old
-    if not store.many:
-        _add_files(store, found, faults, known=index is not None)
+    for left in range(_TRIES - 1, -1, -1):
+        said: list[Fault] = []
+        index = _read_index(store, levels, said)
+        if index is not None and index.records.deleted:
+            return None
+        found = Mailbox(levels, old=True)
+        if index is not None:
+            found = _of_records(levels, index.records, many=store.many)
+            found.old = index.old
+        new = [] if store.many else _newer(store, found)
+        if not new or not left:
+            break
+        sleep(_PAUSE)  # Dovecot notes a letter in the index once it has its file
+    faults.extend(said)
+    for uid in new:
+        found.uids.append(uid)
+        found.flags.append(())
+        found.uidnext = uid + 1
+    if new and index is not None:
+        what = f"the index does not know {len(new)} of its letters, from UID {new[0]} on"
+        faults.append(Fault(store.shown(store.mails(levels)), what, "they are taken over, without flags"))
     return found
+
+
+def state_of(store: Store, levels: Parts) -> list[tuple[int, int, int]]:
+    """What is another one as soon as the index of a mailbox is."""
+    root, parts = store.index_of(levels)
+    with opened(root, parts) as folder:
+        return [] if folder is None else file_states(folder, INDEX)
 
 
 def _read_index(store: Store, levels: Parts, faults: list[Fault]) -> Index | None:
@@ -120,18 +142,9 @@ def _read_index(store: Store, levels: Parts, faults: list[Fault]) -> Index | Non
     return None
 
 
-def _add_files(store: Store, found: Mailbox, faults: list[Fault], *, known: bool) -> None:
+def _newer(store: Store, mailbox: Mailbox) -> list[int]:
     """The letters of an sdbox that are newer than all that its index has ever had."""
-    new = [uid for uid in _uids_of_files(store, found.levels) if uid >= found.uidnext]
-    for uid in new:
-        found.uids.append(uid)
-        found.flags.append(())
-        found.uidnext = uid + 1
-    if new and known:
-        what = f"the index does not know {len(new)} of its letters, from UID {new[0]} on"
-        faults.append(
-            Fault(store.shown(store.mails(found.levels)), what, "they are taken over, without flags")
-        )
+    return [uid for uid in _uids_of_files(store, mailbox.levels) if uid >= mailbox.uidnext]
 
 
 def _of_records(levels: Parts, records: Records, *, many: bool) -> Mailbox:

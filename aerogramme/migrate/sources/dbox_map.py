@@ -19,6 +19,7 @@ from aerogramme.migrate.sources.dovecot_index import read_index
 from aerogramme.migrate.sources.dovecot_records import Broken
 from aerogramme.migrate.sources.source import Fault
 
+MAP = "dovecot.map.index"
 _MAP, _COUNT = b"map", b"ref"
 _FILE = re.compile(rb"m\.([1-9][0-9]{0,9})")
 _LAST_FILE = 0xFFFFFFFF
@@ -62,12 +63,12 @@ class Map:
 def read_map(store: Store, faults: list[Fault]) -> Map:
     """The map; one that is missing, or cannot be read, is empty, and a fault."""
     where = store.index or store.root
-    origin = f"{where}/storage/dovecot.map.index"
+    origin = f"{where}/storage/{MAP}"
     try:
         with opened(where, (STORAGE,)) as folder:
             index = None
             if folder is not None:
-                index = read_index(folder, "dovecot.map.index", (_MAP, _COUNT))
+                index = read_index(folder, MAP, (_MAP, _COUNT))
         if index is None:
             raise Unreadable("There is none")
         records = index.records

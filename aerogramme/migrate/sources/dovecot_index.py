@@ -10,6 +10,7 @@ import os
 import sys
 from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from struct import Struct
 from time import sleep
@@ -60,6 +61,16 @@ def read_index(folder: int, name: str, wanted: Iterable[bytes] = ()) -> Index | 
 def read_backup(folder: int, name: str, wanted: Iterable[bytes] = ()) -> Index | None:
     """The same, from the index file as it was before it was written last: dbox keeps that."""
     return _tried(folder, name + ".backup", name, frozenset(wanted))
+
+
+def file_states(folder: int, name: str) -> list[tuple[int, int, int]]:
+    """What changes as soon as the index of this name does: Dovecot writes a new file, or more of the log."""
+    states = []
+    for file in (name, name + ".log"):
+        with suppress(FileNotFoundError):
+            about = os.stat(file, dir_fd=folder, follow_symlinks=False)
+            states.append((about.st_ino, about.st_size, about.st_mtime_ns))
+    return states
 
 
 def _tried(folder: int, file: str, name: str, wanted: frozenset[bytes]) -> Index | None:
