@@ -1,6 +1,7 @@
 """An export from beginning to end: all mailboxes of an account, one after the other, into a folder."""
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, aclosing, closing
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TypeVar
 import trio
 
 from aerogramme.errors import Damaged
+from aerogramme.imap.format import sequence_set
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.names import INBOX
 from aerogramme.maildir import Layout
@@ -18,7 +20,7 @@ from aerogramme.migrate.export.mboxes import Mboxes
 from aerogramme.migrate.export.place import Owner, Place
 from aerogramme.migrate.export.record import Made, Record
 from aerogramme.migrate.export.report import Exported, Report, Told
-from aerogramme.migrate.export.rows import Rows, batches, is_large, read
+from aerogramme.migrate.export.rows import Rows, batches, is_atom, is_large, read
 from aerogramme.migrate.export.target import Foreign, Kind, Mailbox, Target
 from aerogramme.migrate.sources.source import Fault
 from aerogramme.together import together
@@ -116,15 +118,26 @@ class _Exporting:
                 fault = Fault(rows.name, str(found), "the mailbox was left as it is there", lost=True)
                 self._report.faults.append(fault)
                 return
-            for keyword, count in mailbox.without.items():
-                words = f"{count:,} of its messages have the keyword {keyword}, for which no letter is left"
-                self._report.faults.append(Fault(rows.name, words, "they have it no more there"))
+            for keyword in mailbox.without:
+                self._note_keyword(rows, keyword, exported)
             missing = mailbox.missing()
             exported.changed, exported.removed = mailbox.changed, mailbox.removed
             exported.done = len(rows) - len(missing)
             self._told()
             await self._letters(rows, missing, mailbox, exported)
             await _wait(mailbox.finish)
+
+    def _note_keyword(self, rows: Rows, keyword: str, exported: Exported) -> None:
+        uids = rows.uids_with(keyword)
+        exported.without[keyword] = sequence_set(uids).decode()
+        words = f"{len(uids):,} of its messages have the keyword {keyword}, for which no letter is left"
+        done = "they do not have it there"
+        if self._record.kind == "dovecot" and is_atom(keyword):
+            called = self._target.renamed.get(rows.name, rows.name)
+            command = ["doveadm", "flags", "add", "-u", self._report.address, keyword]
+            query = ["mailbox", called, "uid", exported.without[keyword]]
+            done = f"they have it once this was run there: {shlex.join(command + query)}"
+        self._report.faults.append(Fault(rows.name, words, done))
 
     async def _letters(
         self, rows: Rows, missing: Sequence[int], mailbox: Mailbox, exported: Exported

@@ -42,7 +42,7 @@ class Maildir:
     `missing`, `finish`; `close` it in the end, and the place with it.
 
     changed, removed  see report.Exported
-    without           keyword -> messages that have it, but not in their names: there are only 26 letters
+    without           keywords that messages have, but not in their names: there are only 26 letters
     """
 
     def __init__(self, place: Place, rows: Rows, host: str, *, dovecot: bool) -> None:
@@ -56,7 +56,7 @@ class Maildir:
         self._wanted: dict[int, _Where] = {}  # by number of flags
         self.changed = 0
         self.removed = 0
-        self.without: dict[str, int] = {}
+        self.without: list[str] = []
         try:
             for part in PARTS:
                 self._parts[part] = place.folder(part)
@@ -131,18 +131,18 @@ class Maildir:
         used = self._rows.keywords()
         spelled = {keyword.casefold(): keyword for keyword, _ in used}
         slots = [spelled.get(keyword.casefold(), keyword) for keyword in self._read_keywords()]
-        for keyword, count in used:
+        for keyword, _ in used:
             if keyword in slots:
                 continue
             if not is_atom(keyword):
-                self.without[keyword] = count
+                self.without.append(keyword)
                 continue
             if len(slots) < len(KEYWORDS):
                 slots.append(keyword)
                 continue
             free = next((n for n, other in enumerate(slots) if other.casefold() not in spelled), None)
             if free is None:
-                self.without[keyword] = count
+                self.without.append(keyword)
             else:
                 slots[free] = keyword
         self._keywords = slots

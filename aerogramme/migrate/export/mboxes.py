@@ -110,7 +110,7 @@ class Mbox:
         self._written = 0
         self._keywords = [keyword for keyword, _ in rows.keywords() if is_atom(keyword)]
         self.changed = self.removed = 0
-        self.without = {keyword: count for keyword, count in rows.keywords() if not is_atom(keyword)}
+        self.without = [keyword for keyword, _ in rows.keywords() if not is_atom(keyword)]
 
     def look(self) -> None:
         if not _is_ours(self._place, self._file, self._made):

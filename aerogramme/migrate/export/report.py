@@ -17,6 +17,7 @@ class Exported:
     changed     messages that have another name there now, as flags or UIDs have changed
     removed     that were there, and are here no more
     lost        could not be written
+    without     keywords that cannot be written there -> UIDs of messages that have them, as IMAP writes sets
     """
 
     name: str
@@ -28,6 +29,7 @@ class Exported:
     changed: int = 0
     removed: int = 0
     lost: int = 0
+    without: dict[str, str] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """For programs."""

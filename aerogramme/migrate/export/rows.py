@@ -49,6 +49,11 @@ class Rows:
                     found[flag] += count
         return sorted(found.items(), key=lambda each: (-each[1], each[0].casefold()))
 
+    def uids_with(self, flag: str) -> "array[int]":
+        """The UIDs of messages that have a flag, ascending."""
+        having = {number for number, flags in self.sets.items() if flag in flags}
+        return array("I", (uid for uid, n in zip(self.uids, self.flags, strict=True) if n in having))
+
 
 def is_atom(keyword: str) -> bool:
     """Whether it can be a word of a line. IMAP knows no others (RFC 3501 §9), but a hostile source may."""

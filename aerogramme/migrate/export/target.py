@@ -29,12 +29,12 @@ class Writing(Protocol):
 
 
 class Mailbox(Protocol):
-    """A mailbox that is to be written. `changed`, `removed`: see report.Exported; `without`: keyword ->
-    messages that have it, but not there."""
+    """A mailbox that is to be written. `changed`, `removed`: see report.Exported; `without`: keywords
+    that messages have, but not there."""
 
     changed: int
     removed: int
-    without: dict[str, int]
+    without: list[str]
 
     def look(self) -> None:
         """Looks at what is there already, and mends what can be. Raises Foreign when it is not to be
