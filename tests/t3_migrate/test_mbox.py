@@ -1,5 +1,8 @@
 """Mbox files made by hand: where messages begin and end, what is quoted, and what is broken."""
 
+import bz2
+import gzip
+import lzma
 import os
 import time
 from pathlib import Path
@@ -246,6 +249,13 @@ async def test_what_is_no_mbox_is_unreadable(tmp_path) -> None:
     for path in tmp_path, tmp_path / "nothing", tmp_path / "notes":
         with pytest.raises(Unreadable):
             await Mbox(path, Naming()).folders()
+
+
+async def test_a_compressed_mbox_is_to_be_unpacked(tmp_path) -> None:
+    for name, pack in (("a", gzip.compress), ("b", bz2.compress), ("c", lzma.compress)):
+        (tmp_path / name).write_bytes(pack(FROM + b"\n1\n\n"))
+        with pytest.raises(Unreadable, match="has to be unpacked"):
+            await Mbox(tmp_path / name, Naming()).folders()
 
 
 async def test_what_is_written_between_two_looks_is_read_as_it_is_then(tmp_path) -> None:

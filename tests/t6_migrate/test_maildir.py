@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aerogramme.errors import Unreadable
+from aerogramme.imap import mutf7
 from aerogramme.migrate.sources.maildir import Maildir, Options
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.dovecot import Dovecot, append, dovecot
@@ -96,6 +97,22 @@ async def test_compressed_letters_are_read_as_imap_shows_them(kind) -> None:
     with dovecot("maildir:~/Maildir", settings) as server:
         fill(server)
         await is_read_as_imap_shows_it(server, Options())
+
+
+@pytest.mark.parametrize("layout", ["", ":LAYOUT=fs"])
+async def test_names_that_the_listescape_plugin_has_escaped(layout) -> None:
+    names = ["a.b/c.d", "~x", "back\\slash", "Entwürfe.ä", "pct%25"]
+    with dovecot(f"maildir:~/Maildir{layout}", "mail_plugins = listescape\n") as server:
+        with server.imap() as client:
+            for name in names:
+                spelled = mutf7.encode(name).decode().replace("\\", "\\\\")
+                assert client.create(f'"{spelled}"')[0] == client.subscribe(f'"{spelled}"')[0] == "OK"
+        source = Maildir(server.home / "Maildir", Naming(escape="\\"))
+        assert {folder.name: folder.subscribed for folder in await source.folders()} == {
+            "INBOX": False,
+            **dict.fromkeys(names, True),
+        }
+        assert not source.faults
 
 
 async def test_mail_that_dovecot_has_not_seen_gets_the_uids_that_dovecot_would_give() -> None:

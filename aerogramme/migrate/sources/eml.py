@@ -29,8 +29,8 @@ from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 _ENDINGS: Final = (b".eml", b".eml.gz", b".eml.bz2", b".eml.xz", b".eml.zst")
 _MAX_DATE: Final = (1 << 32) - 1  # the log has dates in 32 bits (log/entry.py)
 # RFC 5322 §3.6.7: the newest Received is the first; its date comes after the last semicolon.
-_RECEIVED: Final = re.compile(rb"^received:((?:[^\n]|\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
-_DATE: Final = re.compile(rb"^date:((?:[^\n]|\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
+_RECEIVED: Final = re.compile(rb"^received:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_DATE: Final = re.compile(rb"^date:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _HEADER_END: Final = re.compile(rb"\n\r?\n")
 
 

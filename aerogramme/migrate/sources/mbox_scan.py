@@ -8,6 +8,7 @@ so many octets of body or the file ends there, then there (Dovecot relies on tha
     X-UID: 2    Status: RO    X-Status: AF    X-Keywords: $Forwarded
 """
 
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources import compressed
 from aerogramme.migrate.sources.mbox_from import date_of
 
 _CHUNK: Final = 1 << 20
@@ -79,6 +81,8 @@ def begins_one(descriptor: int) -> bool:
 def messages(descriptor: int, size: int, *, utc: bool) -> Iterator[Found]:
     """The messages of an mbox of so many octets. Raises Unreadable if it is none, OSError."""
     if not begins_one(descriptor):
+        if compressed.opened(os.pread(descriptor, compressed.HEAD, 0), io.BytesIO()):
+            raise Unreadable("it is compressed: an mbox has to be unpacked before")
         raise Unreadable("it is no mbox: it does not begin with From")
     at = 0
     date = _from_line(descriptor, 0, utc=utc)[0]
