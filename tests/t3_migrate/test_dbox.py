@@ -1,6 +1,5 @@
 """dbox: files and stores that nobody would write, and what is read of them all the same."""
 
-import os
 from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
@@ -25,7 +24,7 @@ WIDE = {uid: content.replace(b"\n", b"\r\n") for uid, content in LETTERS.items()
 
 def open_dbox(path: Path, data: bytes) -> DboxFile:
     path.write_bytes(data)
-    return DboxFile(os.open(path, os.O_RDONLY), path.name)
+    return DboxFile(path.open("rb", buffering=0), path.name)
 
 
 def content(file: DboxFile, one: Stored) -> bytes:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha1
+from typing import BinaryIO
 
 from aerogramme.errors import Unreadable
 
@@ -80,10 +81,11 @@ class Stored:
 class DboxFile:
     """An open file of a dbox. Reads may come from several threads. Raises Unreadable."""
 
-    def __init__(self, descriptor: int, origin: str) -> None:
-        """It closes the descriptor. `origin`: what it is called in errors."""
+    def __init__(self, file: BinaryIO, origin: str) -> None:
+        """It closes the file. `origin`: what it is called in errors."""
         self.origin = origin
-        self._descriptor = descriptor
+        self._file = file
+        self._descriptor = file.fileno()
         self._users = 1
         self._lock = threading.Lock()
         try:
@@ -114,7 +116,7 @@ class DboxFile:
         with self._lock:
             self._users -= 1
             if not self._users:
-                os.close(self._descriptor)
+                self._file.close()
 
     def read(self, at: int, size: int) -> bytes:
         """Octets of the file, fewer at its end."""

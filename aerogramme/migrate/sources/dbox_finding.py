@@ -46,12 +46,14 @@ class Finder:
         self._files.close()
 
     def refresh(self) -> None:
-        """What has changed in the map since is known from here on."""
-        if self._store.many:
-            state = self._map_state()
-            if self._map is None or state != self._state:
-                self._map, self._state = read_map(self._store, self._faults), state
-                self._files.close()  # one may have been replaced
+        """What has changed in the map, and of folders, since is known from here on."""
+        if not self._store.many:
+            self._files.close()  # a folder may be that of another mailbox now
+            return
+        state = self._map_state()
+        if self._map is None or state != self._state:
+            self._map, self._state = read_map(self._store, self._faults), state
+            self._files.close()  # Dovecot replaces files that it mends
 
     def open(self, mailbox: Mailbox, row: int) -> tuple[DboxFile, Stored] | None:
         """A letter, in a file to `release`; None if it is not where the index says. Raises Unreadable."""

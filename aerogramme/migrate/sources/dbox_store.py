@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import MAX_DEPTH
@@ -137,6 +138,7 @@ class Files:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._open: OrderedDict[Parts, DboxFile] = OrderedDict()
+        self._folders: dict[tuple[Path, Parts], int] = {}
         self._lock = threading.Lock()
 
     def get(self, parts: Parts, *, keep: bool) -> DboxFile | None:
@@ -161,20 +163,41 @@ class Files:
 
     def _find(self, parts: Parts) -> DboxFile | None:
         origin = self._store.shown(parts)
-        for place in self._store.letters():
-            with opened(place, parts[:-1]) as folder:
-                file = None if folder is None else open_file(parts[-1], folder, origin)
-            if isinstance(file, Fault):
-                raise Unreadable(f"{origin}: {file.what}")
-            if file is not None:
-                with file:
-                    descriptor = os.dup(file.fileno())
-                return DboxFile(descriptor, origin)
+        with self._lock:
+            for place in self._store.letters():
+                file = self._in_folder(place, parts, origin)
+                if isinstance(file, Fault):
+                    raise Unreadable(f"{origin}: {file.what}")
+                if file is not None:
+                    return DboxFile(file, origin)
         return None
+
+    def _in_folder(self, place: Path, parts: Parts, origin: str) -> BinaryIO | Fault | None:
+        """The folder of the last file stays open: the next one is in it, mostly."""
+        above = place, parts[:-1]
+        folder = self._folders.get(above)
+        file = None if folder is None else open_file(parts[-1], folder, origin)
+        if file is not None:
+            return file
+        with opened(*above) as found:  # it may be another one by now
+            if found is None:
+                return None
+            if len(self._folders) > len(self._store.letters()):
+                self._close_folders()
+            if (old := self._folders.pop(above, None)) is not None:
+                os.close(old)
+            self._folders[above] = os.dup(found)
+            return open_file(parts[-1], found, origin)
+
+    def _close_folders(self) -> None:
+        for folder in self._folders.values():
+            os.close(folder)
+        self._folders.clear()
 
     def close(self) -> None:
         """Closes all that nobody reads."""
         with self._lock:
             files, self._open = list(self._open.values()), OrderedDict()
+            self._close_folders()
         for file in files:
             file.release()
