@@ -155,6 +155,7 @@ async def test_letters_go_while_they_are_read(location: str) -> None:
             client.expunge()
         server.doveadm("purge")  # what is left is in other files now
         letters = [letter async for letter in source.letters(inbox, list(messages.uids))]
+        await source.aclose()
         left = server.messages("INBOX")[2]
         assert all(isinstance(letter, Letter) for letter in letters)
         uids = {letter.uid for letter in letters if isinstance(letter, Letter)}
@@ -363,6 +364,7 @@ async def test_encrypted_mail_is_refused(location: str) -> None:
         source = source_of(server)
         with pytest.raises(Unreadable) as refused:
             await read_all(source)
+        await source.aclose()
         assert "doveadm" in refused.value.hint
 
 
