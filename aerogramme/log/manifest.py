@@ -138,6 +138,8 @@ class Manifest:
                 raise Damaged("a checkpoint of an unknown version")
             clock, floor, trails, tables, subscriptions, flags, last, segments, *fields = fields
             bundles, damaged, cut, lost = fields
+            if type(bundles) is not list:
+                raise Damaged("a checkpoint does not decode")
             manifest = cls(
                 clock,
                 floor,
