@@ -130,7 +130,7 @@ class _Exporting:
     def _note_keyword(self, rows: Rows, keyword: str, exported: Exported) -> None:
         uids = rows.uids_with(keyword)
         exported.without[keyword] = sequence_set(uids).decode()
-        words = f"{len(uids):,} of its messages have the keyword {keyword}, for which no letter is left"
+        words = f"{len(uids):,} of its messages have the keyword {keyword}, which cannot be written there"
         done = "they do not have it there"
         if self._record.kind == "dovecot" and is_atom(keyword):
             called = self._target.renamed.get(rows.name, rows.name)

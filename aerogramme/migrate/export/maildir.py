@@ -79,26 +79,21 @@ class Maildir:
         foreign = 0
         self._choose_keywords()
         for part in LISTED:
-            for entry in self._parts[part].entries():
-                if entry.name.startswith("."):  # maildir(5): no message
+            for name, size in self._parts[part].files():
+                if name.startswith("."):  # maildir(5): no message
                     continue
-                said = parse(entry.name)
-                if (
-                    said.message is None
-                    or said.host != self._host
-                    or not entry.is_file(follow_symlinks=False)
-                ):
+                said = parse(name)
+                if said.message is None or said.host != self._host or size < 0:
                     foreign += 1
                     continue
                 row = self._rows.row_of(said.message)
-                size = entry.stat(follow_symlinks=False).st_size
                 if row is None or size != said.size or self._there[row]:
-                    gone.append((part, entry.name))
+                    gone.append((part, name))
                     continue
                 self._there[row] = 1
                 self._sizes[row], self._wide[row] = said.size, said.wide
-                if not self._is_right(row, part, entry.name):
-                    moved.append((row, part, entry.name))
+                if not self._is_right(row, part, name):
+                    moved.append((row, part, name))
         if foreign:
             raise Foreign(
                 f"there {'is a message' if foreign == 1 else f'are {foreign:,} messages'} in it that "
@@ -264,7 +259,7 @@ def remove(root: Place, levels: Sequence[str], host: str) -> None:
                 folder.close()
         for part in parts:
             place.remove_folder(part)
-        files = [entry.name for entry in place.entries() if entry.is_file(follow_symlinks=False)]
+        files = [name for name, size in place.files() if size >= 0]
         for name in files:
             if name in _FILES or name.startswith(_PREFIXES):
                 place.remove(name)

@@ -172,6 +172,17 @@ class Place:
         with explained("read", self.path), os.scandir(self._descriptor) as found:
             yield from found
 
+    def files(self) -> Iterator[tuple[str, int]]:
+        """What is in it, with its octets; -1 for what is no file. What goes meanwhile is left out."""
+        for entry in self.entries():
+            with explained("read", self.path / entry.name):
+                try:
+                    is_file = entry.is_file(follow_symlinks=False)
+                    size = entry.stat(follow_symlinks=False).st_size if is_file else -1
+                except FileNotFoundError:
+                    continue
+            yield entry.name, size
+
     def remove_folder(self, name: str) -> bool:
         """A folder in it, if that is empty; whether it is gone."""
         try:
