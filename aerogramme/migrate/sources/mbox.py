@@ -198,8 +198,11 @@ class Mbox:
         """Finds the mailboxes in a folder. `above`: how names in it begin."""
         place = Place(self._path, parts)
         for name in sorted(folders.names(folder)):
-            about = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if name.startswith(b".") or name.endswith(_OTHER):
+                continue
+            try:
+                about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
                 continue
             if stat.S_ISDIR(about.st_mode):
                 if len(parts) < MAX_DEPTH:
