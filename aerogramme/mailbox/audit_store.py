@@ -43,9 +43,6 @@ _OBJECTS = re.compile(
 )
 
 
-_PARTS = ("pack/", "segment/", BUNDLES)
-
-
 def is_known(name: str) -> bool:
     """Whether an object can be called so. What is set aside is called as it was, after a prefix."""
     return name.startswith(SET_ASIDE) or _OBJECTS.fullmatch(name) is not None
@@ -136,7 +133,13 @@ async def surveyed(account: Account) -> tuple[Survey | None, list[Fault]]:
             what = f"object {name}, of which the past is made, cannot be read: {why}"
             faults.append(Fault(Kind.CHECKPOINT, what, item=("", name)))
         # Entries, and segments that nothing names, are looked at by others.
-    gone = {name for name in found.needed - set(map(base_of, found.stored)) if name.startswith(_PARTS)}
+    # Of bodies of removed messages nobody knows whether they should be there: `key rotate --bodies` deletes
+    # them, and packs of them.
+    gone = {
+        name
+        for name in found.needed - set(map(base_of, found.stored))
+        if name.startswith(("segment/", BUNDLES))
+    }
     if gone:
         gone -= set(map(base_of, await are_aside(account.store)))
     for name in sorted(gone):

@@ -26,8 +26,8 @@ from aerogramme.log.suffix import base_of
 from aerogramme.mailbox import audit_keys, faults, incoming, letting_go
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.body_check import BodyCheck
-from aerogramme.mailbox.contents import BodyRecord, body_name
-from aerogramme.mailbox.elsewhere import named_segments
+from aerogramme.mailbox.contents import BodyRecord, body_name, pack_name
+from aerogramme.mailbox.elsewhere import named_segments, own_digests, record_of
 from aerogramme.mailbox.seen import Seen
 from aerogramme.mailbox.setting_aside import are_aside
 from aerogramme.mailbox.survey import PAGE, Survey, survey
@@ -96,6 +96,7 @@ class Verification:
         self._letters: dict[int, BodyRecord] = {}
         self._found: Survey | None = None
         self._aside: set[str] = set()  # base names of what a repair has set aside
+        self._gone_packs: set[str] = set()  # packs that are not there, and have no body of a message
 
     async def problems(self) -> AsyncGenerator[Problem, None]:
         """All that is wrong, as it is found. Close it (aclosing). Raises Unavailable."""
@@ -206,7 +207,9 @@ class Verification:
         live, gone = self._live(), 0
         for name in sorted(missing):
             content = bodies.get(name)
-            if content is None:
+            if name.startswith(pack_name("")) and not await self._has_live(name, live):
+                self._gone_packs.add(name)
+            elif content is None:
                 is_live = found.standing(name) == "live"
                 needs = "the account" if is_live else "its history"
                 yield Problem("missing", f"object {name} is missing, which {needs} needs", not is_live)
@@ -216,11 +219,26 @@ class Verification:
                 yield Problem("missing", f"the body of a letter that waits is missing: {name}")
             else:
                 gone += 1
-        if gone:
-            self.progress.notes.append(
-                f"{gone} bodies of removed messages are gone, and cannot be restored: `key rotate --bodies` "
-                "deletes those"
-            )
+        for count, what in (gone, "bodies"), (len(self._gone_packs), "packs of bodies"):
+            if count:
+                self.progress.notes.append(
+                    f"{count} {what} of removed messages are gone, and cannot be restored: "
+                    "`key rotate --bodies` deletes those"
+                )
+
+    async def _has_live(self, pack: str, live: set[int]) -> bool:
+        """Whether the body of a message lies in a pack, or may."""
+        state = self._state
+        for index in state.named_segments():
+            ref = state.segments[index]
+            if pack not in map(pack_name, ref.packs or ()):
+                continue
+            contents = live.intersection(ref.contents).difference(ref.single)
+            for digest in (await own_digests(self._account, contents, ("digest",))).values():
+                record = record_of(digest)
+                if record is None or (record.place is not None and pack_name(record.place.pack) == pack):
+                    return True
+        return False
 
     def _missing_body(self, content: int) -> Problem:
         """That of a message. It may be in a pack, too; then what was before it was packed needs it."""
@@ -293,6 +311,8 @@ class Verification:
                         record = BodyRecord.from_bytes(value)
                     except Damaged as why:
                         yield self._body(content, str(why), name)
+                        continue
+                    if record.place is not None and pack_name(record.place.pack) in self._gone_packs:
                         continue
                     if (content, value) not in done:
                         done.add((content, value))

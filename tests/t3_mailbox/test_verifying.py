@@ -7,7 +7,7 @@ import trio
 
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.entry import PARTITION as LOG
-from aerogramme.mailbox import body_check, passwords
+from aerogramme.mailbox import body_check, passwords, rotation
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import audit
 from aerogramme.mailbox.compaction import compact
@@ -123,6 +123,21 @@ async def test_whatever_is_needed_and_goes_is_missed(whole):
     assert len(waiting) == 3
     live = [what for kind, what in found if "the body of message UID " in what and " in INBOX" in what]
     assert live and {kind for kind, _ in found} == {"missing"}
+
+
+async def test_what_a_rotation_of_bodies_has_deleted_is_not_missed(whole):
+    stores = whole.copy()
+    with small():
+        account = await open_account(stores)
+        before = set(await account.store.list("pack/"))
+        slot = next(iter(account.holding.slots.values()))
+        report = await rotation.rotate(account, slot, bodies=True, lag=0.0)
+        assert not report.left and not before & set(await account.store.list("pack/"))
+        await account.aclose()
+    found, progress = await verified(stores)
+    assert found == []
+    assert any("packs of bodies of removed messages" in note for note in progress.notes) == bool(before)
+    assert await audit(await open_account(stores)) == []
 
 
 async def test_entries_that_go_are_missed_but_for_the_last(whole):
