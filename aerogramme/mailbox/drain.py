@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 # Seconds within which servers begin with a letter where somebody waits for it; the others do so afterwards.
-# To drain takes some round trips to the store.
+# To drain takes some round trips to the store: half of this is time for them.
 GIVE_WAY = 0.5
 
 
@@ -74,13 +74,20 @@ class Drain:
             await self._give_way()
 
     async def _give_way(self) -> None:
-        """Where other servers are at work on this account, one of them drains what has come, mostly: those
-        where nobody waits for it are the last to begin. All at once would do no harm, only work in vain."""
+        """Where other servers are at work on this account, one of them drains what has come, mostly: the one
+        that has written last, of those where somebody waits for it. All at once would do no harm, but it is
+        work in vain, and those who have not seen the same letters give them UIDs that are given anew."""
         journal = self._account.journal
-        if journal.accompanied():
-            mixed = (journal.replica ^ journal.state.clock) * 0x9E3779B97F4A7C15
+        if not journal.accompanied():
+            return
+        state = journal.state
+        seconds = 0.0 if self._account.eager() else GIVE_WAY
+        own = state.history.trails.get(journal.replica)
+        if own is None or own.clock < state.clock:
+            mixed = (journal.replica ^ state.clock) * 0x9E3779B97F4A7C15
             chance = mixed % (1 << 64) / (1 << 64)  # another one each time
-            await trio.sleep(chance * GIVE_WAY + (0 if self._account.eager() else GIVE_WAY))
+            seconds += (1 + chance) / 2 * GIVE_WAY
+        await trio.sleep(seconds)
 
     async def all_waiting(self, patience: float = float("inf")) -> int:
         """Drains all letters that are there now; returns how many.
