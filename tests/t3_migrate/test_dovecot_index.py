@@ -258,3 +258,22 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "dovecot.index")
         with pytest.raises(Unreadable, match="not a file"):
             read_index(found, "dovecot.index")
+
+
+def test_keywords_of_many_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are laid out for some messages at a time, and there is an end to them."""
+    monkeypatch.setattr("aerogramme.migrate.sources.dbox_mailbox._AT_ONCE", 16)
+    writer = Writer()
+    for uid in range(1, 60):
+        writer.append(uid, uid % 32)
+    for number in range(12):
+        writer.keyword(f"k{number}", [(number * 5, number * 5 + 17)], add=True)
+    put(tmp_path, writer)
+    assert_same(read(tmp_path), writer)
+    for number in range(5000):
+        writer.keyword(f"x{number}", [(1, 1)], add=True)
+    put(tmp_path, writer)
+    index = read(tmp_path)
+    assert len(index.records.keywords) == 4096
+    assert any("too many keywords" in one for one in index.wrong)
+    assert len(index.wrong) < 20

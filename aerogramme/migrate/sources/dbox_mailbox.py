@@ -24,6 +24,7 @@ _LETTER, _HEADER, _GUID, _NAME = b"mdbox", b"mdbox-hdr", b"guid", b"box-name"
 _WANTED = (_LETTER, _HEADER, _GUID)
 _FILE = re.compile(rb"u\.([1-9][0-9]{0,9})")
 _MAX_UID = 0xFFFFFFFE
+_AT_ONCE = 8192  # messages whose keywords are laid out at once; a multiple of 8
 _TRIES = 3
 _PAUSE = 0.05  # seconds
 # Bits of the flags of a record; \Recent and Dovecot's own are left out.
@@ -181,14 +182,16 @@ def _uids_of_files(store: Store, levels: Parts) -> list[int]:
 
 def flags_of(records: Records) -> list[tuple[str, ...]]:
     """The flags and keywords of each message, one tuple for all that have the same."""
-    keywords = [(name.decode("utf-8", "replace"), has) for name, has in records.keyword_columns()]
-    known: dict[tuple[int, ...], tuple[str, ...]] = {}
+    all_of: dict[tuple[str, ...], tuple[str, ...]] = {}
     flags = []
-    for key in zip(records.flags, *(has for _, has in keywords), strict=True):
-        found = known.get(key)
-        if found is None:
-            system = [name for bit, name in _FLAGS if key[0] & bit]
-            found = (*system, *(name for (name, _), one in zip(keywords, key[1:], strict=True) if one))
-            known[key] = found
-        flags.append(found)
+    for start, end, columns in records.keyword_chunks(_AT_ONCE):
+        names = [name.decode("utf-8", "replace") for name, _ in columns]
+        known: dict[tuple[int, ...], tuple[str, ...]] = {}
+        for key in zip(records.flags[start:end], *(has for _, has in columns), strict=True):
+            found = known.get(key)
+            if found is None:
+                system = [name for bit, name in _FLAGS if key[0] & bit]
+                found = (*system, *compress(names, key[1:]))
+                found = known[key] = all_of.setdefault(found, found)
+            flags.append(found)
     return flags

@@ -229,7 +229,7 @@ def _parse_keywords(
             digits = bytes(0x31 if octet & mask else 0x30 for octet in range(256))
             octets = bytes(messages[offset + one // 8 :: record]).translate(digits)
             bits = int(octets[::-1] or b"0", 2)
-        records.keywords[name] = bits
+        records.introduce_keyword(name, bits)
 
 
 def messages_of(messages: memoryview, record: int, offset: int, size: int) -> bytes:

@@ -156,7 +156,7 @@ class Replay:
             raise Broken("a keyword without name or meaning")
         if records.extension(KEYWORDS) is None:
             records.introduce(KEYWORDS, 0, 0, 0)  # it gets a number like all others, but no introduction
-        records.keywords.setdefault(name, 0)
+        records.introduce_keyword(name)
         ranges = data[_filled(4 + length) :]
         for first, last in records.struct("II").iter_unpack(ranges[: len(ranges) // 8 * 8]):
             records.change_keyword(name, first, last, add=add == 0)

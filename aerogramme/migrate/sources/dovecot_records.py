@@ -22,6 +22,7 @@ CORRUPTED = 1  # header flag: Dovecot itself has given it up
 _INDEX_ID, _UIDVALIDITY, _UIDNEXT, _LOG_SEQUENCE, LOG_TAIL, _LOG_HEAD = 16, 24, 28, 60, 64, 68
 _MAX_COLUMN = 64  # octets of a record that are kept: what is read here has up to 24
 _MAX_EXTENSIONS = 1000
+_MAX_KEYWORDS = 4096  # of a mailbox; people have some dozens
 _MAX_EXTENSION_HEADER = 16 << 20  # names of 100,000 mailboxes are a few MB
 
 
@@ -172,6 +173,12 @@ class Records:
         table = bytes((old & ~remove & 0xFF) | add for old in range(256))
         self.flags[start:end] = self.flags[start:end].translate(table)
 
+    def introduce_keyword(self, name: bytes, bits: int = 0) -> None:
+        """A keyword that there may be already. Broken, if there cannot be one."""
+        if name not in self.keywords and len(self.keywords) >= _MAX_KEYWORDS:
+            raise Broken("there are too many keywords")
+        self.keywords.setdefault(name, bits)
+
     def change_keyword(self, name: bytes, first: int, last: int, *, add: bool) -> None:
         start, end = self.between(first, last)
         bits = ((1 << (end - start)) - 1) << start
@@ -215,6 +222,18 @@ class Records:
     def keyword_columns(self) -> list[tuple[bytes, bytes]]:
         """The keywords that some message has, each with one octet a message: 1 or 0."""
         return [(name, _spread(bits, len(self.uids))) for name, bits in self.keywords.items() if bits]
+
+    def keyword_chunks(self, most: int) -> Iterator[tuple[int, int, list[tuple[bytes, bytes]]]]:
+        """The same for some messages at a time, from one row on and before another. `most`: how many, a
+        multiple of 8."""
+        size = (len(self.uids) + 7) // 8
+        packed = [(name, bits.to_bytes(size, "little")) for name, bits in self.keywords.items() if bits]
+        for start in range(0, len(self.uids), most):
+            end = min(start + most, len(self.uids))
+            parts = [
+                (name, int.from_bytes(bits[start // 8 : (end + 7) // 8], "little")) for name, bits in packed
+            ]
+            yield start, end, [(name, _spread(part, end - start)) for name, part in parts if part]
 
 
 def bits_of(each: bytes) -> int:
