@@ -1,5 +1,6 @@
 """dbox: files and stores that nobody would write, and what is read of them all the same."""
 
+import os
 from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
@@ -129,6 +130,19 @@ async def test_a_letter_that_has_another_size_than_it_says(tmp_path: Path) -> No
     assert [fault.what for fault in source.faults] == [
         f"it has {len(WIDE[3])} octets, not {0x700 + len(WIDE[3])}"
     ]
+
+
+async def test_times_that_cannot_be(tmp_path: Path) -> None:
+    sdbox(tmp_path, LETTERS)
+    folder = tmp_path / "mailboxes/INBOX/dbox-Mails"
+    for uid, date in ((3, b"FFFFFFFFFFFFFFFF"), (4, b"noise"), (5, b"")):
+        path = folder / f"u.{uid}"
+        path.write_bytes(path.read_bytes().replace(b"\nR%x\n" % uid, b"\nR%s\n" % date))
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+    source = Dbox(tmp_path, Naming())
+    mails = (await read_all(source))["INBOX"].mails
+    assert [mails[uid].date for uid in (3, 4, 5)] == [0xFFFFFFFF, 1_600_000_000, 1_600_000_000]
+    assert len(source.faults) == 3
 
 
 async def test_links_are_not_followed(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from aerogramme.migrate.sources.reading import Reader, left_out
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
 _AT_ONCE = 500  # messages that are looked at in one go: a cancelled pass waits so long
+_LAST_DATE = 0xFFFFFFFF
 _ALT_LINK = "dbox-alt-root"  # Dovecot's note of where its alternative storage is
 T = TypeVar("T")
 
@@ -262,7 +263,10 @@ class Dbox:
                 date = file.changed()
                 done = "it is that of its file"
                 self._note([Fault(self._origin(mailbox, row), "it has no date of arrival", done)])
-            found.dates[row] = date
+            if not 0 <= date <= _LAST_DATE:
+                what, done = f"its time is {date} seconds after 1970", "it gets the nearest from 1970 to 2106"
+                self._note([Fault(self._origin(mailbox, row), what, done)])
+            found.dates[row] = min(max(date, 0), _LAST_DATE)
             found.sizes[row] = 0 if stored.wrong else stored.wide
             found.states[row] = 1
         finally:
