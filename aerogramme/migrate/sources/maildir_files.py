@@ -270,7 +270,7 @@ def _numbered(
     numbered.sort(key=lambda one: one[0])
     if rest and uids and not settled:
         what = f"Dovecot has given no UID yet to {len(rest)} of its files, such as {shown(rest[0].name)}"
-        done = "they are left out, as long as Dovecot serves the mailbox and may give them any"
+        done = "they are left out: doveadm mailbox status -u USER messages '*', or --final, gives them one"
         files.faults.append(Fault(where.mail.origin(), what, done, lost=True))
     elif rest:
         rest.sort(key=_order)

@@ -19,6 +19,7 @@ from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources import compressed
 from aerogramme.migrate.sources.mbox_from import date_of
 
+_FIRST: Final = 1 << 13  # octets that are read at first: most letters are small
 _CHUNK: Final = 1 << 20
 _LONGEST: Final = 1024  # octets of a From line: an address and a date
 _LARGEST_HEAD: Final = 1 << 18  # octets of a header in which these fields are looked for
@@ -203,8 +204,10 @@ def _from_line(descriptor: int, at: int, *, utc: bool) -> tuple[int | None, int]
 def _find(descriptor: int, at: int, end: int, *, utc: bool) -> tuple[int, int | None] | None:
     """Where the first message at or after an offset begins, which is the start of a line, and its date."""
     at -= 1  # the end of the line before
+    size = _FIRST
     while at < end:
-        chunk = os.pread(descriptor, min(_CHUNK, end - at), at)
+        chunk = os.pread(descriptor, min(size, end - at), at)
+        size = min(2 * size, _CHUNK)
         found = chunk.find(b"\nFrom ")
         while found >= 0:
             date, _ = _from_line(descriptor, at + found + 1, utc=utc)
