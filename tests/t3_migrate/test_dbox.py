@@ -33,6 +33,7 @@ def content(file: DboxFile, one: Stored) -> bytes:
         return letter.read()
 
 
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=300), max_size=5), st.sampled_from([HEADER, b"2 C0 M1e\n", b"2 M1e\n"]))
 def test_all_letters_of_a_file(
     tmp_path_factory: pytest.TempPathFactory, letters: list[bytes], header: bytes
@@ -48,6 +49,7 @@ def test_all_letters_of_a_file(
     file.release()
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_noise_in_a_file_costs_no_other_letter(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -212,7 +214,7 @@ async def test_letters_are_removed_one_after_the_other(tmp_path: Path) -> None:
 
 
 @given(data=st.data(), make=st.sampled_from([sdbox, mdbox]))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_any_damage(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, make: Callable[..., object]
 ) -> None:

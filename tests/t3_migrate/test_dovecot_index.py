@@ -277,3 +277,15 @@ def test_keywords_of_many_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(index.records.keywords) == 4096
     assert any("too many keywords" in one for one in index.wrong)
     assert len(index.wrong) < 20
+
+
+def test_the_last_uids(tmp_path: Path) -> None:
+    writer = Writer()
+    writer.append(0xFFFFFFFE, 0)
+    writer.write_index()
+    put(tmp_path, writer)
+    assert_same(read(tmp_path), writer)
+    (tmp_path / "dovecot.index").write_bytes(writer.index.replace(b"\xfe\xff\xff\xff", b"\xff\xff\xff\xff"))
+    (tmp_path / "dovecot.index.log").unlink()
+    with pytest.raises(Unreadable, match="leaves no UIDNEXT"):
+        read(tmp_path)

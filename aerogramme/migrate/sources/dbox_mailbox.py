@@ -15,7 +15,7 @@ from time import sleep
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dbox_store import Parts, Store, opened
 from aerogramme.migrate.sources.dovecot_index import Index, file_states, read_backup, read_index
-from aerogramme.migrate.sources.dovecot_records import Broken, Records
+from aerogramme.migrate.sources.dovecot_records import MAX_UID, Broken, Records
 from aerogramme.migrate.sources.source import Fault
 
 INDEX = "dovecot.index"
@@ -23,7 +23,6 @@ _SINGLE_HEADER = b"dbox-hdr"
 _LETTER, _HEADER, _GUID, _NAME = b"mdbox", b"mdbox-hdr", b"guid", b"box-name"
 _WANTED = (_LETTER, _HEADER, _GUID)
 _FILE = re.compile(rb"u\.([1-9][0-9]{0,9})")
-_MAX_UID = 0xFFFFFFFE
 _AT_ONCE = 8192  # messages whose keywords are laid out at once; a multiple of 8
 _TRIES = 3
 _PAUSE = 0.05  # seconds
@@ -74,8 +73,10 @@ class Mailbox:
             )
 
     def append(self, place: tuple[int, int], guid: bytes) -> None:
-        """A message that was found in a file, with a new UID."""
+        """A message that was found in a file, with a new UID. Unreadable, if there are none left."""
         row = len(self.uids)
+        if self.uidnext > MAX_UID:
+            raise Unreadable("There are no UIDs left for letters that were found in files")
         self.guids = self.guids.ljust(16 * row, b"\0") + guid
         self.places[row] = place
         self.uids.append(max(self.uidnext, 1))
@@ -175,7 +176,7 @@ def _uids_of_files(store: Store, levels: Parts) -> list[int]:
         with opened(place, store.mails(levels)) as folder:
             for name in os.listdir(folder) if folder is not None else ():
                 found = _FILE.fullmatch(os.fsencode(name))
-                if found and int(found[1]) <= _MAX_UID:
+                if found and int(found[1]) <= MAX_UID:
                     uids.add(int(found[1]))
     return sorted(uids)
 

@@ -17,6 +17,7 @@ Order = Literal["little", "big"]
 
 KEYWORDS = b"keywords"
 HEADER = 120  # octets of the base header that all versions have
+MAX_UID = 0xFFFFFFFE  # UIDNEXT is one more, and has 32 bits, too
 CORRUPTED = 1  # header flag: Dovecot itself has given it up
 
 _INDEX_ID, _UIDVALIDITY, _UIDNEXT, _LOG_SEQUENCE, LOG_TAIL, _LOG_HEAD = 16, 24, 28, 60, 64, 68
@@ -145,12 +146,14 @@ class Records:
             if uid <= last:
                 raise Broken(f"UID {uid} comes after UID {last}")
             last = uid
+        if last > MAX_UID:
+            raise Broken(f"UID {last} leaves no UIDNEXT")
         self.uids, self.flags, self._removed = uids, bytearray(flags), bytearray(len(uids))
         self.uidnext = max(self.uidnext, last + 1)
 
     def append(self, uid: int, flags: int) -> None:
         """A new message. Broken, if its UID is below one that was given already."""
-        if uid < max(self.uidnext, 1) or uid == 0xFFFFFFFF:
+        if uid < max(self.uidnext, 1) or uid > MAX_UID:
             raise Broken(f"new UID {uid} is below UIDNEXT {self.uidnext}")
         self.uids.append(uid)
         self.flags.append(flags)
