@@ -16,7 +16,7 @@ from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, Refused
 from aerogramme.seal.codes import Code
 from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.seal.keyring import Keyring
-from aerogramme.seal.secrets import Secret
+from aerogramme.seal.secrets import KeySecret, Secret
 from aerogramme.seal.slots import Kind, Slot, SlotPrivate
 from aerogramme.store.port import Cursor, Row, Store
 
@@ -143,6 +143,10 @@ class StoredKeys:
         candidates = [slot for slot in self.slots.values() if slot.takes(kind)]
         candidates.sort(key=lambda slot: (slot.kind != first, -slot.created))
         failed = AuthenticationFailed()
+        if isinstance(secret, KeySecret):
+            failed = AuthenticationFailed(
+                "the key does not open it: its user has come already, or it was made with another key"
+            )
         for slot in candidates:
             try:
                 private = await stretch(slot, secret)
@@ -188,6 +192,8 @@ class StoredKeys:
 def recognized(secret: Secret) -> tuple[Secret, Kind]:
     """A code however it was typed as the secret of its slot, and which kind of slot to try: a password that
     somebody chose is that of no other kind."""
+    if isinstance(secret, KeySecret):
+        return secret, "invitation"
     try:
         code = Code.parse(secret.reveal().decode())
     except (Refused, UnicodeDecodeError):

@@ -30,3 +30,10 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
+
+
+class KeySecret(Secret):
+    """Random bytes that a program has made, and that nobody types: they open the invitation that was made
+    with them, and nothing else."""
+
+    __slots__ = ()

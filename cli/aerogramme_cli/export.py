@@ -18,7 +18,7 @@ from aerogramme.units import shown_size
 from aerogramme_cli import common, many, times
 from aerogramme_cli.asking import PasswordFrom, PasswordStdin
 from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
-from aerogramme_cli.many import All, OptionalAddress, PasswordsFrom
+from aerogramme_cli.many import All, KeyOption, OptionalAddress, PasswordsFrom
 from aerogramme_cli.mount import Layout
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def dovecot(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write Maildirs that Dovecot serves with the same UIDs, flags, dates and subscriptions: the way back.
@@ -107,7 +108,7 @@ def dovecot(
     """
     asked = _Asked("dovecot", path, layout, _owner(owner), _moment(moment))
     settings = common.settings(config, data, store)
-    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from)
+    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from, key)
     _export(settings, chosen, asked, every, as_json)
 
 
@@ -125,6 +126,7 @@ def maildir(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write Maildirs as `mount` shows them, for mutt, notmuch, mbsync and the like.
@@ -135,7 +137,7 @@ def maildir(
     """
     asked = _Asked("maildir", path, layout, _owner(owner), _moment(moment))
     settings = common.settings(config, data, store)
-    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from)
+    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from, key)
     _export(settings, chosen, asked, every, as_json)
 
 
@@ -152,6 +154,7 @@ def mbox(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a file NAME.mbox for each mailbox (mboxrd, with UIDs and flags as Dovecot has them).
@@ -164,7 +167,7 @@ def mbox(
     """
     asked = _Asked("mbox", path, Layout.FS, _owner(owner), _moment(moment))
     settings = common.settings(config, data, store)
-    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from)
+    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from, key)
     _export(settings, chosen, asked, every, as_json)
 
 

@@ -20,7 +20,7 @@ from aerogramme_cli.import_running import (
     SealedOption,
     VerifyOption,
 )
-from aerogramme_cli.many import OptionalAddress, PasswordsFrom
+from aerogramme_cli.many import KeyOption, OptionalAddress, PasswordsFrom
 
 UtcOption = Annotated[
     bool,
@@ -57,6 +57,7 @@ def mbox(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Move mail in from mbox files, one or a folder of them: those of mutt, Thunderbird, Apple Mail, Gmail.
@@ -71,7 +72,7 @@ def mbox(
     """
     asked = Asked(
         Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, as_json,
+        password_stdin, password_from, passwords_from, key, as_json,
     )  # fmt: skip
     roles = tuple(role or ())
     said = {"into": into, "utc": utc, "under": under, "roles": roles, "guess": not no_guess}
@@ -98,6 +99,7 @@ def eml(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Move mail in from files with one letter each: one .eml file, or a folder of them with folders in it.
@@ -111,7 +113,7 @@ def eml(
     """
     asked = Asked(
         Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, as_json,
+        password_stdin, password_from, passwords_from, key, as_json,
     )  # fmt: skip
     said = {"into": into, "under": under, "roles": tuple(role or ()), "guess": not no_guess}
     move_files(asked, "eml", path, said)

@@ -23,7 +23,7 @@ from aerogramme_cli.import_running import (
     SealedOption,
     VerifyOption,
 )
-from aerogramme_cli.many import OptionalAddress, PasswordsFrom
+from aerogramme_cli.many import KeyOption, OptionalAddress, PasswordsFrom
 
 if TYPE_CHECKING:
     from aerogramme.migrate.origin import Origin
@@ -101,6 +101,7 @@ def imap(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Move mail in from an IMAP server. Nothing is changed there, and nothing is marked as read.
@@ -123,7 +124,7 @@ def imap(
     """
     asked = Asked(
         Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, as_json,
+        password_stdin, password_from, passwords_from, key, as_json,
     )  # fmt: skip
     name, port = _host(host)
     known: Secret | None = None if login_password is None else import_running.secret_of(login_password)

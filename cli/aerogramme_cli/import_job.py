@@ -40,6 +40,8 @@ class Job:
 
     def to_json(self, where: Where) -> str:
         """A line for a worker, with passwords in it."""
+        from aerogramme.seal.secrets import KeySecret
+
         return json.dumps(
             {
                 "where": [
@@ -47,7 +49,8 @@ class Job:
                 ],
                 "address": self.address,
                 "origin": self.origin.to_json(),
-                "secret": None if self.secret is None else self.secret.reveal().decode(),
+                "secret": None if self.secret is None else self.secret.reveal().hex(),
+                "by_key": isinstance(self.secret, KeySecret),
                 "options": asdict(self.options),
                 "verifying": self.verifying,
             }
@@ -57,13 +60,14 @@ class Job:
     def from_json(cls, line: str) -> "tuple[Job, Where]":
         from aerogramme.migrate.origin import Origin
         from aerogramme.migrate.passing import Options
-        from aerogramme.seal import Secret
+        from aerogramme.seal.secrets import KeySecret, Secret
 
         said = json.loads(line)
         config, data, store = said["where"]
         where = Where(config and Path(config), data and Path(data), store)
         options = Options(**said["options"] | {"only": tuple(said["options"]["only"])})
-        secret = None if said["secret"] is None else Secret(said["secret"])
+        kind = KeySecret if said["by_key"] else Secret
+        secret = None if said["secret"] is None else kind(bytes.fromhex(said["secret"]))
         return cls(
             said["address"], Origin.from_json(said["origin"]), secret, options, said["verifying"]
         ), where

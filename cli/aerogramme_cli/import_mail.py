@@ -30,7 +30,7 @@ from aerogramme_cli.import_running import (
     SealedOption,
     VerifyOption,
 )
-from aerogramme_cli.many import OptionalAddress, PasswordsFrom
+from aerogramme_cli.many import KeyOption, OptionalAddress, PasswordsFrom
 
 if TYPE_CHECKING:
     from aerogramme.migrate.origin import Kind, Origin
@@ -108,6 +108,7 @@ def dovecot(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Move mail in from Dovecot's files: Maildir, sdbox, mdbox, mbox. PATH is that of its mail_location.
@@ -129,7 +130,7 @@ def dovecot(
     """
     asked = Asked(
         Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, as_json,
+        password_stdin, password_from, passwords_from, key, as_json,
     )  # fmt: skip
     said = {
         "layout": None if layout is None else layout.value,
@@ -170,6 +171,7 @@ def maildir(
     password_stdin: PasswordStdin = False,
     password_from: PasswordFrom = None,
     passwords_from: PasswordsFrom = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Move mail in from a Maildir of any program: mbsync, mutt, Courier, qmail.
@@ -183,7 +185,7 @@ def maildir(
     """
     asked = Asked(
         Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, as_json,
+        password_stdin, password_from, passwords_from, key, as_json,
     )  # fmt: skip
     said = {
         "layout": None if layout is None else layout.value,

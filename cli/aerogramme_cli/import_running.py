@@ -84,6 +84,7 @@ class Asked:
     password_stdin: bool
     password_from: str | None
     passwords_from: str | None
+    key: Path | None
     as_json: bool
 
     def options(self) -> "Options":
@@ -98,7 +99,9 @@ def move(asked: Asked, origin_of: "Callable[[Line, Asking], Origin]", *, logins:
     if (asked.address is None) == (asked.accounts is None):
         raise typer.BadParameter("give an address, or --accounts with a list of them")
     if asked.sealed and asked.verify:
-        raise typer.BadParameter("what is sealed cannot be compared: --verify needs the password")
+        raise typer.BadParameter("what is sealed cannot be compared: --verify needs the password, or --key")
+    if asked.sealed and asked.key is not None:
+        raise typer.BadParameter("--sealed needs no --key")
     settings = asked.where.settings()
     if asked.address is not None:
         _one(settings, asked, asked.address, origin_of)
@@ -112,7 +115,11 @@ def _one(settings: Config, asked: Asked, address: str, origin_of: "Callable[[Lin
     user = common.user_of(settings, address)
     prompts = asking(asked.password_stdin, asked.password_from)
     origin = origin_of(Line(address), prompts)
-    secret = None if asked.sealed else prompts.password(f"Password of {user.address}")
+    secret: Secret | None = None
+    if asked.key is not None:
+        secret = many.key_of(asked.key)(user.account)
+    elif not asked.sealed:
+        secret = prompts.password(f"Password of {user.address}")
     job = Job(address, origin, secret, asked.options(), asked.verify)
     with (
         common.interruptible("interrupted; the same command again goes on"),
@@ -137,18 +144,22 @@ def _many(
     settings: Config, asked: Asked, origin_of: "Callable[[Line, Asking], Origin]", *, logins: bool
 ) -> None:
     if asked.password_stdin or asked.password_from:
-        raise typer.BadParameter("--accounts takes --passwords-from, or --sealed")
+        raise typer.BadParameter("--accounts takes --passwords-from, --key, or --sealed")
     assert asked.accounts is not None
     lines = read_list(asked.accounts, passwords=logins)
     secrets = {} if asked.passwords_from is None else many.passwords(settings, asked.passwords_from)
+    by_key = None if asked.key is None else many.key_of(asked.key)
     jobs: list[Job] = []
     done: list[Done] = []
     prompts = asking(False, None)
     for line in lines:
         try:
-            secret = secrets.get(common.user_of(settings, line.address).account)
+            account = common.user_of(settings, line.address).account
+            secret = secrets.get(account)
+            if secret is None and by_key is not None:
+                secret = by_key(account)
             if secret is None and not asked.sealed:
-                raise Damaged("its password is not given", hint="--passwords-from, or --sealed")
+                raise Damaged("its password is not given", hint="--passwords-from, --key, or --sealed")
             if secret is not None and asked.sealed:
                 secret = None
             jobs.append(Job(line.address, origin_of(line, prompts), secret, asked.options(), asked.verify))

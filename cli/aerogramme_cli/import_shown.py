@@ -158,4 +158,6 @@ def _table(columns: Sequence[str], rows: Sequence[tuple[str, str, Sequence[int]]
     for name, state, counts in rows:
         table.add_row(Text(printable(name)), *(f"{counts[at]:,}" for at in told), Text(state))
     console = Console()
-    console.print(table, width=None if console.is_terminal else WIDE)
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    console.print(table)

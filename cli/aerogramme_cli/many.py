@@ -34,6 +34,16 @@ PasswordsFrom = Annotated[
     ),
 ]
 
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="In place of passwords: the key of `import users` (first-login.key in the data folder). It "
+        "opens the accounts whose users have not come yet.",
+    ),
+]
+
 
 def chosen(
     settings: Config,
@@ -42,6 +52,7 @@ def chosen(
     password_stdin: bool,
     password_from: str | None,
     passwords_from: str | None,
+    key: Path | None = None,
 ) -> "tuple[list[User], dict[str, Secret]]":
     """The users that the options name, and account -> password. Asks for that of a single one; with --all
     asks nothing. Raises BadParameter, NoSuchUser."""
@@ -51,11 +62,27 @@ def chosen(
         if passwords_from is not None:
             raise typer.BadParameter("--passwords-from goes with --all")
         user = common.user_of(settings, address)
+        if key is not None:
+            return [user], {user.account: key_of(key)(user.account)}
         return [user], {user.account: asking(password_stdin, password_from).password()}
     if password_stdin or password_from:
         raise typer.BadParameter("--all takes --passwords-from")
     users = [user for user in common.directory(settings).users() if not user.erasing]
-    return users, {} if passwords_from is None else passwords(settings, passwords_from)
+    found: dict[str, Secret] = {}
+    if key is not None:
+        opener = key_of(key)
+        found = {user.account: opener(user.account) for user in users}
+    return users, found | ({} if passwords_from is None else passwords(settings, passwords_from))
+
+
+def key_of(path: Path) -> "Callable[[str], Secret]":
+    """What opens an account (32 hex digits), by the key of `import users`. Raises BadParameter,
+    BadConfiguration."""
+    from aerogramme.migrate.users.key import ImportKey
+
+    if not path.exists():
+        raise typer.BadParameter(f"there is no {path}: it is made by `aerogramme import users`")
+    return ImportKey.load(path).of
 
 
 def passwords(settings: Config, passwords_from: str) -> "dict[str, Secret]":

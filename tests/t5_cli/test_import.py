@@ -1,6 +1,7 @@
 """`aerogramme import` of mail: one account and many, what is said, and exit codes."""
 
 import fcntl
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -120,6 +121,31 @@ def test_many_accounts_at_a_time(data: Path, tmp_path: Path) -> None:
     out, _ = run(data, "dovecot", pattern, ADDRESS, "--verify", "--json")
     said = json.loads(out)
     assert said["whole"] and said["mailboxes"][0]["landed"] == 0
+
+
+def test_the_key_of_import_users_opens_accounts_whose_users_have_not_come(tmp_path: Path) -> None:
+    data, key = tmp_path / "data", str(tmp_path / "data" / "first-login.key")
+    lines = f"{ADDRESS},{{PLAIN-MD5}}{hashlib.md5(PASSWORD.encode()).hexdigest()}\n{OTHER}\n"
+    run(data, "dovecot", ".", "--accounts", "-", "--key", key, stdin=lines, code=2)
+    assert not (data / "first-login.key").exists()
+    aerogramme("import", "users", "-", "--data", str(data), stdin=lines)
+    for address in ADDRESS, OTHER:
+        maildir(tmp_path / "mail" / address, 20)
+        aerogramme("deliver", address, "--data", str(data), stdin="Subject: new\n\nhi\n")
+    both = ("dovecot", str(tmp_path / "mail" / "%u"), "--accounts", "-", "--key", key)
+    out, _ = run(data, *both, "--verify", "--json", stdin=f"{ADDRESS}\n{OTHER}\n")
+    for said in map(json.loads, out.splitlines()):
+        assert said["whole"] and said["compared"]["mailboxes"][0]["here"] == 20  # what was delivered waits
+    aerogramme(
+        "account", "accept", ADDRESS, "--data", str(data), "--password-stdin", stdin=f"{PASSWORD}\n" * 2
+    )
+    out, _ = run(data, *both, stdin=f"{ADDRESS}\n{OTHER}\n", code=65)
+    assert "its user has come" in out and "1 of 2 accounts are whole" in out
+    for given, code in (("--all", 65), (OTHER, 0)):
+        out_of = ("export", "maildir", str(tmp_path / "out" / "%n"), given, "--data", str(data), "--key", key)
+        done = aerogramme(*out_of, check=False)
+        assert done.returncode == code and b"21 messages" in done.stdout
+        assert (ADDRESS.encode() in done.stderr) == (code == 65)
 
 
 def test_lists_of_accounts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from aerogramme.errors import BadConfiguration
-from aerogramme.seal.secrets import Secret
+from aerogramme.seal.secrets import KeySecret
 from aerogramme.users.salts import make_secret_file
 
 NAME = "first-login.key"  # in the data folder, unless it is said to be elsewhere
@@ -41,7 +41,7 @@ class ImportKey:
             raise BadConfiguration(f"{path} is no key: {len(secret)} bytes, not {SIZE}")
         return cls(secret)
 
-    def of(self, account: str) -> Secret:
+    def of(self, account: str) -> KeySecret:
         """What opens its invitation to an account (32 hex digits)."""
         label = b"aerogramme 1 first login" + bytes.fromhex(account)
-        return Secret(hmac.digest(self._secret, label, "sha256"))
+        return KeySecret(hmac.digest(self._secret, label, "sha256"))
