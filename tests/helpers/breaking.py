@@ -69,13 +69,18 @@ class Breaker:
 
 
 BREAKERS: list[Breaker] = []
+MEANWHILE: list[Breaker] = []  # those of faults that are seen by who has the account open already
 
 
 def breaker(
-    kind: Kind, *, serial: bool | None = None, left: tuple[Kind, ...] = ()
+    kind: Kind,
+    *,
+    serial: bool | None = None,
+    left: tuple[Kind, ...] = (),
+    among: list[Breaker] = BREAKERS,
 ) -> Callable[[Break], Break]:
     def register(act: Break) -> Break:
-        BREAKERS.append(Breaker(kind, act.__name__, act, serial, left))
+        among.append(Breaker(kind, act.__name__, act, serial, left))
         return act
 
     return register
@@ -331,6 +336,18 @@ async def mail_that_was_being_added_when_the_process_died(stores: MemoryStores) 
         await put(account, "Sent", *letters(100, 6, size=2000))
     [key] = {key for of, key in items(stores) if of == "log"} - before
     change(stores, ("log", key), None)
+
+
+@breaker(Kind.REOPENED, among=MEANWHILE)
+async def the_newest_entry_is_taken_away(stores: MemoryStores) -> None:
+    change(stores, ("log", max(key for of, key in items(stores) if of == "log")), None)
+
+
+@breaker(Kind.REOPENED, among=MEANWHILE)
+async def the_store_is_put_back_by_some_entries(stores: MemoryStores) -> None:
+    keys = sorted(key for of, key in items(stores) if of == "log")
+    for key in keys[-4:]:
+        change(stores, ("log", key), None)
 
 
 # --- mailboxes
