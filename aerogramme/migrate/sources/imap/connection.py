@@ -59,6 +59,7 @@ class Connection:
         self.capabilities: frozenset[bytes] = frozenset()
         self.enabled: frozenset[bytes] = frozenset()
         self.dead = False
+        self._deaf = False
         self._patience = patience
         self._reader = Reader()
         self._sent = 0
@@ -67,7 +68,7 @@ class Connection:
     @property
     def idle(self) -> bool:
         """Whether it can be used for something else: nothing is on its way."""
-        return not self.dead and not self._waiting and self._reader.empty
+        return not self.dead and not self._deaf and not self._waiting and self._reader.empty
 
     def knows(self, capability: bytes) -> bool:
         """Whether the server says that it has this."""
@@ -113,15 +114,16 @@ class Connection:
 
     async def send_octets(self, octets: bytes) -> None:
         """Sends octets as they are. Raises Fallen."""
-        if self.dead:
-            raise self._lost("the connection is closed")
+        if self.dead or self._deaf:
+            raise self._fallen("the connection is closed")
         try:
             with trio.fail_after(self._patience):
                 await self.stream.send_all(octets)
         except trio.TooSlowError:
             raise self._lost("the server does not listen") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise self._lost("the connection broke") from None
+            self._deaf = True  # what it said before can still be read
+            raise self._fallen("the connection broke") from None
 
     async def continued(self, tag: bytes) -> bytes:
         """What stands behind the "+" with which the server asks for more of the command that is being sent.
@@ -234,6 +236,9 @@ class Connection:
 
     def _lost(self, what: str) -> Fallen:
         self.abort()
+        return self._fallen(what)
+
+    def _fallen(self, what: str) -> Fallen:
         return Fallen(Unavailable(f"{self.host}: {what}"))
 
     def _refused(self, words: str, pause: float = 0) -> Fallen:

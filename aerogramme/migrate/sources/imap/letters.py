@@ -6,7 +6,8 @@ the server waits for us.
 
 Where a batch does not come as it should (a letter is missing amid it, the server says NO, the connection
 falls), all connections are given up, and it goes on from where it stands: what was missing is asked for one
-by one, so that the server's answer is about this letter alone.
+by one, so that the server's answer is about this letter alone. A letter at which the connection falls, three
+times, with nothing else on its way, cannot be read.
 """
 
 from collections import deque
@@ -34,28 +35,30 @@ async def read(
     """As Source.letters. Raises Unreadable, Unavailable, and what Access.connect raises."""
     at = 0  # index of the UID that is next
     alone = 0 if pool.uid_first else len(uids)  # those before this index are asked for one by one
-    falls = 0  # of connections at this UID
+    solo = False  # the next one, with nothing else on its way: a connection that falls may take that with it
+    falls = 0  # of connections at the next one, when it was solo
     tries = Tries(pool.pauses)
     while at < len(uids):
-        run = _Run(pool, folder, spelled, uids, at, alone)
+        run = _Run(pool, folder, spelled, uids, at, alone, solo=solo)
         try:
             await run.start()
             while (found := await run.next()) is not None:
                 yield found
             return
-        except _GoOn as go_on:
-            alone = max(alone, go_on.alone)
-        except Fallen as fallen:
+        except (_GoOn, Fallen) as stopped:
             if run.at > at:
                 tries.reset()
                 falls = 0
-            alone = max(alone, run.at + 1)
-            if run.asked and not fallen.later:
+            elif solo and run.waits and isinstance(stopped, Fallen) and not stopped.later:
                 falls += 1
-            if falls < _TRIES:
-                await tries.wait(fallen)
-            else:  # three times, whatever came before it: it is this letter
-                yield lost(folder, uids[run.at], str(fallen.error))
+            solo = isinstance(stopped, Fallen)
+            if isinstance(stopped, _GoOn):
+                alone = max(alone, stopped.alone)
+            elif falls < _TRIES:
+                await tries.wait(stopped)
+            else:  # it is this letter
+                yield lost(folder, uids[run.at], str(stopped.error))
+                tries.reset()
                 falls = 0
                 run.at += 1
         finally:
@@ -74,9 +77,10 @@ class _GoOn(Exception):
 class _Batch:
     """A command that is on its way: the UIDs that it asks for, and that have not come."""
 
-    def __init__(self, connection: Connection, tag: bytes, uids: Sequence[int]) -> None:
+    def __init__(self, connection: Connection, uids: Sequence[int]) -> None:
         self.connection = connection
-        self.tag = tag
+        self.tag = b""
+        self.fallen: Fallen | None = None  # the command could not be sent
         self.single = len(uids) == 1
         self.missing = deque(uids)
 
@@ -85,30 +89,40 @@ class _Run:
     """Batches on their way, from `at` on, as long as all is as it should be.
 
     at     index of the UID that is next
-    asked  whether anything was asked for
+    waits  whether the server was asked for this one, and it is its turn to answer
     """
 
     def __init__(
-        self, pool: Pool, folder: Folder, spelled: bytes, uids: Sequence[int], at: int, alone: int
+        self,
+        pool: Pool,
+        folder: Folder,
+        spelled: bytes,
+        uids: Sequence[int],
+        at: int,
+        alone: int,
+        *,
+        solo: bool,
     ) -> None:
         self.at = at
-        self.asked = False
+        self.waits = False
         self._pool = pool
         self._folder = folder
         self._spelled = spelled
         self._uids = uids
-        self._alone = alone
+        self._alone = max(alone, at + 1) if solo else alone
+        self._solo = solo
         self._next = at  # index of the UID that is asked for next
         self._held: list[Connection] = []
         self._opening: dict[Connection, tuple[bytes, Opened]] = {}
         self._batches: deque[_Batch] = deque()
+        self._free: Connection | None = None  # its batch has ended
         self._body: Body | Small | None = None
 
     async def start(self) -> None:
         """Asks for the first batches."""
         self._held.append(await self._pool.lease())
         batches = -(-(len(self._uids) - self.at) // BATCH)
-        if batches > _ON_ITS_WAY:
+        if batches > _ON_ITS_WAY and not self._solo:
             self._held += await self._pool.more(batches // _ON_ITS_WAY)
         for connection in self._held:
             # Anew each time: what has come since the mailbox was opened last is not there otherwise.
@@ -117,8 +131,7 @@ class _Run:
             except Stopped as stopped:
                 check(connection, stopped.ended)
                 raise connection.nonsense("it does not want to hear the name of a mailbox") from None
-        self.asked = True
-        for _ in range(_ON_ITS_WAY):
+        for _ in range(1 if self._solo else _ON_ITS_WAY):
             for connection in self._held:
                 await self._ask(connection)
 
@@ -128,23 +141,37 @@ class _Run:
             return
         end = self._next + 1 if self._next < self._alone else min(self._next + BATCH, len(self._uids))
         uids = self._uids[self._next : end]
-        tag = await connection.send(b"UID FETCH ", _set(uids), b" (UID BODY.PEEK[])")
-        self._batches.append(_Batch(connection, tag, uids))
+        batch = _Batch(connection, uids)
+        self._batches.append(batch)
         self._next = end
+        try:
+            batch.tag = await connection.send(b"UID FETCH ", _set(uids), b" (UID BODY.PEEK[])")
+        except Fallen as fallen:  # perhaps at what was asked before: it is told when it is this one's turn
+            batch.fallen = fallen
 
     async def next(self) -> Letter | Fault | None:
         """What comes next, None at the end. Raises Fallen, _GoOn, Unreadable."""
         if self._body is not None:
             await self._pass(self._body)
             self._body = None
-        while self._batches:
+        while self._batches or self._free is not None:
+            if self._free is not None:  # only now: should it fall, nothing of what it said is lost
+                if self._solo and self._next < len(self._uids):
+                    raise _GoOn(0)
+                connection, self._free = self._free, None
+                await self._ask(connection)
+                continue
             batch = self._batches[0]
             connection = batch.connection
             if (opening := self._opening.pop(connection, None)) is not None:
                 tag, opened = opening
                 check(connection, await connection.finish(tag, opened.hear))
                 opened.check_validity(self._folder)
+            if batch.fallen is not None:
+                raise batch.fallen
+            self.waits = True
             event = await connection.event()
+            self.waits = False
             if isinstance(event, Head):
                 said = uid_in(event.text)
                 one = self._expected(batch, said)
@@ -154,7 +181,7 @@ class _Run:
                 return Letter(one, self._body)
             if isinstance(event, Answer) and not event.behind:
                 if event.text[:2] != b"* ":
-                    if (fault := await self._end(batch, event)) is not None:
+                    if (fault := self._end(batch, event)) is not None:
                         return fault
                 elif b"BODY[]" in event.text.upper():
                     try:
@@ -200,20 +227,19 @@ class _Run:
         self._body = Small(content)
         return Letter(one, self._body)
 
-    async def _end(self, batch: _Batch, answer: Answer) -> Fault | None:
+    def _end(self, batch: _Batch, answer: Answer) -> Fault | None:
         """The end of a batch, of which some may be missing."""
         how = batch.connection.ended(batch.tag, answer)
         self._batches.popleft()
+        self._free = batch.connection
         if not how.ok and batch.missing:
             if not batch.single:
                 raise _GoOn(self.at + len(batch.missing))
             self.at += 1
-            await self._ask(batch.connection)
             return lost(
                 self._folder, batch.missing[0], f"the server says {how.status}: {how.words or how.code}"
             )
         self.at += len(batch.missing)  # they are gone
-        await self._ask(batch.connection)
         return None
 
     def give_up(self) -> None:
