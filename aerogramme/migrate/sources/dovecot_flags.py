@@ -3,7 +3,6 @@ and what the mail has no room for."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import Final
 
 from aerogramme.errors import Unreadable
@@ -13,6 +12,7 @@ from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.reading import reason
 from aerogramme.migrate.sources.source import Fault
 
+_CHUNK: Final = 1 << 13  # messages whose keywords are laid out at once
 _DIRTY: Final = 0x80  # the flags of this message are newer than what is written elsewhere
 _FLAGS: Final = (
     (0x01, "\\Answered"),
@@ -57,15 +57,17 @@ def read_index_flags(place: Place, known: Collection[str], faults: list[Fault]) 
     faults += [Fault(origin, what, done) for what in index.wrong]
     records = index.records
     flags = IndexFlags(records.uidvalidity, records.uidnext)
-    keywords = [(name.decode(errors="replace"), has) for name, has in records.keyword_columns()]
-    for word, has in keywords:
-        if word not in known:
-            for uid in compress(records.uids, has):
-                flags.more[uid] = (*flags.more.get(uid, ()), word)
-    for row, octet in enumerate(records.flags):
-        if octet & _DIRTY:
-            system = [flag for bit, flag in _FLAGS if octet & bit]
-            flags.newer[records.uids[row]] = (*system, *(word for word, has in keywords if has[row]))
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one for all messages that have the same
+    for start, end, columns in records.keyword_chunks(_CHUNK):
+        keywords = [(name.decode(errors="replace"), has) for name, has in columns]
+        for row in range(start, end):
+            octet = records.flags[row]
+            words = tuple(word for word, has in keywords if has[row - start])
+            if octet & _DIRTY:
+                both = (*(flag for bit, flag in _FLAGS if octet & bit), *words)
+                flags.newer[records.uids[row]] = same.setdefault(both, both)
+            elif more := tuple(word for word in words if word not in known):
+                flags.more[records.uids[row]] = same.setdefault(more, more)
     if extension := records.extension(_MBOX):
         try:
             for uid, (offset,) in zip(records.uids, records.column(extension, "Q"), strict=True):

@@ -33,6 +33,7 @@ class Flags:
     keywords: dict[str, str] = field(default_factory=dict)
     index: IndexFlags = field(default_factory=IndexFlags)
     unknown: set[str] = field(default_factory=set)  # letters that were met and have no name
+    _same: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # one of a kind
     _of: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, name: bytes, uid: int) -> tuple[str, ...]:
@@ -44,7 +45,10 @@ class Flags:
         if found is None:
             found = self._of[letters] = self._read(letters.decode("latin-1"))
         more = self.index.more.get(uid)
-        return found if more is None else (*found, *(word for word in more if word not in found))
+        if more is None:
+            return found
+        both = (*found, *(word for word in more if word not in found))
+        return self._same.setdefault(both, both)
 
     def _read(self, letters: str) -> tuple[str, ...]:
         letters = letters.partition(",")[0]

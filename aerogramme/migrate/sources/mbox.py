@@ -293,6 +293,7 @@ class _Numbers:
         self._index = index
         self._first = True
         self._has_base = False
+        self._same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one for all that have the same
         self._last = 0
         self._next = 1
 
@@ -314,8 +315,10 @@ class _Numbers:
             if self._has_base and found.uid:
                 wrong.append((f"X-UID {found.uid} cannot be, after UID {self._last}", f"it gets UID {uid}"))
         self._last = uid
-        newer = self._index.newer.get(uid)
-        return uid, (*found.flags, *keywords) if newer is None else newer
+        flags = self._index.newer.get(uid)
+        if flags is None:
+            flags = (*found.flags, *keywords)
+        return uid, self._same.setdefault(flags, flags)
 
     def _begin(self, base: Base | None) -> None:
         if base and self._index.uidvalidity != base.uidvalidity:
