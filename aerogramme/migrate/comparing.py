@@ -106,7 +106,7 @@ def compare(
     imported = there.imported if same else 0
     keeps = 0 < folder.uidvalidity <= MAX_UIDVALIDITY and (same or there.fresh)
     plan = Plan(keeps, keeps and there.uidnext <= max(imported, 1), array("I", bytes(4 * len(said.uids))))
-    flags = _Flags(hash_of, there, plan)
+    flags = _Flags(hash_of, there, plan, lost=said.flags_lost)
     for row, uid in enumerate(said.uids):
         at = None if passed is None else passed.row_of(uid)
         if at is not None and passed is not None and passed.here[at]:
@@ -132,13 +132,15 @@ def compare(
 class _Flags:
     """Decides on flags that differ; most are equal, and few different tuples are compared again and again."""
 
-    def __init__(self, hash_of: Callable[[Sequence[str]], int], there: There, plan: Plan) -> None:
-        self._hash_of, self.there, self._plan = hash_of, there, plan
+    def __init__(
+        self, hash_of: Callable[[Sequence[str]], int], there: There, plan: Plan, *, lost: bool
+    ) -> None:
+        self._hash_of, self.there, self._plan, self._lost = hash_of, there, plan, lost
         self._folded: dict[tuple[str, ...], frozenset[str]] = {}
 
     def decide(self, uid: int, row: int, source: tuple[str, ...], base: int | None) -> None:
         here = self.there.flags_of(row)
-        if self._fold(source) == self._fold(here):
+        if self._lost or self._fold(source) == self._fold(here):
             return
         if base is not None and self._hash_of(source) == base:
             return  # only this side has changed

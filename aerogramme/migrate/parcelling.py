@@ -146,7 +146,9 @@ class _Mailbox:
         await self._send_new(array("I", range(first, len(said.uids))), anyhow=new)
 
     def _is_as_sent(self, parcel: Parcel, rows: range) -> bool:
-        return len(rows) == parcel.contents and self._fingerprint(rows) == parcel.fingerprint
+        if len(rows) != parcel.contents:
+            return False
+        return self._said.flags_lost or self._fingerprint(rows) == parcel.fingerprint
 
     def _fingerprint(self, rows: Sequence[int]) -> int:
         said = self._said

@@ -241,9 +241,8 @@ class _Mailbox:
                 uid = self._plan.here[row] = pool.take(date, arrived.size, at)
                 # Where the source has no UIDs of its own, the same mail comes again with each pass,
                 # whatever was done here meanwhile.
-                if self._folder.uidvalidity and not same_flags(
-                    self._said.flags[row], self._there.flags_of(at)
-                ):
+                keeps = not self._folder.uidvalidity or self._said.flags_lost
+                if not keeps and not same_flags(self._said.flags[row], self._there.flags_of(at)):
                     self._plan.flags[uid] = self._said.flags[row]
                 return True
         return False

@@ -166,3 +166,15 @@ def test_dates_are_found_as_they_are_kept():
     target = there((3, NONE))
     target.dates[0] = 0
     assert Pool(target, [0]).candidates(-5, 30)
+
+
+def test_flags_that_the_source_has_lost_change_nothing():
+    """An index is gone: what it has said before, and what was done here, stays."""
+    here = there((1, SEEN), (2, FLAGGED), imported=3)
+    now = said((1, NONE), (2, NONE), (5, NONE))
+    for memory in None, passed((1, 1, SEEN), (2, 2, FLAGGED)):
+        assert compare(FOLDER, now, here, memory, hash_of).flags
+        now.flags_lost = True
+        plan = compare(FOLDER, now, here, memory, hash_of)
+        assert (plan.flags, plan.disputed, [*plan.own]) == ({}, 0, [2])
+        now.flags_lost = False

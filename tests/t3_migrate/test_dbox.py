@@ -134,6 +134,20 @@ async def test_a_letter_that_has_another_size_than_it_says(tmp_path: Path) -> No
     ]
 
 
+async def test_an_index_that_is_lost_says_so(tmp_path: Path) -> None:
+    for make in (sdbox, mdbox):
+        root = tmp_path / make.__name__
+        make(root, LETTERS)
+        source = Dbox(root, Naming())
+        (inbox,) = await source.folders()
+        assert not (await source.messages(inbox)).flags_lost
+        (root / "mailboxes/INBOX/dbox-Mails/dovecot.index.log").unlink()
+        messages = await source.messages(inbox)
+        assert messages.flags_lost
+        assert len(messages.uids) == len(LETTERS)
+        await source.aclose()
+
+
 async def test_times_that_cannot_be(tmp_path: Path) -> None:
     sdbox(tmp_path, LETTERS)
     folder = tmp_path / "mailboxes/INBOX/dbox-Mails"

@@ -6,7 +6,7 @@ only a fault if the index still has it then.
 
 from array import array
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -97,7 +97,7 @@ class Dbox:
         if missing:
             await self._in_thread(partial(self._describe_missing, mailbox, missing, found))
         self._last = folder.name, mailbox
-        messages = Messages()
+        messages = Messages(flags_lost=mailbox.old)
         for row in range(count):
             if found.states[row] == 1:
                 messages.add(mailbox.uids[row], found.dates[row], found.sizes[row], mailbox.flags[row])
@@ -223,24 +223,26 @@ class Dbox:
                 self._describe_one(mailbox, row, found, *there)
 
     def _describe_missing(self, mailbox: Mailbox, rows: list[int], found: _Columns) -> None:
-        """Those that the index still has stay, though nothing else is known of them: who has them already
-        does not remove them."""
-        missing = []
+        gone = 0
         for row in rows:
             if not self._is_listed(mailbox, row):
                 continue
-            there = None
-            with suppress(Unreadable):  # whoever needs the letter is told
+            try:
                 there = self._finder.search(mailbox, row)
+            except Unreadable as error:
+                self._note([left_out(self._origin(mailbox, row), error)])
+                continue
             if there is not None:
                 self._describe_one(mailbox, row, found, *there)
+            elif mailbox.old:
+                gone += 1
             else:
-                missing.append(mailbox.uids[row])
-                found.states[row] = 1
-        if missing:
-            what = f"{len(missing)} letters are missing or cannot be read, from UID {missing[0]} on"
-            done = "those that are not here yet cannot be taken over"
-            self._note([Fault(self._store.shown(self._store.mails(mailbox.levels)), what, done)])
+                self._note([self._missing(mailbox, row)])
+        if gone:
+            what = f"{gone} letters that its old index has are not there"
+            done = "they were deleted, or are missing: doveadm force-resync tells"
+            origin = self._store.shown(self._store.mails(mailbox.levels))
+            self._note([Fault(origin, what, done, lost=True)])
 
     def _is_listed(self, mailbox: Mailbox, row: int) -> bool:
         """A message is still in its mailbox."""
@@ -306,8 +308,7 @@ class Dbox:
         return f"{self._store.shown(self._store.mails(mailbox.levels))}, UID {mailbox.uids[row]}"
 
     def _missing(self, mailbox: Mailbox, row: int) -> Fault:
-        done = "it is taken to be deleted, as its index is old" if mailbox.old else "it is left out"
-        return Fault(self._origin(mailbox, row), "its letter is missing", done, lost=not mailbox.old)
+        return Fault(self._origin(mailbox, row), "its letter is missing", "it is left out", lost=True)
 
 
 class _Reader(Reader):
