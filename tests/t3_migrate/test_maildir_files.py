@@ -180,6 +180,16 @@ async def test_each_broken_thing_is_told_by_name_and_all_else_is_read(tmp_path, 
     assert sum(fault.lost for fault in source.faults) == 3
 
 
+async def test_what_is_looked_at_twice_is_told_once(tmp_path) -> None:
+    root = folder(tmp_path / "m", LIST + "1 :1.a,S=7\n")
+    put(root / "cur", "1.a,S=7:2,S", b"a\0b")
+    (root / "cur" / "2.b").mkdir()
+    _, source = await read(root)
+    assert len(source.faults) == 3
+    await read_all(source)
+    assert len(source.faults) == 3
+
+
 async def test_a_folder_of_dovecot_without_its_uidlist_gets_new_uids_and_that_is_told(tmp_path) -> None:
     root = folder(tmp_path / "m", LIST)
     put(folder(root / ".Sent") / "cur", "1.a:2,S")

@@ -21,6 +21,7 @@ import trio
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX, MAX_DEPTH
 from aerogramme.migrate.sources import folders, reading
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir_files import File, Files
 from aerogramme.migrate.sources.naming import Naming, shown
@@ -45,12 +46,11 @@ class Eml:
     """A source (sources/source.py). `name`: of the mailbox for the letters that are in PATH itself."""
 
     def __init__(self, path: Path, naming: Naming, name: str = "") -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = Faults()
         self._path = path
         self._naming = replace(naming, separator="/", utf8=True)
         self._name = os.fsencode(name)
         self._places: dict[str, Place] = {}
-        self._noted: set[Fault] = set()
         self._last: tuple[str, Files] | None = None
 
     async def folders(self) -> Sequence[Folder]:
@@ -59,7 +59,7 @@ class Eml:
     async def messages(self, folder: Folder) -> Messages:
         self._last = None  # the columns of one folder at a time
         files = await trio.to_thread.run_sync(self._scan, folder)
-        self._note(files.faults)
+        self.faults += files.faults
         self._last = folder.name, files
         return files.messages
 
@@ -86,11 +86,6 @@ class Eml:
     async def aclose(self) -> None:
         self._last = None
 
-    def _note(self, faults: Sequence[Fault]) -> None:
-        new = [fault for fault in dict.fromkeys(faults) if fault not in self._noted]
-        self._noted.update(new)
-        self.faults += new
-
     def _folders(self) -> list[Folder]:
         faults: list[Fault] = []
         found: dict[bytes, Place] = {}
@@ -105,7 +100,7 @@ class Eml:
             raise Unreadable(f"There is no file with the ending .eml in {Place(self._path).origin()}")
         names = self._naming.names(found)
         self._places = {names.of[spelled]: place for spelled, place in found.items()}
-        self._note([*faults, *names.faults])
+        self.faults += [*faults, *names.faults]
         listed = [
             Folder(name, place.origin(), role=names.roles.get(name)) for name, place in self._places.items()
         ]

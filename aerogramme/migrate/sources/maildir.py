@@ -21,6 +21,7 @@ from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX, MAX_DEPTH
 from aerogramme.maildir import PARTS
 from aerogramme.migrate.sources import folders, mail_crypt, reading, subscriptions
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir_files import File, Files, Where, listing, read_uidlist, reader, scan
 from aerogramme.migrate.sources.naming import Naming, shown
@@ -65,13 +66,12 @@ class Maildir:
     """A source (sources/source.py)."""
 
     def __init__(self, path: Path, naming: Naming, options: Options | None = None) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = Faults()
         self._path = path
         self._naming = naming
         self._options = options or Options()
         self._dovecot = False
         self._where: dict[str, Where] = {}
-        self._noted: set[Fault] = set()
         self._last: tuple[str, Files] | None = None
 
     async def folders(self) -> Sequence[Folder]:
@@ -80,7 +80,7 @@ class Maildir:
     async def messages(self, folder: Folder) -> Messages:
         self._last = None  # the columns of one folder at a time
         files = await self._scan(folder)
-        self._note(files.faults)
+        self.faults += files.faults
         self._last = folder.name, files
         return files.messages
 
@@ -107,11 +107,6 @@ class Maildir:
     async def _scan(self, folder: Folder) -> Files:
         where, settled = self._where[folder.name], self._options.settled
         return await trio.to_thread.run_sync(lambda: scan(where, settled=settled, dovecot=self._dovecot))
-
-    def _note(self, faults: Sequence[Fault]) -> None:
-        new = [fault for fault in dict.fromkeys(faults) if fault not in self._noted]
-        self._noted.update(new)
-        self.faults += new
 
     def _folders(self) -> list[Folder]:
         try:
@@ -151,7 +146,7 @@ class Maildir:
                     subscribed=None if subscribed is None else spelled in subscribed,
                 )
             )
-        self._note([*faults, *names.faults])
+        self.faults += [*faults, *names.faults]
         return sorted(found, key=lambda folder: (folder.name != INBOX, folder.name))
 
     def _place(self, parts: tuple[bytes, ...], layout: Layout) -> Where:
@@ -172,7 +167,7 @@ class Maildir:
         if file is None:
             return None
         if isinstance(file, Fault):
-            self._note([Fault(file.origin, file.what, "it is not known what is subscribed")])
+            self.faults.append(Fault(file.origin, file.what, "it is not known what is subscribed"))
             return None
         with file:
             return subscriptions.parse(file, separator)

@@ -25,6 +25,7 @@ from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX, MAX_DEPTH
 from aerogramme.migrate.sources import folders, mbox_scan, reading, subscriptions
 from aerogramme.migrate.sources.dovecot_flags import IndexFlags, read_index_flags
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.mbox_letter import MboxLetter, Part
 from aerogramme.migrate.sources.mbox_scan import Base, Found
@@ -96,12 +97,11 @@ class Mbox:
     """A source (sources/source.py). A file is locked, as Dovecot locks it, while it is read."""
 
     def __init__(self, path: Path, naming: Naming, options: Options | None = None) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = Faults()
         self._path = path
         self._naming = naming
         self._options = options or Options()
         self._where: dict[str, _Where] = {}
-        self._noted: set[Fault] = set()
         self._last: tuple[str, _Scan] | None = None
 
     async def folders(self) -> Sequence[Folder]:
@@ -110,7 +110,7 @@ class Mbox:
     async def messages(self, folder: Folder) -> Messages:
         self._last = None  # the columns of one folder at a time
         scan = await trio.to_thread.run_sync(self._scan, self._where[folder.name])
-        self._note(scan.faults)
+        self.faults += scan.faults
         self._last = folder.name, scan
         return scan.messages
 
@@ -136,11 +136,6 @@ class Mbox:
 
     async def aclose(self) -> None:
         self._last = None
-
-    def _note(self, faults: Sequence[Fault]) -> None:
-        new = [fault for fault in dict.fromkeys(faults) if fault not in self._noted]
-        self._noted.update(new)
-        self.faults += new
 
     def _folders(self) -> list[Folder]:
         faults: list[Fault] = []
@@ -168,7 +163,7 @@ class Mbox:
             found.append(Folder(name, where.origin, uidvalidity, uidnext, role, known))
         if not found:
             raise Unreadable("; ".join(f"{fault.origin}: {fault.what}" for fault in faults))
-        self._note([*faults, *names.faults])
+        self.faults += [*faults, *names.faults]
         return sorted(found, key=lambda folder: (folder.name != INBOX, folder.name))
 
     def _places(self, faults: list[Fault]) -> dict[bytes, _Where]:
@@ -232,7 +227,7 @@ class Mbox:
         if file is None:
             return None
         if isinstance(file, Fault):
-            self._note([Fault(file.origin, file.what, "it is not known what is subscribed")])
+            self.faults.append(Fault(file.origin, file.what, "it is not known what is subscribed"))
             return None
         with file:
             return subscriptions.parse(file, "/")
