@@ -201,7 +201,7 @@ async def open_stream(access: Access) -> trio.abc.Stream:
             await trio.aclose_forcefully(stream)
             raise Refused(
                 f"{access.host} is another machine: without TLS anybody between reads the password",
-                hint="leave --insecure out, or make a tunnel and give localhost",
+                hint="use TLS or STARTTLS, or make a tunnel and give localhost",
             )
         return stream
     if access.security is Security.TLS:
@@ -237,7 +237,7 @@ async def _wrapped(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) 
                 f"the certificate of {host} cannot be trusted: {cause.verify_message}",
                 hint="give the name that is in it, or with --ca a file of the certificates to trust",
             ) from None
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             reason = (cause.reason or "").replace("_", " ").lower() or "it speaks something else"
             raise Unreadable(f"no TLS with {host}: {reason}") from None
         raise Fallen(Unavailable(f"{host} hangs up while TLS begins")) from None
