@@ -119,6 +119,31 @@ async def test_a_store_of_which_a_part_is_not_given(location: str) -> None:
 
 
 @pytest.mark.parametrize("location", FORMATS)
+async def test_names_are_lost(location: str) -> None:
+    """Where folders are called by GUIDs, each mailbox knows its own name, too."""
+    with dovecot(f"{location}:LAYOUT=index") as server:
+        fill(server)
+        server.doveadm("mailbox", "status", "messages", "*")
+        expected = {box: server.messages(box) for box in BOXES}
+        remove(server.home / "mail", "dovecot.list.index*")
+        source = source_of(server)
+        found = await read_all(source)
+        assert sorted(found) == sorted(NAMES)
+        for box, name in zip(BOXES, NAMES, strict=True):
+            assert found[name].folder.uidvalidity == expected[box][0]
+            same_as_imap(found[name].mails, expected[box][2])
+        assert source.faults
+        assert not any(fault.lost for fault in source.faults)
+
+
+async def test_folders_are_called_otherwise() -> None:
+    with dovecot("sdbox:~/mail:DIRNAME=letters") as server:
+        fill(server)
+        with pytest.raises(Unreadable, match="No mailbox is found"):
+            await source_of(server).folders()
+
+
+@pytest.mark.parametrize("location", FORMATS)
 async def test_dovecot_is_running(location: str) -> None:
     """What a session has done shows at once, though the indexes are not written yet."""
     with dovecot(location) as server:

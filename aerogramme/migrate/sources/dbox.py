@@ -31,6 +31,7 @@ from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 _AT_ONCE = 500  # messages that are looked at in one go: a cancelled pass waits so long
 _LAST_DATE = 0xFFFFFFFF
 _ALT_LINK = "dbox-alt-root"  # Dovecot's note of where its alternative storage is
+_DIRNAME = "each has a folder dbox-Mails; where DIRNAME= of mail_location says another name, import by IMAP"
 T = TypeVar("T")
 
 
@@ -151,6 +152,8 @@ class Dbox:
             raise Unreadable(f"The alternative storage {store.alt} is not there")
         between = separator(store).encode()
         by_spelling = {between.join(entry.name): entry for entry in entries(store, self._found)}
+        if not by_spelling and not store.is_empty():
+            raise Unreadable(f"No mailbox is found in {root}/mailboxes", hint=_DIRNAME)
         names = replace(self._naming, separator=separator(store)).names(by_spelling)
         self._note(names.faults)
         self._entries = {names.of[spelled]: entry for spelled, entry in by_spelling.items()}

@@ -60,6 +60,11 @@ class Store:
         """The levels of the names of all mailboxes, as they are spelled in the store."""
         yield from self._below((), faults)
 
+    def is_empty(self) -> bool:
+        """Nothing is in it that could be a mailbox."""
+        with opened(self.root, (MAILBOXES,)) as folder:
+            return not _folders(folder)
+
     def guids(self) -> list[bytes]:
         """The folders of mailboxes that are called by GUIDs."""
         with opened(self.root, (MAILBOXES,)) as folder:
