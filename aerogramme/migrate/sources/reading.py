@@ -16,6 +16,7 @@ from aerogramme.migrate.sources.lineends import LineEnds
 from aerogramme.migrate.sources.source import Fault, Letter
 
 PIECE: Final = 128 * 1024  # octets that are read at once
+LARGEST: Final = 1 << 30  # octets of a letter; a small file that was made for it could become any number
 AHEAD: Final = (
     32  # letters whose first piece is read in one go: a hop to a thread costs as much as a small one
 )
@@ -56,6 +57,8 @@ class Reader:
         self.size += len(data)
         data = self._line_ends.feed(data)
         self.wide += len(data)
+        if self.wide > LARGEST:
+            raise Unreadable(f"it has more than {LARGEST >> 30} GiB, as no letter has")
         return data
 
     def _begin(self) -> bytes:
