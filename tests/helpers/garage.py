@@ -100,7 +100,7 @@ admin_token = "{self._token}"
             {"Authorization": f"Bearer {self._token}"},
         )
         try:
-            with OPENER.open(request, timeout=10) as answer:
+            with OPENER.open(request, timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise Passing(f"{operation}: {error.code} {error.read().decode()}") from None

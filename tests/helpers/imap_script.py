@@ -99,7 +99,7 @@ async def scripted(
 ) -> AsyncIterator[ImapSource]:
     """A source that reads from a server of these scripts over one connection. In the end all must have been
     said."""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             script = Script(scripts, nursery)
             access = Access("mail.example.org", "alice", Secret("secret"), opener=script.open)

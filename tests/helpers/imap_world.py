@@ -115,7 +115,7 @@ class World:
         """Closes all connections and waits until the server has let go of them."""
         for end in self._ends:
             await end.aclose()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while self.server.statistics().connections:
                 await trio.testing.wait_all_tasks_blocked()
 

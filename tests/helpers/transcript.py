@@ -27,7 +27,7 @@ from typing import Protocol
 
 import trio
 
-PATIENCE = 5.0  # seconds for a whole dialogue; they take a tenth of one
+PATIENCE = 60.0  # seconds for a whole dialogue; they take a tenth of one, where nothing else runs
 
 _LINE = re.compile(r"(\d*)(?:(C)([:|])|(S)([:|>!*])) ?(.*)")
 _WILD = re.compile("«([^»]*)»")

@@ -128,5 +128,5 @@ def test_what_is_heavy_is_not_loaded_before_it_is_needed() -> None:
         "    open_stores(place)\n"
         "print([name for name in ('obstore', 'httpx', 'boto3', 'botocore') if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=120)
     assert done.stdout == b"[]\n"

@@ -72,7 +72,7 @@ async def test_two_journals_see_the_same(stores, keyring):
 async def test_follow_wakes_who_waits(stores, keyring):
     one = await Journal.open(await new_store(stores), keyring, ACCOUNT)
     two = await Journal.open(await new_store(stores), keyring, ACCOUNT)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(two.follow)
             version = two.version

@@ -15,7 +15,7 @@ from tests.helpers.imap_script import IN, PLAIN, Script, scripted
 
 async def attempt(script: str, **settings: Any) -> Connection | AerogrammeError:
     """The connection after a login, or its error; the secret is "secret"."""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             server = Script([script], nursery)
             given: dict[str, Any] = {
@@ -198,7 +198,7 @@ async def test_it_gives_up_after_the_last_pause() -> None:
 
 
 async def test_without_tls_only_to_this_machine() -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(trio.serve_tcp, lambda stream: stream.send_all(b"* OK\r\n"), 0)
             port = listeners[0].socket.getsockname()[1]

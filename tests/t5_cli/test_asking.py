@@ -118,7 +118,7 @@ def test_nothing_is_asked_for_where_there_is_no_terminal(tmp_path: Path) -> None
         [PROGRAM, "account", "create", "alice@example.org", "--data", tmp_path],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 2 and b"--password-from" in done.stderr
     assert sys.executable.encode() not in done.stderr  # a mistake is no stack

@@ -194,7 +194,7 @@ def test_a_restore_that_is_cut_off_goes_on(tmp_path: Path, ending: signal.Signal
         wait_until_it_has_open(process.pid, file)
         process.send_signal(ending)
         connection.execute("ROLLBACK")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == (1 if ending == signal.SIGINT else -signal.SIGKILL)
     assert (b"nothing is lost" in errors) == (ending == signal.SIGINT)
     assert not (back / "users.toml").exists()

@@ -140,7 +140,7 @@ def test_nothing_stays_when_it_is_told_to_end(aws: pytest.MonkeyPatch, at: str, 
         assert arrived.wait(60)
         process.send_signal(number)
         told.set()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (1, b"interrupted; what was tried has been removed\n")
         assert server.objects == {}
 

@@ -178,7 +178,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path) -> None:
         wait_until_it_has_open(process.pid, file)
         process.send_signal(signal.SIGINT)
         connection.execute("ROLLBACK")
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert (process.returncode, output) == (1, b"")
     assert errors == b"interrupted; nothing is lost: the same command again goes on where it stopped\n"
     assert b"whole" in copy(old / "accounts", new / "accounts", "--all").stdout

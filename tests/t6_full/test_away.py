@@ -35,7 +35,7 @@ def ask(client: imaplib.IMAP4, command: bytes) -> list[bytes]:
 
 
 def login(server: Server) -> bytes:
-    client = imaplib.IMAP4("127.0.0.1", server.imap_port, timeout=60)
+    client = imaplib.IMAP4("127.0.0.1", server.imap_port, timeout=120)
     try:
         return ask(client, f'LOGIN {ADDRESS} "{PASSWORD}"'.encode())[-1]
     finally:

@@ -124,7 +124,7 @@ class Machine:
 
     @contextlib.contextmanager
     def mailbox(self) -> Iterator[imaplib.IMAP4]:
-        client = imaplib.IMAP4("127.0.0.1", self.imap, timeout=60)
+        client = imaplib.IMAP4("127.0.0.1", self.imap, timeout=120)
         try:
             client.login(ADDRESS, self.password)
             yield client
@@ -177,7 +177,7 @@ class Walk:
 
     def send(self, subject: str) -> None:
         """As the MTA does."""
-        with smtplib.LMTP("127.0.0.1", self.mail.lmtp, timeout=60) as lmtp:
+        with smtplib.LMTP("127.0.0.1", self.mail.lmtp, timeout=120) as lmtp:
             assert lmtp.sendmail("bob@example.net", [ADDRESS], f"Subject: {subject}\r\n\r\nhi\r\n") == {}
 
     def secrets(self) -> dict[str, bytes]:
