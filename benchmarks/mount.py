@@ -38,7 +38,7 @@ PROGRAMS = {
 def letters(count: int) -> list[bytes]:
     """Real mails of the corpus, again from the first when there are no more."""
     names = sorted((ROOT / "corpus").iterdir())
-    return [names[n % len(names)].read_bytes().replace(b"\n", b"\r\n") for n in range(count)]
+    return [names[n % len(names)].read_bytes() for n in range(count)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,18 +37,34 @@ BUDGET = 64 * 1024 * 1024  # octets of columns kept in memory for an account
 class Column(Sequence[bytes]):
     """Values one after the other: value n is joined[ends[n - 1]:ends[n]] (from 0 for the first)."""
 
-    __slots__ = ("ends", "joined")
+    __slots__ = ("_ends", "_lengths", "joined")
 
     def __init__(self, joined: bytes, ends: "array[int]") -> None:
         self.joined = joined
-        self.ends = ends
+        self._ends = ends
+        self._lengths: array[int] | None = None
+
+    @classmethod
+    def of_lengths(cls, joined: bytes, lengths: "array[int]") -> "Column":
+        """Values of these lengths. Where they end is made out when somebody asks: few fields of a group are
+        asked for at a time."""
+        column = cls(joined, array("Q"))
+        column._lengths = lengths
+        return column
+
+    @property
+    def ends(self) -> "array[int]":
+        if self._lengths is not None:
+            self._ends = array("Q", accumulate(self._lengths))
+            self._lengths = None
+        return self._ends
 
     @classmethod
     def of(cls, values: Sequence[bytes]) -> "Column":
         return cls(b"".join(values), array("Q", accumulate(map(len, values))))
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self._ends if self._lengths is None else self._lengths)
 
     def __iter__(self) -> Iterator[bytes]:
         joined = self.joined
@@ -119,12 +135,12 @@ def read_group(packed: bytes) -> tuple[Runs, dict[str, Column]]:
         contents = Runs.from_wire(of)
         columns = {}
         for name, lengths, joined in fields:
-            ends = array("Q", accumulate(column_from("I", lengths)))
-            if type(name) is not str or type(joined) is not bytes or len(ends) != len(contents):
+            column = column_from("I", lengths)
+            if type(name) is not str or type(joined) is not bytes or len(column) != len(contents):
                 raise Damaged("a segment does not decode")
-            if (ends[-1] if ends else 0) != len(joined):
+            if sum(column) != len(joined):
                 raise Damaged("a segment does not decode")
-            columns[name] = Column(joined, ends)
+            columns[name] = Column.of_lengths(joined, column)
         return contents, columns
     # MemoryError: a damaged frame may claim a gigabyte, and it is asked for before anything is unpacked.
     except (ValueError, TypeError, MemoryError, msgpack.UnpackException, zstandard.ZstdError) as e:

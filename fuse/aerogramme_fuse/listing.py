@@ -36,6 +36,11 @@ class Files:
     mtimes: "array[int]" = field(default_factory=lambda: array("q"))
     ctimes: "array[int]" = field(default_factory=lambda: array("q"))
 
+    def rows(self, start: int) -> Iterator[tuple[str, int, int, int, int]]:
+        """Those from a place on: name, inode, size, mtime, ctime."""
+        names, inodes, sizes = self.names[start:], self.inodes[start:], self.sizes[start:]
+        return zip(names, inodes, sizes, self.mtimes[start:], self.ctimes[start:], strict=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

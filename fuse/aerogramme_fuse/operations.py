@@ -135,22 +135,22 @@ class Operations(pyfuse3.Operations):
                 self._listed[fh] = _Listed(self.tree.version, files, others)
             listed = self._listed[fh]
             at, within = divmod(start_id, EACH)
-            # There may be many, and nothing is waited for: so they share one object, which pyfuse3 copies.
-            entry = self._entry(Attributes(0, False, 0, 0, 0))
+            # There may be many, and nothing is waited for: so they share one object, which pyfuse3 copies,
+            # and what is as it was listed, stays so.
+            entry, as_listed = self._entry(Attributes(0, False, 0, 0, 0)), listed.version == self.tree.version
             for number in range(at, len(listed.files)):
-                some = listed.files[number]
-                for row in range(within, len(some.names)):
-                    if listed.version == self.tree.version:
-                        entry.st_ino, entry.st_size = some.inodes[row], some.sizes[row]
-                        entry.st_blocks = -(-some.sizes[row] // 512)
-                        entry.st_atime_ns = entry.st_mtime_ns = some.mtimes[row]
-                        entry.st_ctime_ns = some.ctimes[row]
-                    elif (now := await self._listed_before(some.inodes[row])) is not None:
+                place = number * EACH + within
+                for name, inode, size, mtime, ctime in listed.files[number].rows(within):
+                    place += 1
+                    if as_listed:
+                        entry.st_ino, entry.st_size, entry.st_blocks = inode, size, -(-size // 512)
+                        entry.st_atime_ns = entry.st_mtime_ns = mtime
+                        entry.st_ctime_ns = ctime
+                    elif (now := await self._listed_before(inode)) is not None:
                         entry = now
                     else:
                         continue
-                    name = some.names[row].encode()
-                    if not pyfuse3.readdir_reply(token, name, entry, number * EACH + row + 1):
+                    if not pyfuse3.readdir_reply(token, name.encode(), entry, place):
                         return
                 within = 0
             last = len(listed.files) * EACH
