@@ -182,7 +182,7 @@ class _Mailbox:
         if compared.keeps and there.uids[at] != letter.uid:
             compared.uid += 1
             self._say(letter.uid, f"its UID is {there.uids[at]} here")
-        if not same_flags(self._said.flags[row], there.flags_of(at)):
+        if not self._said.flags_lost and not same_flags(self._said.flags[row], there.flags_of(at)):
             compared.flags += 1
             flags, ours = " ".join(self._said.flags[row]), " ".join(there.flags_of(at))
             self._say(letter.uid, f"its flags are ({flags}), and ({ours}) here")
