@@ -4,8 +4,9 @@ Where mails came one by one, the contents of a segment are a thousand numbers fa
 checkpoint with all such lists in it would write them again for each flag that is changed; if each were an
 object, who opens a large account would ask for hundreds. So a checkpoint names bundles of them. When more
 than a few are in none, they go into a new one, together with what smaller bundles have: one after the other,
-while each has no more than twice what is together already, and none that is full. So there are some full ones
-and one or two small ones, and a list is written again some four times until its bundle is full.
+while each has no more than four times what is together already, and none that is full. So there are some full
+ones, and one or two small ones; and a list, of two kilobytes, is written again some five times, beside the
+megabytes of the segments that are the reason for it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,8 +22,9 @@ PREFIX = "bundle/"
 KIND = "bundle"  # of the sealed record; its name is that of the object
 VERSION = 1
 LONG = 64  # runs of contents above which they may be in a bundle
-FEW = 8  # segments that are in none: each would be a request for a kilobyte
-FULL = 64  # segments with which a bundle is full: a list has about a kilobyte
+FEW = 8  # such segments may be in none: they are in the checkpoint, as others are
+FULL = 256  # segments with which a bundle is full
+JOINED = 4  # a bundle joins a new one that has so many times fewer segments by then
 LEVEL = 3  # of zstd
 MAX_UNPACKED = 1 << 28  # some thousand times what is written
 
@@ -54,7 +56,7 @@ def arrange(known: Bundled, segments: Iterable[str]) -> tuple[dict[str, Sequence
         return stay, []
     new = list(left)
     for name in sorted(stay, key=lambda name: (len(of[name]), name)):
-        if len(new) >= FULL or len(of[name]) >= FULL or len(of[name]) > 2 * len(new):
+        if len(new) >= FULL or len(of[name]) >= FULL or len(of[name]) > JOINED * len(new):
             break
         new += of[name]
         del stay[name]
