@@ -180,6 +180,27 @@ async def test_each_broken_thing_is_told_by_name_and_all_else_is_read(tmp_path, 
     assert sum(fault.lost for fault in source.faults) == 3
 
 
+@pytest.mark.parametrize(
+    "letter", [b"\x28\xb5\x2f\xfd", b"BZh91AY&SYx", b"\x1f\x8b\x08 mail", b"Dovecot-LZ4\r*\x9b\xc5x"]
+)
+async def test_what_begins_like_a_compressed_letter_is_none_if_its_size_says_so(tmp_path, letter) -> None:
+    root = folder(tmp_path / "m", LIST + f"1 :1.a,S={len(letter)}\n2 :2.b,S=9999\n")
+    put(root / "cur", f"1.a,S={len(letter)}:2,S", letter)
+    put(root / "cur", "2.b,S=9999:2,S", letter)
+    found, _ = await read(root)
+    assert [mail.content for mail in found["INBOX"].mails.values()] == [letter, None]
+
+
+async def test_a_compressed_letter_that_has_the_size_of_the_letter_is_read(tmp_path) -> None:
+    letters = [bytes(range(200, 220)) + b"x" * n for n in range(100)]
+    [letter] = [one for one in letters if len(gzip.compress(one, mtime=0)) == len(one)][:1]
+    root = folder(tmp_path / "m", LIST + f"1 :1.a,S={len(letter)}\n")
+    put(root / "cur", f"1.a,S={len(letter)}:2,S", gzip.compress(letter, mtime=0))
+    found, source = await read(root)
+    assert found["INBOX"].mails[1].content == letter
+    assert not source.faults
+
+
 async def test_what_is_looked_at_twice_is_told_once(tmp_path) -> None:
     root = folder(tmp_path / "m", LIST + "1 :1.a,S=7\n")
     put(root / "cur", "1.a,S=7:2,S", b"a\0b")
@@ -263,6 +284,19 @@ async def test_a_linked_folder_of_mail_is_unreadable(tmp_path, part) -> None:
     inbox = await _only(source)
     with pytest.raises(Unreadable):
         await source.messages(inbox)
+
+
+async def test_a_folder_of_dovecots_files_that_cannot_be_entered_costs_one_mailbox(tmp_path) -> None:
+    root = folder(tmp_path / "m")
+    put(folder(root / ".Sent") / "cur", "1.a:2,S")
+    put(folder(root / ".Work") / "cur", "1.b:2,S")
+    control = tmp_path / "control"
+    control.mkdir()
+    (control / ".Sent").symlink_to("/etc")
+    found, source = await read(root, control=control)
+    assert list(found) == ["INBOX", "Work"] and len(found["Work"].mails) == 1
+    [lost] = [fault for fault in source.faults if fault.lost]
+    assert lost.origin.endswith(".Sent")
 
 
 async def test_what_is_no_maildir_is_unreadable(tmp_path) -> None:

@@ -133,9 +133,15 @@ class Maildir:
         self._where.clear()
         for spelled, parts in places.items():
             name = names.of[spelled]
-            where = self._where[name] = self._place(parts, layout)
+            where = self._place(parts, layout)
             _refuse_encrypted(where)
-            uids = read_uidlist(where)
+            try:
+                uids = read_uidlist(where)
+            except OSError as e:
+                done = "the mailbox is left out"
+                faults.append(Fault(where.control.origin(), reading.reason(e), done, lost=True))
+                continue
+            self._where[name] = where
             found.append(
                 Folder(
                     name=name,

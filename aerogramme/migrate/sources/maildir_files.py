@@ -7,15 +7,15 @@ import stat
 import time
 from array import array
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import Final
 
 from aerogramme import maildir
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources import folders, uidlist
+from aerogramme.migrate.sources import compressed, folders, uidlist
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir_flags import Flags, read_flags
 from aerogramme.migrate.sources.naming import shown
-from aerogramme.migrate.sources.reading import Reader, open_file, reason
+from aerogramme.migrate.sources.reading import PIECE, Reader, open_file, reason
 from aerogramme.migrate.sources.source import Fault, Messages
 from aerogramme.migrate.sources.uidlist import UidList
 
@@ -95,13 +95,14 @@ def scan(where: Where, *, settled: bool, dovecot: bool) -> Files:
                 _wait_for_lock(where)
                 uids = read_uidlist(where)
             found = _looked_at(folder, where, listed, files.faults)
+        if uids is None and dovecot:
+            origin = where.control.origin(b"dovecot-uidlist")
+            what = "it is missing, or cannot be read"
+            files.faults.append(Fault(origin, what, "its messages get new UIDs"))
+        numbered = _numbered(where, found, uids, files, settled=settled)
+        _fill(where, files, numbered, uids, dovecot=dovecot)
     except OSError as e:
         raise Unreadable(reason(e)) from e
-    if uids is None and dovecot:
-        origin = where.control.origin(b"dovecot-uidlist")
-        files.faults.append(Fault(origin, "it is missing, or cannot be read", "its messages get new UIDs"))
-    numbered = _numbered(where, found, uids, files, settled=settled)
-    _fill(where, files, numbered, uids, dovecot=dovecot)
     return files
 
 
@@ -127,14 +128,37 @@ def reader(folder: int, where: Where, file: File, wide: int) -> Reader | Fault |
         return Fault(origin, reason(e), "it is left out", lost=True)
     if opened is None or isinstance(opened, Fault):
         return opened
-    return _Mail(opened, origin, _number(_SIZE, file.name), wide)
+    said = _number(_SIZE, file.name)
+    return _Mail(opened, origin, said, wide, plain=_is_plain(opened, said))
+
+
+def _is_plain(file: io.FileIO, said: int) -> bool:
+    """Is what begins like a compressed letter none? `said`: octets of the letter, uncompressed; 0: not known.
+
+    Anybody can send, or save, a letter that begins so. If its file has as many octets as the letter, that is
+    what it is, unless it is a compressed letter of the same size by chance.
+    """
+    if not said or os.fstat(file.fileno()).st_size != said:
+        return False
+    try:
+        inner = compressed.opened(file.read(compressed.HEAD), file)
+        if inner is None:
+            return False
+        size = 0
+        while piece := inner.read(PIECE):
+            size += len(piece)
+        return size != said
+    except (*compressed.BROKEN, Unreadable):
+        return True
+    finally:
+        file.seek(0)
 
 
 class _Mail(Reader):
     """A letter of which sizes were said, uncompressed: they show that it is cut, or was changed."""
 
-    def __init__(self, file: BinaryIO, origin: str, said: int, said_wide: int) -> None:
-        super().__init__(file, origin)
+    def __init__(self, file: io.FileIO, origin: str, said: int, said_wide: int, *, plain: bool) -> None:
+        super().__init__(file, origin, plain=plain)
         self._said = said
         self._said_wide = said_wide
 
@@ -194,11 +218,11 @@ def read_uidlist(where: Where) -> UidList | None:
 def _wait_for_lock(where: Where) -> None:
     until = time.monotonic() + _LOCK_WAIT
     while time.monotonic() < until:
-        with where.control.opened() as folder:
-            try:
+        try:
+            with where.control.opened() as folder:
                 since = os.stat(b"dovecot-uidlist.lock", dir_fd=folder, follow_symlinks=False).st_mtime
-            except FileNotFoundError:
-                return
+        except FileNotFoundError:
+            return
         if time.time() - since > _LOCK_OLD:
             return
         time.sleep(0.05)
@@ -294,6 +318,9 @@ def _fill(
     if uids:
         origin = where.control.origin(b"dovecot-uidlist")
         files.faults += [Fault(origin, what, "the rest of it is used") for what in uids.wrong]
+    if not dovecot:  # an export of ours, or what is left of a Dovecot: letters have names all the same
+        with where.control.opened() as folder:
+            dovecot = folders.has(folder, b"dovecot-keywords")
     if dovecot:
         flags = read_flags(where.control, where.index, uids.uidvalidity if uids else 0, files.faults)
     for uid, file in numbered:

@@ -36,15 +36,17 @@ class Reader:
     size    octets that are read by now, uncompressed
     wide    the same with CRLF at the ends of lines (RFC822.SIZE)
     ended   all is read
+
+    `plain`: it is neither compressed nor encrypted, whatever it begins with.
     """
 
-    def __init__(self, file: Octets, origin: str) -> None:
+    def __init__(self, file: Octets, origin: str, *, plain: bool = False) -> None:
         self.origin = origin
         self.size = 0
         self.wide = 0
         self.ended = False
         self._file = file
-        self._plain: compressed.Readable | None = None
+        self._plain: compressed.Readable | None = file if plain else None
         self._line_ends = LineEnds()
 
     def read(self) -> bytes:
