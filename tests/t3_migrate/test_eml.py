@@ -85,9 +85,10 @@ async def test_one_file_is_a_mailbox_with_one_letter(tmp_path) -> None:
     for number in range(3):
         (root / f"{number}.eml").write_bytes(b"\n%d\n" % number)
     assert list(await read_all(Eml(root, Naming(), "Old/Post"))) == ["Old/Post"]
+    (root / "1.eml").write_bytes(b"\x1f\x8b\x08 mail")  # which is not compressed, for it is not called so
     [box] = (await read_all(Eml(root / "1.eml", Naming()))).values()
     assert box.folder.name == "Work"
-    assert [mail.content for mail in box.mails.values()] == [b"\r\n1\r\n"]
+    assert [mail.content for mail in box.mails.values()] == [b"\x1f\x8b\x08 mail"]
 
 
 async def test_where_there_is_no_letter_is_unreadable(tmp_path) -> None:

@@ -206,6 +206,13 @@ async def test_a_first_line_without_date_begins_a_message_all_the_same(tmp_path)
     assert line.endswith("UID 1: its From line has no date: it has the time of the file")
 
 
+async def test_a_letter_is_not_taken_for_a_compressed_one(tmp_path) -> None:
+    octets = FROM + b"\x1f\x8b\x08 mail\n\n" + FROM + b"CRYPTED\x03\x07\n\n"
+    letters, wrong = await only(tmp_path / "m", octets)
+    assert letters == [b"\x1f\x8b\x08 mail\r\n\r\n", b"CRYPTED\x03\x07\r\n\r\n"]
+    assert not wrong
+
+
 async def test_a_dovecot_quotes_nothing(tmp_path) -> None:
     octets = FROM + b"\n>From x\n\n"
     assert (await only(tmp_path / "m", octets))[0] == [b"\r\nFrom x\r\n"]

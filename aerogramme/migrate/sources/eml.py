@@ -156,7 +156,9 @@ class _Opener:
 def _reader(folder: int, place: Place, name: bytes) -> reading.Reader | Fault | None:
     origin = place.origin(name)
     file = reading.open_file(name, folder, origin)
-    return file if file is None or isinstance(file, Fault) else reading.Reader(file, origin)
+    if file is None or isinstance(file, Fault):
+        return file
+    return reading.Reader(file, origin, plain=name.lower().endswith(b".eml"))
 
 
 def _is_letter(name: bytes) -> bool:

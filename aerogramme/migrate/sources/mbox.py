@@ -326,7 +326,7 @@ def _open(where: _Where, file: FileIO, scan: _Scan, row: int) -> reading.Reader:
     start, body, end = scan.starts[row], scan.bodies[row], scan.ends[row]
     part = Part(file.fileno(), start, end)
     letter = MboxLetter(part, body - start, quoted=bool(scan.quoted[row]))
-    return reading.Reader(letter, _origin(where, scan.messages.uids[row]))
+    return reading.Reader(letter, _origin(where, scan.messages.uids[row]), plain=True)
 
 
 def _origin(where: _Where, uid: int) -> str:
