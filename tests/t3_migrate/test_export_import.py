@@ -1,5 +1,6 @@
 """Out and in again: a source of imports reads an export as the account was."""
 
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,8 @@ from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.exports import Box, Mail, boxes_of
 from tests.helpers.source_reading import read_all
 from tests.t3_mailbox.conftest import World, put
+
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]  # to find the smallest failing one takes minutes
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +51,9 @@ texts = st.lists(
 ).map(b"".join)
 keywords = st.sampled_from(["$Forwarded", "work", "NonJunk", *(f"k{n}" for n in range(20))])
 flags = st.sets(st.sampled_from(["\\Seen", "\\Answered", "\\Flagged", "\\Draft", "\\Deleted"]) | keywords)
-mails = st.tuples(texts | st.binary(max_size=30), flags, st.integers(0, 2**32 - 1))
+# Not as compressed files begin, which are opened.
+odd = st.binary(max_size=30).map(lambda octets: b"\xff" + octets)
+mails = st.tuples(texts | odd, flags, st.integers(0, 2**32 - 1))
 accounts = st.dictionaries(names | st.just("INBOX"), st.lists(mails, max_size=5), max_size=5)
 
 
@@ -75,11 +80,7 @@ def renamed_in(report: Report) -> dict[str, str]:
     return {name: other for name, other in called if other}
 
 
-def _plain(mail: Mail) -> tuple[int, bytes, list[str]]:
-    return mail.date, mail.content, sorted(flag for flag in mail.flags if flag.startswith("\\"))
-
-
-@settings(max_examples=10, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=10, phases=PHASES)
 @pytest.mark.parametrize(
     ("kind", "layout"), [("dovecot", "maildir++"), ("dovecot", "fs"), ("maildir", "maildir++")]
 )
@@ -102,9 +103,9 @@ def test_maildirs(kind: Kind, layout: Layout, boxes: dict[str, list[tuple[bytes,
             if kind == "dovecot":
                 assert Box(found.folder.uidvalidity, found.folder.uidnext, mails) == box
                 assert found.folder.subscribed == (name in account.subscriptions())
-            else:  # what the letters of keywords mean is said only where Dovecot is
-                assert sorted(map(_plain, mails.values())) == sorted(map(_plain, box.mails.values()))
-        assert {fault.what for fault in source.faults if kind == "dovecot"} <= {"it is empty"}
+            else:
+                assert Counter(mails.values()) == Counter(box.mails.values())
+        assert {fault.what for fault in source.faults} <= {"it is empty"}
         await account.aclose()
 
     with TemporaryDirectory() as path:
@@ -120,7 +121,7 @@ mbox_texts = st.lists(
 mbox_mails = st.tuples(mbox_texts, flags, st.integers(0, 2**32 - 1))
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, phases=PHASES)
 @given(boxes=st.dictionaries(mbox_names | st.just("INBOX"), st.lists(mbox_mails, max_size=5), max_size=4))
 def test_mboxes(boxes: dict[str, list[tuple[bytes, set[str], int]]]) -> None:
     async def test(path: Path) -> None:
