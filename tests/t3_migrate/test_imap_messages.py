@@ -89,6 +89,85 @@ async def test_in_any_order() -> None:
         assert rows(await source.messages(INBOX)) == [(uid, JANUARY, uid, (f"k{uid}",)) for uid in (2, 5, 9)]
 
 
+async def test_a_server_that_tells_only_of_so_many_at_once() -> None:
+    """RFC 9738: of the highest UIDs first."""
+    line = f"S: * 1 FETCH (UID 1 FLAGS () INTERNALDATE {DATE} RFC822.SIZE 1)\n"
+    script = f"""{begun(exists=4)}{FETCH}
+{line.replace("UID 1", "UID 70")}{line.replace("UID 1", "UID 90")}S: @ OK [MESSAGELIMIT 2 70] some
+{FETCH.replace("1:*", "1:69")}
+{line.replace("UID 1", "UID 8")}{line.replace("UID 1", "UID 9")}S: @ OK [MESSAGELIMIT 2 8] some
+{FETCH.replace("1:*", "1:7")}
+S: @ OK all
+"""
+    async with scripted(script) as source:
+        assert list((await source.messages(INBOX)).uids) == [8, 9, 70, 90]
+    assert source.faults == []
+
+
+async def test_what_was_archived_at_gmail() -> None:
+    fetch = FETCH.replace("SIZE", "SIZE X-GM-LABELS")
+    labels = {
+        1: r'"\\Inbox" Work',
+        2: "",
+        3: r'"\\Sent"',
+        4: r'"\\Important" "\\Starred"',
+        5: '"Hidden in IMAP"',
+        6: "work",
+        7: r"\Draft",
+    }
+    lines = "".join(
+        f"S: * 1 FETCH (X-GM-LABELS ({each}) UID {uid} FLAGS () INTERNALDATE {DATE} RFC822.SIZE 1)\n"
+        for uid, each in labels.items()
+    )
+    script = f"""
+S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready
+C: AUTHENTICATE PLAIN {PLAIN}
+S: @ OK [CAPABILITY IMAP4rev1 X-GM-EXT-1 ID] in
+C: ID ("name" "Aerogramme")
+S: * ID ("name" "GImap" "vendor" "Google, Inc.")
+S: @ OK
+C: LIST "" "*"
+S: * LIST (\\Noselect) "/" "[Gmail]"
+S: * LIST (\\All) "/" "[Gmail]/All Mail"
+S: * LIST (\\Flagged) "/" "[Gmail]/Starred"
+S: * LIST (\\Sent) "/" "[Gmail]/Sent Mail"
+S: * LIST () "/" "Work"
+S: @ OK
+C: LSUB "" "*"
+S: @ OK
+C: STATUS "[Gmail]/All Mail" (UIDVALIDITY UIDNEXT)
+C: STATUS "[Gmail]/Sent Mail" (UIDVALIDITY UIDNEXT)
+C: STATUS "Work" (UIDVALIDITY UIDNEXT)
+S: * STATUS "[Gmail]/All Mail" (UIDVALIDITY 7 UIDNEXT 100)
+S: @ OK
+S: * STATUS "[Gmail]/Sent Mail" (UIDVALIDITY 8 UIDNEXT 100)
+S: @ OK
+S: * STATUS "Work" (UIDVALIDITY 9 UIDNEXT 100)
+S: @ OK
+C: EXAMINE "[Gmail]/All Mail"
+S: * 7 EXISTS
+S: * OK [UIDVALIDITY 7] x
+S: @ OK
+{fetch}
+{lines}S: @ OK
+"""
+    async with scripted(script) as source:
+        folders = {folder.name: folder for folder in await source.folders()}
+        assert {name: folder.role for name, folder in folders.items()} == {
+            "[Gmail]/All Mail": "\\Archive",
+            "[Gmail]/Sent Mail": "\\Sent",
+            "Work": None,
+        }
+        archive = folders["[Gmail]/All Mail"]
+        assert archive.uidvalidity == 0
+        # There is no mailbox for drafts, or the label that is hidden.
+        assert list((await source.messages(archive)).uids) == [2, 4, 5, 7]
+    assert [(fault.origin, fault.lost) for fault in source.faults] == [
+        ("[Gmail]/All Mail", False),
+        ("[Gmail]/Starred", False),
+    ]
+
+
 async def test_an_empty_mailbox_is_not_asked() -> None:
     async with scripted(begun(exists=0)) as source:
         assert rows(await source.messages(INBOX)) == []

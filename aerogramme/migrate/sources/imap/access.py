@@ -99,6 +99,9 @@ class Access:
                 await connection.command(b"CAPABILITY")
         if not connection.capabilities & {b"IMAP4REV1", b"IMAP4REV2"}:
             raise Unreadable(f"{self.host} does not speak IMAP4rev1")
+        if connection.knows(b"ID"):
+            # RFC 2971. Gmail asks for it, and some servers open no mailbox for a client without a name.
+            await connection.command(b'ID ("name" "Aerogramme")')
         wanted = connection.capabilities & {b"UTF8=ACCEPT", b"CONDSTORE", b"QRESYNC"}
         if connection.knows(b"ENABLE") and wanted:
             # RFC 5161: before a mailbox is open. RFC 6855: names, and letters with headers in UTF-8.

@@ -10,6 +10,7 @@ from aerogramme.imap.dates import parse_date_time
 from aerogramme.mailbox.flags import SYSTEM_FLAGS
 from aerogramme.migrate.sources.imap.answers import fetched, number, shown, uid, vanished
 from aerogramme.migrate.sources.imap.connection import Connection
+from aerogramme.migrate.sources.imap.listing import label_key
 from aerogramme.migrate.sources.imap.opening import Opened, check, ended
 from aerogramme.migrate.sources.imap.reading import Nonsense
 from aerogramme.migrate.sources.source import Fault, Folder, Messages
@@ -19,6 +20,7 @@ _MAX_FLAGS_TEXT: Final = 32 << 20  # octets of all different sets of flags in a 
 _MAX_FAULTS: Final = 100  # of one kind in a mailbox, each told by itself
 
 _WHAT: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
+_WITH_LABELS: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE X-GM-LABELS)"  # of Gmail's X-GM-EXT-1
 # The usual answer, in the order in which it was asked for; others are taken apart.
 _USUAL: Final = re.compile(
     rb"\* [0-9]{1,10} FETCH \(UID ([0-9]{1,10}) FLAGS \(([^()\"{]*)\) "
@@ -33,26 +35,28 @@ async def read(
     spelled: bytes,
     faults: list[Fault],
     earlier: Messages | None = None,
+    elsewhere: frozenset[bytes] | None = None,
 ) -> Messages:
     """What is in a mailbox now. `earlier`: what was in it, with the same UIDVALIDITY; if the server can tell
-    what changed since, only that is asked for.
+    what changed since, only that is asked for. `elsewhere`: messages with one of these labels are left out.
 
     Raises Fallen; Unreadable if the mailbox cannot be opened, or was made anew.
     """
     opened = Opened()
     check(connection, await ended(connection, b"EXAMINE ", spelled, each=opened.hear))
     opened.check_validity(folder)
-    if earlier is not None and _can_tell(connection, opened, earlier):
+    if earlier is not None and elsewhere is None and _can_tell(connection, opened, earlier):
         changed = await _read_changes(connection, folder, opened, earlier, faults)
         if changed is not None:
             return changed
-    columns = Columns(folder.origin)
+    columns = Columns(folder.origin, elsewhere)
     if opened.exists:  # an empty one has no 1:*, and some servers say BAD
-        await _fetch(connection, b"UID FETCH 1:* " + _WHAT, columns, opened)
+        await _fetch(connection, _WHAT if elsewhere is None else _WITH_LABELS, columns, opened)
     faults += columns.faults
     found = columns.messages(opened.highestmodseq)
-    if len(found.uids) < opened.exists:
-        what = f"the server says that it has {opened.exists:,} messages, and tells of {len(found.uids):,}"
+    told = len(found.uids) + columns.left_out
+    if told < opened.exists:
+        what = f"the server says that it has {opened.exists:,} messages, and tells of {told:,}"
         faults.append(Fault(folder.origin, what, "the others are left out", lost=True))
     return found
 
@@ -74,7 +78,7 @@ async def _read_changes(
         # RFC 7162 §3.1.4.1, and §3.2.6 for VANISHED, without which only the count tells of removed ones.
         how = b" VANISHED" if b"QRESYNC" in connection.enabled else b""
         since = b" (CHANGEDSINCE %d%b)" % (earlier.highestmodseq, how)
-        await _fetch(connection, b"UID FETCH 1:* " + _WHAT + since, columns, opened, gone)
+        await _fetch(connection, _WHAT + since, columns, opened, gone)
     elif not count:
         gone = [(1, (1 << 32) - 1)]
     found = merged(earlier, columns.messages(opened.highestmodseq), gone)
@@ -86,7 +90,7 @@ async def _read_changes(
 
 async def _fetch(
     connection: Connection,
-    command: bytes,
+    what: bytes,
     columns: "Columns",
     opened: Opened,
     gone: list[tuple[int, int]] | None = None,
@@ -99,7 +103,15 @@ async def _fetch(
         else:
             opened.hear(text)
 
-    how = await connection.command(command, each=hear)
+    upto = b"*"
+    while True:
+        how = await connection.command(b"UID FETCH 1:%b %b" % (upto, what), each=hear)
+        lowest = how.arguments.rpartition(b" ")[2] if how.code == "MESSAGELIMIT" else b"1"
+        if not lowest.isdigit() or (upto.isdigit() and int(lowest) > int(upto)):
+            raise connection.nonsense("it has told of messages that were not asked for")
+        if int(lowest) <= 1:
+            break
+        upto = b"%d" % (int(lowest) - 1)  # RFC 9738 §3.1: the lowest UID of those that it has told
     if not how.ok and how.code != "EXPUNGEISSUED":  # RFC 5530 §3: some were removed meanwhile
         raise Unreadable(f"{connection.host} does not say what is in it: {how.words or how.code}")
 
@@ -143,8 +155,10 @@ class _Ranges:
 class Columns:
     """Collects the answers to a FETCH."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, elsewhere: frozenset[bytes] | None = None) -> None:
         self.faults: list[Fault] = []
+        self.left_out = 0
+        self._elsewhere = elsewhere
         self._origin = origin
         self._found = Messages()
         self._sorted = True
@@ -153,7 +167,7 @@ class Columns:
 
     def hear(self, text: bytes) -> bool:
         """Takes an answer to FETCH, and says whether it was one. Raises Nonsense, Unreadable."""
-        usual = _USUAL.match(text)
+        usual = _USUAL.match(text) if self._elsewhere is None else None
         if usual is not None:
             self._add(int(usual[1]), usual[2], usual[3], int(usual[4]))
             return True
@@ -165,7 +179,14 @@ class Columns:
         )
         if one is not None and isinstance(flags, list):
             told = b" ".join(each for each in flags if isinstance(each, bytes))
-            if size is not None:
+            labels = items.get(b"X-GM-LABELS")
+            if (
+                self._elsewhere
+                and isinstance(labels, list)
+                and self._elsewhere & {label_key(each) for each in labels if isinstance(each, bytes)}
+            ):
+                self.left_out += 1
+            elif size is not None:
                 self._add(uid(one), told, date if isinstance(date, bytes) else b"", number(size))
             else:
                 self._change(uid(one), told)

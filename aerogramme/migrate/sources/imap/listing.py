@@ -20,6 +20,8 @@ _ITEMS: Final = b"(UIDVALIDITY UIDNEXT)"
 
 # RFC 6154 §2, RFC 8457 §3: these show messages of other mailboxes again.
 VIEWS: Final = {b"\\all": "\\All", b"\\flagged": "\\Flagged", b"\\important": "\\Important"}
+# What Gmail calls them among the labels of a message, whatever their mailbox is called.
+_OF_THE_SYSTEM: Final = {"\\Sent": {b"sent"}, "\\Drafts": {b"draft", b"drafts"}}
 _ROLES: Final = {role.lower().encode(): role for role in ROLES}
 
 
@@ -29,10 +31,13 @@ class Listing:
 
     folders  as Source.folders gives them
     spelled  the name of a folder here -> as the server spells it
+    elsewhere  name of a folder -> labels (`label_key`) whose messages are in other folders too, and are left
+               out in this one
     """
 
     folders: list[Folder] = field(default_factory=list)
     spelled: dict[str, bytes] = field(default_factory=dict)
+    elsewhere: dict[str, frozenset[bytes]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -48,9 +53,14 @@ async def list_all(connection: Connection, naming: Naming, *, views: bool = Fals
     spaces = await _namespaces(connection)
     said = _Said()
     await _list(connection, said)
-    found = _wanted(said.listed.values(), spaces, listing.faults, views=views)
+    labels = connection.knows(b"X-GM-EXT-1")
+    found = _wanted(said.listed.values(), spaces, listing.faults, views=views, labels=labels)
+    roles = {each.name: role for each in found if (role := _role(each))}
+    archive = next((name for name, role in roles.items() if role == "\\All"), None) if labels else None
+    if archive is not None and not views:
+        roles[archive] = "\\Archive"
     names = _naming(connection, naming, spaces, said.listed.values()).names(
-        [each.name for each in found], {each.name: role for each in found if (role := _role(each))}
+        [each.name for each in found], roles
     )
     listing.faults += names.faults
     await _ask_status(connection, [each.name for each in found if each.name not in said.numbers], said)
@@ -62,6 +72,9 @@ async def list_all(connection: Connection, naming: Naming, *, views: bool = Fals
             continue
         name = names.of[each.name]
         listing.spelled[name] = each.name
+        if each.name == archive and not views:
+            listing.elsewhere[name] = _labels(found, archive)
+            numbers = {}  # a message with any UID may come into it, or go: they cannot be kept
         listing.folders.append(
             Folder(
                 name=name,
@@ -153,8 +166,14 @@ async def _list(connection: Connection, said: _Said) -> None:
         said.subscribed = None
 
 
-def _wanted(found: Iterable[Listed], spaces: Namespaces, faults: list[Fault], *, views: bool) -> list[Listed]:
-    """Those that are the user's own, and hold messages. Faults tell which others there are."""
+def _wanted(
+    found: Iterable[Listed], spaces: Namespaces, faults: list[Fault], *, views: bool, labels: bool
+) -> list[Listed]:
+    """Those that are the user's own, and hold messages. Faults tell which others there are.
+
+    labels  the server tells in which mailboxes a message is (Gmail), so that of All Mail those can be taken
+            that are in no other one: what was archived
+    """
     own = [prefix for prefix, _ in spaces.personal]
     foreign = [prefix for prefix, _ in (*spaces.others, *spaces.shared) if prefix and prefix not in own]
     wanted = []
@@ -170,10 +189,10 @@ def _wanted(found: Iterable[Listed], spaces: Namespaces, faults: list[Fault], *,
         view = next((role for role in VIEWS if role in each.attributes), None)
         if view is not None and not views:
             what = f"it is {VIEWS[view]}: it shows messages of other mailboxes again"
-            if view == b"\\all":
-                what += ", and, at Gmail, those that are in no other one"
-            faults.append(Fault(shown(each.name), what, "it is left out"))
-            continue
+            if view != b"\\all" or not labels:
+                faults.append(Fault(shown(each.name), what, "it is left out"))
+                continue
+            faults.append(Fault(shown(each.name), what, "only those that are in no other one are taken over"))
         wanted.append(each)
     for prefix, count in elsewhere.items():
         what = f"{count:,} mailboxes below it are of other users, or shared"
@@ -195,6 +214,22 @@ def _naming(connection: Connection, naming: Naming, spaces: Namespaces, found: I
     if not prefix.isascii() or not separator.isascii():
         raise Unreadable(f"{connection.host} names its mailboxes in a way that is not known here")
     return replace(naming, separator=separator, prefix=prefix, utf8=b"UTF8=ACCEPT" in connection.enabled)
+
+
+def label_key(label: bytes) -> bytes:
+    """A label of Gmail, or the name of a mailbox, so that they can be compared. Those of the system have a
+    backslash or two."""
+    return label.lstrip(b"\\").lower()
+
+
+def _labels(found: Iterable[Listed], archive: bytes) -> frozenset[bytes]:
+    """The labels whose messages are in one of these mailboxes, too."""
+    labels = {b"inbox"}
+    for each in found:
+        if each.name != archive:
+            labels.add(label_key(each.name))
+            labels |= _OF_THE_SYSTEM.get(_role(each) or "", set())
+    return frozenset(labels)
 
 
 def _role(each: Listed) -> str | None:

@@ -23,7 +23,8 @@ class ImapSource:
     naming       what the operator says about names: the prefix, if it is not that of the server's first
                  namespace, roles, `under`; the separator and the encoding are the server's
     connections  how many at most; with one, nothing else is possible while letters are read
-    views        take over mailboxes, too, that only show messages of others again (All Mail, Starred)
+    views        take over mailboxes, too, that only show messages of others again (All Mail, Starred); else,
+                 at Gmail, only those of All Mail that are in no other one: what was archived
     pauses       seconds before each new try where a connection falls
 
     Nothing is sent before something is asked for. Every method raises AuthenticationFailed and Unreadable
@@ -58,11 +59,12 @@ class ImapSource:
         `highestmodseq` was told. Where the server can tell what changed since, it is only asked for that (RFC
         7162); the result is the same."""
         spelled = await self._spelled(folder)
+        elsewhere = self._listing.elsewhere.get(folder.name) if self._listing else None
         faults: list[Fault] = []
 
         async def read(connection: Connection) -> Messages:
             faults.clear()  # of a try that fell
-            return await columns.read(connection, folder, spelled, faults, earlier)
+            return await columns.read(connection, folder, spelled, faults, earlier, elsewhere)
 
         found = await self._pool.again(read)
         self.faults += faults
