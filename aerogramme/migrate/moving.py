@@ -19,6 +19,7 @@ from aerogramme.migrate.parcelling import run_sealed_pass
 from aerogramme.migrate.passed import Memory
 from aerogramme.migrate.passing import Options, run_pass
 from aerogramme.migrate.report import Report
+from aerogramme.migrate.sealing import sealing
 from aerogramme.migrate.sources.source import Source
 from aerogramme.migrate.targets.opened import opened
 from aerogramme.migrate.targets.sealed import sealed
@@ -90,12 +91,15 @@ async def move_into_account(
     account: Account,
     *,
     verifying: bool,
+    workers: int = 0,
     limit: int = MAX_MESSAGE,
 ) -> None:
-    """Into an opened account, and then, with `verifying`, compares it with the source."""
+    """Into an opened account, and then, with `verifying`, compares it with the source. `workers`: processes
+    that may have a share of the work."""
     memory = Memory.load(remembered)
     async with opened(account, limit) as target:
-        await run_pass(source, target, memory, options, outcome.report, lambda: told(outcome))
+        async with sealing(workers) as beside:
+            await run_pass(source, target, memory, options, outcome.report, lambda: told(outcome), beside)
         if verifying:
             outcome.compared = Verified(outcome.report.address)
             await verify(source, target, memory, options, outcome.compared, lambda: told(outcome))

@@ -7,18 +7,19 @@ entry; memory holds two batches and a few columns a mailbox.
 
 from array import array
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
 
-from aerogramme.errors import TooLarge, Unreadable
-from aerogramme.migrate.asking import lost, named, read, said_by
+from aerogramme.migrate.arrivals import Arrivals
+from aerogramme.migrate.asking import named, said_by
 from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, kept_date, same_flags
 from aerogramme.migrate.passed import Memory, Passed
 from aerogramme.migrate.report import Moved, Report
-from aerogramme.migrate.sources.source import Fault, Folder, Letter, Source
+from aerogramme.migrate.sealing import Sealing
+from aerogramme.migrate.sources.source import Fault, Folder, Source
 from aerogramme.migrate.targets.arriving import Arrived
 from aerogramme.migrate.targets.target import New, Target
 from aerogramme.together import together
@@ -62,7 +63,13 @@ class _Batch:
 
 
 async def run_pass(
-    source: Source, target: Target, memory: Memory, options: Options, report: Report, told: Told
+    source: Source,
+    target: Target,
+    memory: Memory,
+    options: Options,
+    report: Report,
+    told: Told,
+    sealing: Sealing,
 ) -> None:
     """Moves what differs. What became of it is in `report`, of which `told` is called after each step.
 
@@ -79,7 +86,7 @@ async def run_pass(
             here.add(name)
             if options.only and name not in options.only:
                 continue
-            await _Mailbox(source, target, memory, options, report, told, folder, name).move()
+            await _Mailbox(source, target, memory, options, report, told, sealing, folder, name).move()
             if not options.dry_run and trio.current_time() > saved + SAVE_SECONDS:
                 memory.save()
                 saved = trio.current_time()
@@ -122,12 +129,13 @@ class _Mailbox:
         options: Options,
         report: Report,
         told: Told,
+        sealing: Sealing,
         folder: Folder,
         name: str,
     ) -> None:
         self._source, self._target, self._memory = source, target, memory
         self._options, self._report, self._told = options, report, told
-        self._folder, self._name = folder, name
+        self._sealing, self._folder, self._name = sealing, folder, name
         self._moved = Moved(name, folder.origin)
 
     async def move(self) -> None:
@@ -173,32 +181,14 @@ class _Mailbox:
         """Reads letters, and lands a batch while the next one comes."""
         send, receive = trio.open_memory_channel[_Batch](0)
         own = rows is self._plan.own
-
-        async def read() -> None:
-            async with send, aclosing(self._batches(rows, pool)) as batches:
-                async for batch in batches:
-                    await send.send(batch)
-
-        async def land() -> None:
-            async with receive:
-                async for batch in receive:
-                    await self._land(batch, own=own)
-
-        await together(land, read)
-
-    async def _batches(self, rows: "array[int]", pool: Pool) -> AsyncGenerator[_Batch, None]:
+        wanted = array("I", (self._said.uids[row] for row in rows))
+        row_of = dict(zip(wanted, rows, strict=True))
         batch = _Batch()
-        uids = array("I", (self._said.uids[row] for row in rows))
-        row_of = dict(zip(uids, rows, strict=True))
-        async with aclosing(self._source.letters(self._folder, uids)) as letters:
-            async for letter in letters:
-                if isinstance(letter, Fault):
-                    self._lose(letter)
-                    continue
-                arrived = await self._read(letter)
-                if arrived is None:
-                    continue
-                row = row_of[letter.uid]
+
+        async def take(uids: Sequence[int], letters: Sequence[Arrived]) -> None:
+            nonlocal batch
+            for uid, arrived in zip(uids, letters, strict=True):
+                row = row_of[uid]
                 if pool and await self._is_here(pool, row, arrived):
                     self._moved.done += 1
                     self._told()
@@ -207,19 +197,26 @@ class _Mailbox:
                 batch.letters.append(arrived)
                 batch.held += arrived.held
                 if batch.full:
-                    yield batch
-                    batch = _Batch()
-        if batch.rows:
-            yield batch
+                    full, batch = batch, _Batch()
+                    await send.send(full)
 
-    async def _read(self, letter: Letter) -> Arrived | None:
-        """A letter, sealed; None, and a fault, if it cannot be read or is too large."""
-        arriving = self._target.arriving()
-        try:
-            return await read(letter, arriving)
-        except (Unreadable, TooLarge) as error:
-            self._lose(lost(self._folder, letter.uid, error))
-            return None
+        async def gather() -> None:
+            async with send:
+                with suppress(trio.BrokenResourceError):  # landing has failed, and says why
+                    await fill()
+
+        async def fill() -> None:
+            arrivals = Arrivals(self._source, self._folder, self._target, self._sealing, self._lose)
+            await arrivals.run(wanted, take)
+            if batch.rows:
+                await send.send(batch)
+
+        async def land() -> None:
+            async with receive:
+                async for each in receive:
+                    await self._land(each, own=own)
+
+        await together(land, gather)
 
     def _lose(self, fault: Fault) -> None:
         self._report.fault(fault)

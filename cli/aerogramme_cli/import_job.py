@@ -73,12 +73,13 @@ class Job:
         ), where
 
 
-def run(settings: Config, job: Job, told: "Told") -> "Outcome":
-    """Moves the mail of one account. Raises whatever cannot be a fault of a mailbox or message."""
-    return common.run(_run, settings, job, told)
+def run(settings: Config, job: Job, told: "Told", workers: int = 0) -> "Outcome":
+    """Moves the mail of one account; so many other processes may have a share of the work. Raises whatever
+    cannot be a fault of a mailbox or message."""
+    return common.run(_run, settings, job, told, workers)
 
 
-async def _run(settings: Config, job: Job, told: "Told") -> "Outcome":
+async def _run(settings: Config, job: Job, told: "Told", workers: int) -> "Outcome":
     from aerogramme.mailbox.contents import MAX_MESSAGE
     from aerogramme.migrate import moving
     from aerogramme.migrate.moving import Outcome
@@ -95,7 +96,9 @@ async def _run(settings: Config, job: Job, told: "Told") -> "Outcome":
                     await moving.move_into_parcels(*said, store, user.account, user.pins, limit=limit)
             else:
                 async with common.open_account(settings, user, job.secret) as account:
-                    await moving.move_into_account(*said, account, verifying=job.verifying, limit=limit)
+                    await moving.move_into_account(
+                        *said, account, verifying=job.verifying, workers=workers, limit=limit
+                    )
     return outcome
 
 

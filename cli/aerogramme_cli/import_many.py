@@ -52,10 +52,12 @@ async def run_many(where: Where, jobs: Sequence[Job], processes: int, shown: Sho
 
 async def _worker(work: _Work) -> None:
     """Does jobs as long as there are any; a process that dies is replaced by another."""
+    from aerogramme.migrate.sealing import end
+
     while work.jobs:
         async with AsyncExitStack() as stack:
             process = await _start()
-            stack.callback(process.kill)  # at Ctrl-C; it may be killed at any moment
+            stack.push_async_callback(end, process)  # at Ctrl-C, too: it may be killed at any moment
             lines = _Lines(process)
             while work.jobs:
                 job = work.jobs.pop()
@@ -63,8 +65,6 @@ async def _worker(work: _Work) -> None:
                 work.done.append(done)
                 if done.code == FAILED and process.poll() is not None:
                     break
-            assert process.stdin is not None
-            await process.stdin.aclose()
 
 
 async def _start() -> "trio.Process":

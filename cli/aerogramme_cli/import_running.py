@@ -112,6 +112,8 @@ def move(asked: Asked, origin_of: "Callable[[Line, Asking], Origin]", *, logins:
 def _one(settings: Config, asked: Asked, address: str, origin_of: "Callable[[Line, Asking], Origin]") -> None:
     if asked.passwords_from is not None:
         raise typer.BadParameter("--passwords-from goes with --accounts")
+    from aerogramme.migrate.sealing import workers_of_this_machine
+
     user = common.user_of(settings, address)
     prompts = asking(asked.password_stdin, asked.password_from)
     origin = origin_of(Line(address), prompts)
@@ -129,7 +131,7 @@ def _one(settings: Config, asked: Asked, address: str, origin_of: "Callable[[Lin
         def told(outcome: "Outcome") -> None:
             shown(user.address, import_job.progress_of(outcome))
 
-        outcome = import_job.run(settings, job, told)
+        outcome = import_job.run(settings, job, told, workers_of_this_machine())
     plain = outcome.plain()
     if asked.as_json:
         import_shown.show_json([Done(address, plain)])

@@ -13,6 +13,7 @@ from aerogramme.migrate import passing
 from aerogramme.migrate.passed import Memory
 from aerogramme.migrate.passing import Options, run_pass
 from aerogramme.migrate.report import Report
+from aerogramme.migrate.sealing import Sealing, sealing
 from aerogramme.migrate.targets.opened import opened
 from aerogramme.migrate.verifying import Verified, verify
 from tests.helpers.fake_source import Box, FakeSource
@@ -22,6 +23,8 @@ from tests.t3_mailbox.conftest import put
 class Moving:
     """A source, an account, and what the passes between them remember."""
 
+    workers = 0
+
     def __init__(self, account: Account, path: Path) -> None:
         self.account, self.path = account, path
         self.source = FakeSource()
@@ -30,9 +33,15 @@ class Moving:
     async def run(self, **options) -> Report:
         report = Report()
         self.source.faults.clear()
-        async with opened(self.account) as target:
+        async with opened(self.account) as target, sealing(self.workers) as beside:
             await run_pass(
-                self.source, target, Memory.load(self.path), Options(**options), report, lambda: None
+                self.source,
+                target,
+                Memory.load(self.path),
+                Options(**options),
+                report,
+                lambda: None,
+                beside,
             )
         return report
 
@@ -229,8 +238,8 @@ async def test_a_letter_that_is_too_large_is_said(moving: Moving, monkeypatch):
     moving.inbox.put(letter(1, 3_000_000))
     moving.inbox.put(letter(2, 2_000_000))
     report = Report()
-    async with opened(moving.account, limit=2_500_000) as target:
-        await run_pass(moving.source, target, Memory.load(moving.path), Options(), report, lambda: None)
+    async with opened(moving.account, limit=2_500_000) as target, sealing(0) as here:
+        await run_pass(moving.source, target, Memory.load(moving.path), Options(), report, lambda: None, here)
     assert report.lost and "2500000" in report.faults[0].what
     assert {uid: each[0] for uid, each in (await moving.seen("INBOX")).items()} == {2: letter(2, 2_000_000)}
 
@@ -404,3 +413,40 @@ async def test_whatever_happens_no_message_is_missing_or_doubled(world, tmp_path
         assert max(here.values(), default=1) == 1
         assert there.keys() - here.keys() <= removed
     assert counts(await moving.run(), "landed", "removed") == [0, 0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+async def test_letters_of_all_sizes_are_sealed_beside(moving: Moving, monkeypatch, workers):
+    monkeypatch.setattr("aerogramme.migrate.sealing.WORTH_IT", 1)
+    moving.workers = workers
+    for n, size in enumerate([0, 100, 2_000_000, 1_048_000, 1_100_000, *[30_000] * 60, 3_000_000, 5]):
+        moving.inbox.put(letter(n, size))
+    moving.source.breaking.update({("INBOX", 3), ("INBOX", 7)})
+    report = await moving.run()
+    assert counts(report, "landed", "lost") == [65, 2]
+    del moving.inbox.messages[3], moving.inbox.messages[7]
+    assert await moving.same("INBOX")
+    text = await moving.account.digests([moving.account.find("INBOX").contents[1]], ["subject", "message_id"])
+    assert text == [[b"mail 1"], [b"<1@x>"]]
+
+
+async def test_a_process_that_ends_ends_the_pass(moving: Moving, monkeypatch):
+    monkeypatch.setattr("aerogramme.migrate.sealing.WORTH_IT", 1)
+    monkeypatch.setattr("aerogramme.migrate.arrivals.GROUP", 1)
+    for n in range(30):
+        moving.inbox.put(letter(n))
+    moving.workers = 1
+    seal, left = Sealing.seal, [3]
+
+    async def killing(self, *args):
+        left[0] -= 1
+        if not left[0]:
+            self._processes[0].kill()
+        return await seal(self, *args)
+
+    monkeypatch.setattr(Sealing, "seal", killing)
+    with pytest.raises(Unavailable):
+        await moving.run()
+    monkeypatch.setattr(Sealing, "seal", seal)
+    await moving.run()
+    assert await moving.same("INBOX")

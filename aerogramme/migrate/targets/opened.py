@@ -85,10 +85,17 @@ class Opened:
     def body(self, there: There, row: int) -> AsyncGenerator[bytes, None]:
         return self._account.stream_body(there.contents[row])
 
+    @property
+    def account(self) -> bytes:
+        return bytes.fromhex(self._account.id)
+
+    def new_ids(self, count: int) -> Sequence[int]:
+        return self._account.journal.new_ids(count)
+
     def arriving(self) -> Arriving:
         account = self._account
         [content] = account.journal.new_ids(1)
-        upload = Upload(content, bytes.fromhex(account.id), account.store, self._limit, self._nursery)
+        upload = Upload(content, self.account, account.store, self._limit, self._nursery)
         return Arriving(upload)
 
     async def land(

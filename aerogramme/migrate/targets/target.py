@@ -21,7 +21,13 @@ class New:
 
 
 class Target(Protocol):
-    """All methods raise Unavailable when the store is away."""
+    """All methods raise Unavailable when the store is away. `account`: its id."""
+
+    @property
+    def account(self) -> bytes: ...
+
+    def new_ids(self, count: int) -> Sequence[int]:
+        """Ids for new contents."""
 
     async def there(self, name: str, mailbox: int) -> There:
         """A mailbox as it is now: that of this id, whatever it is called now, or else that of this name."""
@@ -36,7 +42,7 @@ class Target(Protocol):
         """The letter of a message, in pieces. Raises Damaged. Close it (aclosing)."""
 
     def arriving(self) -> Arriving:
-        """A letter that comes in."""
+        """A large letter that comes in."""
 
     async def land(
         self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
