@@ -12,7 +12,6 @@ from functools import partial
 import trio
 
 from aerogramme.errors import TooLarge, Unreadable
-from aerogramme.mailbox.contents import LARGE
 from aerogramme.migrate.asking import closing, lost, read
 from aerogramme.migrate.sealing import Sealing
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Source
@@ -22,6 +21,7 @@ from aerogramme.together import together
 
 GROUP = 64  # letters
 GROUP_OCTETS = 512 * 1024
+WHOLE = 4 * 1024 * 1024  # octets of a letter that is held whole; a larger one is stored while it comes
 
 Take = Callable[[Sequence[int], Sequence[Arrived]], Awaitable[None]]
 """Takes UIDs, and their letters."""
@@ -126,14 +126,14 @@ class Arrivals:
             yield group
 
     async def _take(self, letter: Letter) -> bytes | Arrived:
-        """A letter; a large one is sealed as it comes."""
+        """A letter; one that is too large to be held is sealed as it comes."""
         held: list[bytes] = []
         size = 0
         async with closing(letter.pieces) as pieces:
             async for piece in pieces:
                 held.append(piece)
                 size += len(piece)
-                if size > LARGE:
+                if size > WHOLE:
                     return await read(Letter(letter.uid, _chained(held, pieces)), self._target.arriving())
         return b"".join(held)
 
