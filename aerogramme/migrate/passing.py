@@ -298,6 +298,11 @@ class _Mailbox:
         said = self._said
         if self._folder.uidvalidity and self._mailbox != NO_MAILBOX:
             hashes = array("Q", map(self._memory.hash_of, said.flags))
+            before = self._memory.passed(self._name, self._folder.uidvalidity)
+            if said.flags_lost and before is not None:  # what it said when it knew them is what counts
+                for row, uid in enumerate(said.uids):
+                    if (at := before.row_of(uid)) is not None:
+                        hashes[row] = before.flags[at]
             passed = Passed(self._folder.uidvalidity, self._mailbox, said.uids, self._plan.here, hashes)
             self._memory.note(self._name, passed)
 

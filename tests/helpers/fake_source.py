@@ -38,6 +38,7 @@ class FakeSource:
         self.unreadable: set[tuple[str, int]] = set()
         self.breaking: set[tuple[str, int]] = set()
         self.broken: set[str] = set()  # folders
+        self.flags_lost = False
         self.read: list[tuple[str, int]] = []  # letters, in this order
 
     async def folders(self) -> Sequence[Folder]:
@@ -49,7 +50,7 @@ class FakeSource:
     async def messages(self, folder: Folder) -> Messages:
         if folder.name in self.broken:
             raise Unreadable("its index is no index")
-        found = Messages()
+        found = Messages(flags_lost=self.flags_lost)
         for uid, held in sorted(self.boxes[folder.name].messages.items()):
             found.add(uid, held.date, len(held.letter) if held.size is None else held.size, held.flags)
         return found

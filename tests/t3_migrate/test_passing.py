@@ -142,6 +142,19 @@ async def test_without_what_was_remembered_the_source_is_right(moving: Moving):
     assert await moving.same("INBOX")
 
 
+async def test_flags_that_the_source_has_lost_for_a_while(moving: Moving):
+    moving.inbox.put(letter(1), ("\\Seen",))
+    await moving.run()
+    moving.source.flags_lost, moving.inbox.messages[1].flags = True, ()
+    moving.inbox.put(letter(2), ("\\Flagged",))
+    assert counts(await moving.run(), "landed", "flags") == [1, 0]
+    moving.source.flags_lost = False
+    for uid in 1, 2:
+        moving.inbox.messages[uid].flags = ("\\Seen", "\\Answered")
+    assert counts(await moving.run(), "flags", "disputed") == [2, 0]
+    assert await moving.same("INBOX")
+
+
 async def test_mail_that_came_here_between_passes_keeps_its_uid(moving: Moving):
     moving.inbox.put(letter(1))
     await moving.run()
