@@ -73,6 +73,7 @@ class Config:
     imap_listen: tuple[Address, ...] = (TcpAddress("127.0.0.1", 1143),)
     imap_tls_listen: tuple[Address, ...] = ()
     imap_plaintext_login: bool = False
+    imap_scram: bool = True
     lmtp_listen: tuple[Address, ...] = (TcpAddress("127.0.0.1", 1024),)
     lmtp_socket_mode: int = 0o660
     tls_certificate: Path | None = None
@@ -317,6 +318,7 @@ _KEYS: dict[str, _Key] = {
     "imap.listen": _Key("imap_listen", _listen),
     "imap.tls_listen": _Key("imap_tls_listen", _listen),
     "imap.plaintext_login": _Key("imap_plaintext_login", _boolean),
+    "imap.scram": _Key("imap_scram", _boolean),
     "lmtp.listen": _Key("lmtp_listen", _listen),
     "lmtp.socket_mode": _Key("lmtp_socket_mode", _whole(0, 0o777)),
     "tls.certificate": _Key("tls_certificate", _path),

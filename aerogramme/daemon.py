@@ -83,6 +83,7 @@ async def serve(config: Config, announce: Callable[[str], None]) -> None:
                     config.imap_plaintext_login,
                     salts,
                     tls,
+                    config.imap_scram,
                 )
                 imap = ImapServer(
                     service,

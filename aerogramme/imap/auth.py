@@ -37,6 +37,7 @@ def capability_list(context: Context) -> bytes:
         may_login=may_login,
         may_bind=may_bind,
         may_start_tls=context.may_start_tls(),
+        scram=context.service.scram,
     )
 
 

@@ -43,13 +43,18 @@ CAPABILITIES: Final = (
 
 
 def capabilities(
-    *, authenticated: bool, may_login: bool, may_bind: bool = False, may_start_tls: bool = False
+    *,
+    authenticated: bool,
+    may_login: bool,
+    may_bind: bool = False,
+    may_start_tls: bool = False,
+    scram: bool = True,
 ) -> bytes:
     """The words of a capability response or code, without the word CAPABILITY itself.
 
     `may_login`: a password may be sent as things are; else LOGINDISABLED is told instead of mechanisms (RFC
     3501 §6.2.3). `may_bind`: the connection has a channel binding, without which -PLUS is not told (RFC 5802
-    §6). `may_start_tls`: STARTTLS is there.
+    §6). `may_start_tls`: STARTTLS is there. `scram`: so is SCRAM.
     """
     words = []
     for entry in CAPABILITIES:
@@ -58,6 +63,8 @@ def capabilities(
         if entry.name.startswith("AUTH=") and (authenticated or not may_login):
             continue
         if entry.name.endswith("-PLUS") and not may_bind:
+            continue
+        if entry.name.startswith("AUTH=SCRAM-") and not scram:
             continue
         if entry.name == "STARTTLS" and (authenticated or not may_start_tls):
             continue

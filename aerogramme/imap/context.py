@@ -85,6 +85,7 @@ class Service:
     plaintext_login: bool = False  # also from other machines, without TLS
     salts: Salts = field(default_factory=lambda: Salts(os.urandom(SECRET_SIZE)))
     tls: Tls | None = None
+    scram: bool = True  # some programs take SCRAM where there is it, and it is for app passwords only
     connections: dict[str, int] = field(default_factory=dict)  # logged in, by account
     # While the account is open, which outlasts its sessions: clients that poll ask for the same fields each
     # time.

@@ -40,7 +40,8 @@ class Exchange(Protocol):
 
 def begin(context: Context, mechanism: str) -> Exchange:
     """Raises Refused for a mechanism that is not there, before anything is asked for (RFC 3501 §6.2.2)."""
-    if mechanism not in MECHANISMS or (mechanism.endswith("-PLUS") and context.channel_binding is None):
+    known = mechanism in MECHANISMS and (context.service.scram or not mechanism.startswith("SCRAM-"))
+    if not known or (mechanism.endswith("-PLUS") and context.channel_binding is None):
         raise Refused("This mechanism is not known here")
     check_privacy(context)
     return MECHANISMS[mechanism](context)

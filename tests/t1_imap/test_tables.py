@@ -50,6 +50,8 @@ def test_capabilities() -> None:
     closed = capabilities(authenticated=False, may_login=False).split()
     assert b"LOGINDISABLED" in closed
     assert b"AUTH=PLAIN" not in closed
+    without = capabilities(authenticated=False, may_login=True, may_bind=True, scram=False).split()
+    assert [word for word in without if word.startswith(b"AUTH=")] == [b"AUTH=PLAIN"]
     after = capabilities(authenticated=True, may_login=True).split()
     assert {b"IMAP4rev1", b"QRESYNC", b"CONDSTORE", b"MOVE", b"UIDPLUS", b"SPECIAL-USE"} <= set(after)
     assert not any(word.startswith(b"AUTH=") for word in after)

@@ -51,6 +51,7 @@ def test_every_setting():
         [imap]
         listen = []
         plaintext_login = true
+        scram = false
         [lmtp]
         listen = "/run/lmtp.sock"
         socket_mode = 0o600
@@ -82,6 +83,7 @@ def test_every_setting():
         log_level="debug",
         imap_listen=(),
         imap_plaintext_login=True,
+        imap_scram=False,
         lmtp_listen=(UnixAddress(Path("/run/lmtp.sock")),),
         lmtp_socket_mode=0o600,
         users_file=Path("/etc/aerogramme/../users.toml"),

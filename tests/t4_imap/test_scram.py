@@ -393,3 +393,15 @@ async def test_who_reads_the_store_cannot_play_the_server(world: World, stores: 
     assert stored_key(client_key(salted)) in everything
     for secret in salted, client_key(salted), server_key(salted):
         assert secret not in everything
+
+
+async def test_where_it_is_not_offered_app_passwords_are_passwords_like_others(
+    stores: MemoryStores, world: World
+) -> None:
+    code = await app_password(stores)
+    world.service.scram = False
+    client = Client(await world.connect())
+    assert b"SCRAM" not in await client.line()
+    for mechanism in b"SCRAM-SHA-256", b"SCRAM-SHA-256-PLUS":
+        assert (await client.command(b"AUTHENTICATE " + mechanism))[-1].startswith(b"x NO ")
+    assert (await client.command(b"LOGIN %b %b" % (USER.encode(), code.encode())))[-1].startswith(b"x OK ")
