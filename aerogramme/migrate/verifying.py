@@ -29,6 +29,7 @@ class Compared:
     removed   they were taken over, and have been removed here since
     missing   they are not here
     size, octets, uid, flags, date   how many differ in this; the UID counts where the mailbox keeps UIDs
+    changed   how many have other flags because these were changed here
     unread    their letters cannot be read in the source, or here
     said      some of what differs, in words
     """
@@ -46,15 +47,16 @@ class Compared:
     octets: int = 0
     uid: int = 0
     flags: int = 0
+    changed: int = 0
     date: int = 0
     unread: int = 0
     said: list[str] = field(default_factory=list)
 
     @property
     def same(self) -> bool:
-        """All that the source has is here, as it is there, but for flags, which may have been changed
-        since."""
-        return not (self.missing or self.size or self.octets or self.uid or self.date or self.unread)
+        """All that the source has is here, as it is there, but for what was changed here."""
+        wrong = self.missing, self.size, self.octets, self.uid, self.flags, self.date, self.unread
+        return not any(wrong)
 
     def say(self, words: str) -> None:
         if len(self.said) < NAMED:
@@ -126,7 +128,8 @@ class _Mailbox:
 
     async def verify(self, memory: Memory) -> None:
         compared, said = self._compared, self._said
-        passed = memory.passed(compared.name, self._folder.uidvalidity)
+        self._memory = memory
+        self._passed = passed = memory.passed(compared.name, self._folder.uidvalidity)
         known = NO_MAILBOX if passed is None else passed.mailbox
         self._there = there = await self._target.there(compared.name, known)
         plan = compare(self._folder, said, there, passed, memory.hash_of)
@@ -182,13 +185,26 @@ class _Mailbox:
         if compared.keeps and there.uids[at] != letter.uid:
             compared.uid += 1
             self._say(letter.uid, f"its UID is {there.uids[at]} here")
-        if not self._said.flags_lost and not same_flags(self._said.flags[row], there.flags_of(at)):
-            compared.flags += 1
-            flags, ours = " ".join(self._said.flags[row]), " ".join(there.flags_of(at))
-            self._say(letter.uid, f"its flags are ({flags}), and ({ours}) here")
         if kept_date(self._said.dates[row]) != there.dates[at]:
             compared.date += 1
             self._say(letter.uid, f"its date is {self._said.dates[row]}, and {there.dates[at]} here")
+        if not self._said.flags_lost and not same_flags(self._said.flags[row], there.flags_of(at)):
+            if self._changed_here(row):
+                compared.changed += 1
+                return
+            compared.flags += 1
+            flags, ours = " ".join(self._said.flags[row]), " ".join(there.flags_of(at))
+            self._say(letter.uid, f"its flags are ({flags}), and ({ours}) here")
+
+    def _changed_here(self, row: int) -> bool:
+        """Whether it is known that the source has the flags that it had at the last pass, or that no pass
+        sets flags of what is here."""
+        if not self._folder.uidvalidity:
+            return True
+        at = None if self._passed is None else self._passed.row_of(self._said.uids[row])
+        if at is None or self._passed is None:
+            return False
+        return self._passed.flags[at] == self._memory.hash_of(self._said.flags[row])
 
     async def _find(self, pool: Pool, date: int, size: int, digest: bytes) -> int | None:
         """The row here of a letter of which only that is known."""

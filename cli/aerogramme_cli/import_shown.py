@@ -17,7 +17,10 @@ Plain = dict[str, Any]  # moving.Outcome.plain
 
 WIDE = 200  # columns, where no terminal says how many it has
 
-_COMPARED = ("missing", "size", "octets", "uid", "flags", "date", "unread", "removed", "extra")
+_COMPARED = (
+    *("missing", "size", "octets", "uid", "flags", "date", "unread"),
+    *("changed", "removed", "extra"),
+)
 
 
 def printable(text: str) -> str:

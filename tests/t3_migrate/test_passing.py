@@ -129,7 +129,10 @@ async def test_a_second_pass_moves_what_has_changed(moving: Moving):
     assert counts(await moving.run(delete=True), *names) == [0, 0, 0, 1, 1]
     assert set(await moving.seen("INBOX")) == {1, 2, 3, 6, 7}
     found = await moving.verify()
-    assert found.same and (found.mailboxes[0].removed, found.mailboxes[0].flags) == (1, 2)
+    assert found.same and (found.mailboxes[0].removed, found.mailboxes[0].changed) == (1, 2)
+    moving.inbox.messages[1].flags = ("\\Answered",)
+    found = await moving.verify()
+    assert not found.same and found.mailboxes[0].flags == 1
 
 
 async def test_without_what_was_remembered_the_source_is_right(moving: Moving):
