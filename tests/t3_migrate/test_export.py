@@ -307,8 +307,9 @@ async def test_files_are_for_their_owner_only(account: Account, tmp_path: Path) 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 async def test_all_files_have_the_owner_that_is_asked_for(account: Account, tmp_path: Path) -> None:
     await fill(account)
-    await export(account, tmp_path / "a", owner=Owner(1234, 2345))
-    found = {(each.stat().st_uid, each.stat().st_gid) for each in (tmp_path / "a").rglob("*")}
+    top = tmp_path / "example.org"
+    await export(account, top / "a", owner=Owner(1234, 2345))
+    found = {(each.stat().st_uid, each.stat().st_gid) for each in (top, *top.rglob("*"))}
     assert found == {(1234, 2345)}
 
 

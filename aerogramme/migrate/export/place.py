@@ -85,14 +85,14 @@ class Place:
             missing = [each for each in (path, *path.parents) if not each.exists()]
             for each in reversed(missing):
                 os.mkdir(each, 0o700)
+                if owner is not None:  # those above the last one, too: he has to get through them
+                    os.chown(each, owner.user, owner.group, follow_symlinks=False)
         with explained("open", path):  # this one may be a symbolic link: who runs the export has named it
             place = cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path, owner)
         try:
             with explained("lock", path):
                 fcntl.flock(place._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 place._locked = True
-            if missing:
-                place._give(place._descriptor)
         except Unavailable as error:
             place.close()
             if isinstance(error.__cause__, BlockingIOError):
