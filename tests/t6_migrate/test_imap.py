@@ -1,8 +1,10 @@
 """Mail that is read over IMAP, from a real Dovecot and from this server: as another client sees it there."""
 
 import contextlib
+import hashlib
 import imaplib
 import subprocess
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -198,3 +200,25 @@ async def test_this_server(tmp_path: Path) -> None:
             await is_as_another_client_sees_it(ImapSource(access), client)
         with pytest.raises(AuthenticationFailed):
             await ImapSource(replace(access, secret=Secret("another"))).folders()
+
+
+async def test_a_large_letter_is_not_held() -> None:
+    large = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 4_000_000
+    with dovecot("sdbox:~/mail") as server, server.imap() as client:
+        append(client, "INBOX", large)
+        async with reading(server) as (source, _):
+            [inbox, *_] = await source.folders()
+            digest, longest = hashlib.sha256(), 0
+            tracemalloc.start()
+            try:
+                async with aclosing(source.letters(inbox, [1])) as letters:
+                    async for letter in letters:
+                        assert isinstance(letter, Letter)
+                        async for piece in letter.pieces:
+                            digest.update(piece)
+                            longest = max(longest, len(piece))
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+    assert digest.digest() == hashlib.sha256(large).digest()
+    assert longest <= 65536 and peak < 1_000_000
