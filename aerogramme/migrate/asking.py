@@ -1,6 +1,7 @@
 """What a pass asks of a source, and what it makes of the answers: names, flags, and letters that are good
 here."""
 
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -79,6 +80,19 @@ async def read(letter: Letter, arriving: Arriving) -> Arrived:
     except BaseException:
         arriving.drop()
         raise
+
+
+def row_of(said: Messages, uid: int) -> int:
+    """The row of a UID. Raises Unreadable if the source never said that there is one."""
+    row = bisect_left(said.uids, uid)
+    if row == len(said.uids) or said.uids[row] != uid:
+        raise Unreadable(f"it gives a message of UID {uid}, which it did not name")
+    return row
+
+
+def broken_off(folder: Folder, error: Exception) -> Fault:
+    """A mailbox that could not be taken over as a whole."""
+    return Fault(folder.origin, str(error), "the rest of the mailbox is left out", lost=True)
 
 
 def lost(folder: Folder, uid: int, error: Unreadable | TooLarge) -> Fault:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from aerogramme.errors import TooLarge, Unreadable
 from aerogramme.mailbox.incoming import MAX_PARCEL, first_of
 from aerogramme.mailbox.landing import MAX_UIDVALIDITY, Landing
-from aerogramme.migrate.asking import lost, named, read, said_by
+from aerogramme.migrate.asking import broken_off, lost, named, read, row_of, said_by
 from aerogramme.migrate.passed import Memory, Parcel, Sent
 from aerogramme.migrate.passing import BATCH_OCTETS, Options, Told
 from aerogramme.migrate.report import Moved, Report
@@ -47,8 +47,12 @@ async def run_sealed_pass(
             waiting.difference_update(unknown)
             memory.pending.clear()
         for folder, name in named(folders, report):
-            if not options.only or name in options.only:
+            if options.only and name not in options.only:
+                continue
+            try:
                 await _Mailbox(source, target, memory, options, report, told, folder, name, waiting).move()
+            except Unreadable as error:
+                report.fault(broken_off(folder, error))
     finally:
         for fault in source.faults:
             report.fault(fault)
@@ -230,7 +234,6 @@ class _Mailbox:
         of letters that were sent, which are left out."""
         said, moved = self._said, self._moved
         uids = array("I", (said.uids[row] for row in rows))
-        row_of = dict(zip(uids, rows, strict=True))
         filling = self._filling(MAX_PARCEL if bounded else len(rows))
         async with aclosing(self._source.letters(self._folder, uids)) as letters:
             async for letter in letters:
@@ -248,7 +251,7 @@ class _Mailbox:
                 except (Unreadable, TooLarge) as error:
                     self._lose(lost(self._folder, letter.uid, error))
                     continue
-                row = row_of[letter.uid]
+                row = row_of(said, letter.uid)
                 if known is not None:
                     mark = self._memory.mark(said.dates[row], arrived.size, arrived.message_id)
                     if known[mark]:

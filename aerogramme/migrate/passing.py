@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import trio
 
+from aerogramme.errors import NoSuchMailbox, Refused, Unreadable
 from aerogramme.migrate.arrivals import Arrivals
-from aerogramme.migrate.asking import named, said_by
+from aerogramme.migrate.asking import broken_off, named, row_of, said_by
 from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, kept_date, same_flags
 from aerogramme.migrate.passed import Memory, Passed
 from aerogramme.migrate.report import Moved, Report
@@ -86,7 +87,10 @@ async def run_pass(
             here.add(name)
             if options.only and name not in options.only:
                 continue
-            await _Mailbox(source, target, memory, options, report, told, sealing, folder, name).move()
+            try:
+                await _Mailbox(source, target, memory, options, report, told, sealing, folder, name).move()
+            except (Unreadable, Refused, NoSuchMailbox) as error:
+                report.fault(broken_off(folder, error))
             if not options.dry_run and trio.current_time() > saved + SAVE_SECONDS:
                 memory.save()
                 saved = trio.current_time()
@@ -182,13 +186,12 @@ class _Mailbox:
         send, receive = trio.open_memory_channel[_Batch](0)
         own = rows is self._plan.own
         wanted = array("I", (self._said.uids[row] for row in rows))
-        row_of = dict(zip(wanted, rows, strict=True))
         batch = _Batch()
 
         async def take(uids: Sequence[int], letters: Sequence[Arrived]) -> None:
             nonlocal batch
             for uid, arrived in zip(uids, letters, strict=True):
-                row = row_of[uid]
+                row = row_of(self._said, uid)
                 if pool and await self._is_here(pool, row, arrived):
                     self._moved.done += 1
                     self._told()
@@ -253,6 +256,7 @@ class _Mailbox:
         upto = said.uids[batch.rows[-1]] + 1 if own and self._plan.pure else 0
         uids = await self._say(letters, keep=own, imported=upto)
         for row, uid in zip(batch.rows, uids, strict=True):
+            uid = uid or said.uids[row]  # it was here already: somebody else moves mail into the account
             self._plan.here[row] = uid
             moved.renumbered += self._plan.keeps and uid != said.uids[row]
         moved.landed += len(letters)

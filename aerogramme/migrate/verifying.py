@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aerogramme.errors import Damaged, Unreadable
-from aerogramme.migrate.asking import closing, named, said_by
+from aerogramme.migrate.asking import broken_off, closing, named, row_of, said_by
 from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, kept_date, same_flags
 from aerogramme.migrate.passed import Memory
 from aerogramme.migrate.passing import Options, Told
@@ -107,8 +107,12 @@ async def verify(
             compared = Compared(name, folder.origin)
             verified.mailboxes.append(compared)
             said = await said_by(source, folder, report)
-            if said is not None:
+            if said is None:
+                continue
+            try:
                 await _Mailbox(source, target, folder, said, compared, told).verify(memory)
+            except Unreadable as error:
+                report.fault(broken_off(folder, error))
     finally:
         for fault in source.faults:
             report.fault(fault)
@@ -150,14 +154,13 @@ class _Mailbox:
     async def _compare_letters(self, rows: "array[int]", here: "array[int]", pool: Pool) -> None:
         compared = self._compared
         uids = array("I", (self._said.uids[row] for row in rows))
-        row_of = dict(zip(uids, rows, strict=True))
         async with aclosing(self._source.letters(self._folder, uids)) as letters:
             async for letter in letters:
                 if isinstance(letter, Fault):
                     compared.unread += 1
                     compared.say(f"{letter.origin}: {letter.what}")
                 else:
-                    row = row_of[letter.uid]
+                    row = row_of(self._said, letter.uid)
                     try:
                         await self._compare_one(letter, row, here[row], pool)
                     except (Unreadable, Damaged) as error:

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections import Counter
+from contextlib import aclosing
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from aerogramme.errors import Unavailable
+from aerogramme.errors import Unavailable, Unreadable
 from aerogramme.mailbox.account import Account
 from aerogramme.migrate import passing
 from aerogramme.migrate.passed import Memory
@@ -466,3 +467,24 @@ async def test_a_process_that_ends_ends_the_pass(moving: Moving, monkeypatch):
     monkeypatch.setattr(Sealing, "seal", seal)
     await moving.run()
     assert await moving.same("INBOX")
+
+
+async def test_a_mailbox_that_breaks_off_does_not_keep_the_others(moving: Moving, monkeypatch):
+    class Breaking(FakeSource):
+        async def letters(self, folder, uids):
+            async with aclosing(super().letters(folder, uids)) as letters:
+                async for each in letters:
+                    yield each
+                    if folder.name == "Broken":
+                        raise Unreadable("the disk has a hole")
+
+    boxes, moving.source = moving.source.boxes, Breaking()
+    moving.source.boxes = boxes
+    for name in "Broken", "Work":
+        boxes[name] = Box(5)
+        for n in range(3):
+            boxes[name].put(letter(n))
+    report = await moving.run()
+    assert report.lost and "a hole" in report.faults[0].what
+    assert await moving.same("Work")
+    assert not (await moving.verify()).same
