@@ -1,4 +1,4 @@
-"""A Dovecot as providers run it, on free ports of loopback: IMAP and LMTP, one user. Needs root."""
+"""A Dovecot as providers run it, on free ports of loopback: IMAP and LMTP. Needs root."""
 
 import contextlib
 import imaplib
@@ -15,14 +15,17 @@ from tests.helpers.dovecot import needs
 from tests.helpers.ports import free_ports
 from tests.helpers.server import ADDRESS, PASSWORD
 
-SECONDS = 60.0  # until it runs, or has ended
+SECONDS = 120.0  # until it runs, or has ended
 OWNER = ("nobody", "nogroup")  # Dovecot refuses to keep root's mail
 
 
 class Daemon:
-    """`mail` is the user's home. `location` is its mail_location, such as mdbox:~/mail."""
+    """`mail` is the user's home. `location` is its mail_location, such as mdbox:~/mail.
 
-    def __init__(self, folder: Path, location: str, settings: str = "") -> None:
+    users  lines of a passwd-file, of which one is ADDRESS with PASSWORD; their homes are `mail`/domain/name
+    """
+
+    def __init__(self, folder: Path, location: str, settings: str = "", users: str = "") -> None:
         self.folder, self.location = folder, location
         self.mail = folder / "mail"
         self.imap_port, self.lmtp_port = free_ports(2)
@@ -31,12 +34,13 @@ class Daemon:
             self.mail.mkdir(parents=True)
         for path in (self.mail, *self.mail.rglob("*")):
             shutil.chown(path, *OWNER)
-        hashed = subprocess.run(
-            [needs("doveadm"), "pw", "-s", "SHA512-CRYPT", "-r", "5000", "-p", PASSWORD],
-            capture_output=True,
-            check=True,
+        (folder / "users").write_text(users or f"{ADDRESS}:{hashed('SHA512-CRYPT', PASSWORD)}::::::\n")
+        home = f"{self.mail}/%d/%n" if users else str(self.mail)
+        userdb = (
+            f"driver = passwd-file\n  args = {folder}/users\n  default_fields ="
+            if users
+            else "driver = static\n  args ="
         )
-        (folder / "users").write_text(f"{ADDRESS}:{hashed.stdout.decode().strip()}::::::\n")
         self.config.write_text(
             f"""
 instance_name = {folder.name}
@@ -51,7 +55,7 @@ mail_uid = {OWNER[0]}
 mail_gid = {OWNER[1]}
 first_valid_uid = 1
 first_valid_gid = 1
-mail_home = {self.mail}
+mail_home = {home}
 mail_location = {location}
 default_internal_user = {OWNER[0]}
 default_login_user = {OWNER[0]}
@@ -64,8 +68,7 @@ passdb {{
   args = {folder}/users
 }}
 userdb {{
-  driver = static
-  args = uid={OWNER[0]} gid={OWNER[1]} home={self.mail}
+  {userdb} uid={OWNER[0]} gid={OWNER[1]} home={home}
 }}
 service imap-login {{
   inet_listener imap {{
@@ -108,10 +111,10 @@ service lmtp {{
             assert time.monotonic() < until, "Dovecot does not end"
             time.sleep(0.01)
 
-    def imap(self) -> imaplib.IMAP4:
+    def imap(self, address: str = ADDRESS, password: str = PASSWORD) -> imaplib.IMAP4:
         """A session, logged in."""
         client = imaplib.IMAP4("127.0.0.1", self.imap_port)
-        client.login(ADDRESS, PASSWORD)
+        client.login(address, password)
         return client
 
     def doveadm(self, *words: str) -> str:
@@ -122,8 +125,15 @@ service lmtp {{
         return done.stdout.decode()
 
 
+def hashed(scheme: str, password: str) -> str:
+    """A password as Dovecot keeps it, with the name of the scheme."""
+    rounds = ["-r", "5000"] if scheme == "SHA512-CRYPT" else []
+    command = [needs("doveadm"), "pw", "-s", scheme, *rounds, "-p", password]
+    return subprocess.run(command, capture_output=True, check=True).stdout.decode().strip()
+
+
 @contextlib.contextmanager
-def running(folder: Path, location: str, settings: str = "") -> Iterator[Daemon]:
+def running(folder: Path, location: str, settings: str = "", users: str = "") -> Iterator[Daemon]:
     """A Dovecot that is stopped at the end; skips the test that asks where there can be none."""
     for program in "dovecot", "doveadm":
         needs(program)
@@ -138,7 +148,7 @@ def running(folder: Path, location: str, settings: str = "") -> Iterator[Daemon]
                 each.chmod(each.stat().st_mode | 0o011)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    daemon = Daemon(folder, location, settings)
+    daemon = Daemon(folder, location, settings, users)
     daemon.start()
     try:
         yield daemon

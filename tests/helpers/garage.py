@@ -23,7 +23,7 @@ from tests.helpers.ports import free_ports
 
 BUILT = Path("~/.cache/aerogramme/garage-2.3.0/bin/garage").expanduser()
 BUCKET = "mail"
-PATIENCE = 60.0  # seconds until it does what it was asked; it takes one or two
+PATIENCE = 120.0  # seconds until it does what it was asked; it takes one or two
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxies the machine has
 
 

@@ -23,7 +23,7 @@ from tests.helpers.server import ADDRESS, PASSWORD, PROGRAM
 
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no time; never outside of tests
 STAY = ("--foreground", "--password-stdin")
-PATIENCE = 60.0  # seconds until what the kernel or another process has to do is taken for not done
+PATIENCE = 120.0  # seconds until what the kernel or another process has to do is taken for not done
 
 
 def missing() -> str:

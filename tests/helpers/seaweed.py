@@ -22,7 +22,7 @@ PROGRAM = str(Path(sys.executable).with_name("weed"))
 KEY, SECRET = "aerogramme", "hush-hush-hush"
 READER = ("reader", "hush-and-listen")  # may list and read, and no more
 BUCKET = "mail"
-PATIENCE = 60.0  # seconds until it serves; it takes three or four
+PATIENCE = 120.0  # seconds until it serves; it takes three or four
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def serving(
 
 
 def wait_until_it_has_open(pid: int, file: Path) -> None:
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 120
     opened: set[str] = set()
     while str(file) not in opened:
         assert time.monotonic() < give_up, "it never came so far"

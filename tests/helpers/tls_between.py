@@ -21,7 +21,7 @@ def between(port: int, certificate: Path, key: Path, change: Change = lambda lin
     towards_client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     towards_client.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(60)
+        listener.settimeout(120)
         thread = threading.Thread(target=_pass_on, args=(listener, port, towards_client, change))
         thread.start()
         try:
