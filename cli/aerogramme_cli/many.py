@@ -30,7 +30,7 @@ PasswordsFrom = Annotated[
     typer.Option(
         "--passwords-from",
         metavar="FILE|fd:N",
-        help="With --all: lines of an address, a space, and its password.",
+        help="With --all, or a list: lines of an address, a space, and its password.",
     ),
 ]
 
