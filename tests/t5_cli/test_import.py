@@ -4,13 +4,21 @@ import fcntl
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import trio
 import typer
 
+from aerogramme.migrate.origin import Origin
+from aerogramme.migrate.passing import Options
+from aerogramme.seal import Secret
+from aerogramme_cli import import_many
 from aerogramme_cli.import_accounts import Line, expanded, read_list
 from aerogramme_cli.import_imap import _host
+from aerogramme_cli.import_job import Job, Where
 from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
 
 OTHER = "bob@example.org"
@@ -183,3 +191,36 @@ def test_hosts_and_ports() -> None:
     for text in "x:0", "x:65536", "x:y", "[::1", "[::1]x":
         with pytest.raises(typer.BadParameter):
             _host(text)
+
+
+def test_a_process_that_dies_takes_one_account_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process here does one account, and dies over the next."""
+    program = (
+        "import sys\n"
+        'sys.stdin.readline(); print(\'{"progress": {"part": 0.5, "words": ""}}\', flush=True)\n'
+        "print('{\"done\": {}}', flush=True)\n"
+        "sys.stdin.readline(); sys.exit(3)\n"
+    )
+
+    async def start() -> trio.Process:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return await trio.lowlevel.open_process([sys.executable, "-c", program], **pipes)
+
+    monkeypatch.setattr(import_many, "_start", start)
+    jobs = [Job(f"{n}@x", Origin("maildir", "."), None, Options(), False) for n in range(7)]
+    shown: list[str] = []
+    done = trio.run(
+        import_many.run_many, Where(None, None, None), jobs, 2, lambda address, state: shown.append(address)
+    )
+    assert [each.address for each in done] == [job.address for job in jobs]
+    assert set(shown) == {job.address for job in jobs}
+    failed = [each for each in done if each.plain is None]
+    assert 2 <= len(failed) <= 4 and all(each.code == import_many.FAILED for each in failed)
+
+
+def test_a_job_goes_to_a_process_and_no_password_into_a_repr() -> None:
+    origin = Origin("imap", "host", login="a", password="pass1", roles=("x=Sent",))
+    job = Job("a@x", origin, Secret("pass2"), Options(delete=True, only=("A", "B")), True)
+    again, where = Job.from_json(job.to_json(Where(None, Path("/data"), None)))
+    assert again == job and where == Where(None, Path("/data"), None)
+    assert "pass" not in repr(job)
