@@ -62,6 +62,8 @@ class Postfix:
             case "postconf", "-X", name:
                 rest = {key: value for key, value in self.settings().items() if key != name}
                 self._config.write_text(json.dumps(rest))
+            case "postconf", "-h", name:
+                print(self.settings().get(name, ""))
             case "postfix", "reload":
                 self._reload()
             case "postqueue", "-f":

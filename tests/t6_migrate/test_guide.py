@@ -205,6 +205,10 @@ def go_through(walk: Walk) -> None:
     assert walk.steps("2. Users") == 1
     assert walk.steps("3. The first pass", 0) == 2
     live(walk, 1)
+    conf = walk.scripts / "moving.conf"
+    conf.write_text(conf.read_text().replace("\nOLD=", "\nOLD=other:"))
+    assert "nothing is done" in walk.run("./hold", [], code=78)
+    conf.write_text(conf.read_text().replace("\nOLD=other:", "\nOLD="))
     assert walk.steps("3. The first pass", 1) == 2  # the rehearsal
     live(walk, 2)
     expected = walk.seen(dict.fromkeys(USERS, PASSWORD))
@@ -244,7 +248,6 @@ def go_through(walk: Walk) -> None:
     passwords = walk.folder / "passwords"
     passwords.write_text(f"{ADDRESS} {PASSWORD}\n")
     passwords.chmod(0o600)
-    conf = walk.scripts / "moving.conf"
     conf.write_text(conf.read_text().replace("PASSWORDS=()", f"PASSWORDS=(--passwords-from {passwords})"))
     stopped = walk.run("./back", [], code=65)
     assert "bob@example.org: not exported" in stopped and "nobody is served" in stopped
