@@ -118,7 +118,7 @@ def dovecot(
     what has changed since, and goes on where one was cut off.
 
     With --accounts FILE, a line of CSV is: address, path (instead of PATH). The passwords of the accounts
-    come with --passwords-from, or are not needed with --sealed.
+    come with --passwords-from, or are not needed: with --key before the first login, or with --sealed.
 
     Exit code 65: not all mail of the source is here.
 
@@ -126,7 +126,7 @@ def dovecot(
     Examples:
       aerogramme import dovecot ~alice/Maildir alice@example.org --data ./mail
       doveadm user '*' | aerogramme import dovecot /var/vmail/%d/%n/mdbox --accounts - --sealed
-      aerogramme import dovecot /var/vmail/%d/%n/mdbox --accounts users --sealed --delete --final
+      aerogramme import dovecot /var/vmail/%d/%n/mdbox --accounts users --key FILE --delete --final --verify
     """
     asked = Asked(
         Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
