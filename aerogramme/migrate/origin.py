@@ -66,6 +66,11 @@ class Origin:
     def __repr__(self) -> str:
         return f"Origin({self.kind!r}, {self.where!r})"
 
+    @property
+    def name(self) -> str:
+        """What tells it from other sources of the same account, whatever else is said of it."""
+        return json.dumps([self.kind, self.where, self.login, self.owner, self.prefix, self.under, self.into])
+
     def to_json(self) -> str:
         """With the password: for a pipe to another process of ours, and nothing else."""
         return json.dumps(asdict(self))

@@ -293,6 +293,7 @@ class _Mailbox:
             mailbox=self._sent.mailbox,
         )
         memory.note_sent(self._name, folder.uidvalidity, self._sent)
+        memory.note_origin(self._sent.mailbox, self._options.origin)
         memory.pending.add(filling.ids[0])
         memory.save()
         key = await self._target.send(landing, filling.letters, millis)

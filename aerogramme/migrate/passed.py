@@ -96,6 +96,7 @@ class Memory:
     """The memory of all passes into one account. `load` it, change it, `save` it.
 
     pending  first contents of parcels that may have been sent, and are not noted yet
+    origins  mailbox -> hash of the source that it was last taken over from
     millis   of the last parcel
     """
 
@@ -112,6 +113,7 @@ class Memory:
         self._sent = sent or {}
         self._hashes: dict[tuple[str, ...], int] = {}
         self.pending: set[int] = set()
+        self.origins: dict[int, int] = {}
         self.millis = 0
 
     @classmethod
@@ -146,6 +148,15 @@ class Memory:
     def note_sent(self, name: str, uidvalidity: int, sent: Sent) -> None:
         """From now on this is known of it."""
         self._sent[self._folder(name, uidvalidity)] = sent
+
+    def note_origin(self, mailbox: int, origin: str) -> None:
+        """The mailbox here has been taken over from this source."""
+        self.origins[mailbox] = self._number(b"origin", origin.encode("utf-8", "surrogateescape"))
+
+    def is_from(self, mailbox: int, origin: str) -> bool:
+        """Whether that is known of it."""
+        known = self._number(b"origin", origin.encode("utf-8", "surrogateescape"))
+        return self.origins.get(mailbox) == known
 
     def hash_of(self, flags: Sequence[str]) -> int:
         """What the memory keeps of flags: equal for those that are equal without regard to case and order."""
@@ -201,7 +212,8 @@ class Memory:
             [name, s.mailbox, [list(parcel) for parcel in s.parcels], column_bytes(s.marks, "Q")]
             for name, s in sorted(self._sent.items())
         ]
-        plain = pack([self._salt, passed, sent, sorted(self.pending), self.millis])
+        origins = [list(each) for each in sorted(self.origins.items())]
+        plain = pack([self._salt, passed, sent, sorted(self.pending), self.millis, origins])
         return MAGIC + zstandard.ZstdCompressor(3, write_content_size=True).compress(plain)
 
     @classmethod
@@ -213,10 +225,13 @@ class Memory:
         except zstandard.ZstdError:
             raise Damaged("it does not decode") from None
         match unpack(plain):
-            case [bytes(salt), list(passed), list(sent), list(pending), int(millis)] if len(salt) == SALT:
+            case [bytes(salt), list(passed), list(sent), list(pending), int(millis), list(origins)] if (
+                len(salt) == SALT
+            ):
                 memory = cls(path, salt, dict(map(_passed, passed)), dict(map(_sent, sent)))
                 memory.pending.update(map(int, pending))
                 memory.millis = millis
+                memory.origins.update(map(_origin, origins))
                 return memory
         raise Damaged("it does not decode")
 
@@ -235,6 +250,13 @@ def _sent(row: Any) -> tuple[bytes, Sent]:
     match row:
         case [bytes(name), int(mailbox), list(parcels), marks] if len(name) == _HASH:
             return name, Sent(mailbox, list(map(_parcel, parcels)), column_from("Q", marks))
+    raise Damaged("it does not decode")
+
+
+def _origin(row: Any) -> tuple[int, int]:
+    match row:
+        case [int(mailbox), int(origin)]:
+            return mailbox, origin
     raise Damaged("it does not decode")
 
 

@@ -43,11 +43,13 @@ class Options:
     dry_run  nothing is changed: the report says what would be, as far as that can be said without reading
              letters
     only     names of mailboxes; with none, all
+    origin   which source it is: mailboxes that have come from another one are not its to remove
     """
 
     delete: bool = False
     dry_run: bool = False
     only: tuple[str, ...] = ()
+    origin: str = ""
 
 
 @dataclass(slots=True)
@@ -82,20 +84,21 @@ async def run_pass(
         folders = await source.folders()
         report.folders = len(folders)
         told()
-        here = set()
+        here, mailboxes = set(), set()
         for folder, name in named(folders, report):
             here.add(name)
             if options.only and name not in options.only:
                 continue
             try:
-                await _Mailbox(source, target, memory, options, report, told, sealing, folder, name).move()
+                moving = _Mailbox(source, target, memory, options, report, told, sealing, folder, name)
+                mailboxes.add(await moving.move())
             except (Unreadable, Refused, NoSuchMailbox) as error:
                 report.fault(broken_off(folder, error))
             if not options.dry_run and trio.current_time() > saved + SAVE_SECONDS:
                 memory.save()
                 saved = trio.current_time()
         if options.delete and not options.only and not any(fault.lost for fault in source.faults):
-            await _remove_mailboxes(target, here, options, report)
+            await _remove_mailboxes(target, here, mailboxes, memory, options, report)
     finally:
         for fault in source.faults:
             report.fault(fault)
@@ -103,13 +106,18 @@ async def run_pass(
             memory.save()
 
 
-async def _remove_mailboxes(target: Target, kept: set[str], options: Options, report: Report) -> None:
-    """Mailboxes that were taken over and are not in the source any more: what came from there goes, and then
-    the mailbox, if nothing else is in it."""
+async def _remove_mailboxes(
+    target: Target, names: set[str], kept: set[int], memory: Memory, options: Options, report: Report
+) -> None:
+    """Mailboxes that were taken over from this source and are not in it any more, neither by name nor, where
+    they were renamed here, by id: what came from there goes, and then the mailbox, if nothing else is in
+    it."""
     for name in await target.imported():
-        if name in kept:
+        if name in names:
             continue
         there = await target.there(name, NO_MAILBOX)
+        if there.mailbox in kept or not memory.is_from(there.mailbox, options.origin):
+            continue
         uids = [uid for uid in there.uids if uid < there.imported]
         report.mailboxes.append(Moved(name, "", removed=len(uids)))
         if not options.dry_run:
@@ -142,13 +150,13 @@ class _Mailbox:
         self._sealing, self._folder, self._name = sealing, folder, name
         self._moved = Moved(name, folder.origin)
 
-    async def move(self) -> None:
-        """Compares, and moves what differs."""
+    async def move(self) -> int:
+        """Compares, and moves what differs. The mailbox here."""
         faults = len(self._source.faults)
         self._report.mailboxes.append(self._moved)
         said = await said_by(self._source, self._folder, self._report)
         if said is None:
-            return
+            return NO_MAILBOX
         self._said = said
         passed = self._memory.passed(self._name, self._folder.uidvalidity)
         known = NO_MAILBOX if passed is None else passed.mailbox
@@ -163,7 +171,7 @@ class _Mailbox:
         self._told()
         if self._options.dry_run:
             self._would()
-            return
+            return there.mailbox
         # One in which nothing is gives its place to a new one, with the UIDVALIDITY of the source.
         self._mailbox = NO_MAILBOX if plan.keeps and not there.imported else there.mailbox
         try:
@@ -171,6 +179,7 @@ class _Mailbox:
             await self._land_changes()
         finally:
             self._note()
+        return self._mailbox
 
     # --- letters
 
@@ -300,6 +309,8 @@ class _Mailbox:
     def _note(self) -> None:
         """What is known now, for the next pass. A message that did not land is tried again by it."""
         said = self._said
+        if self._mailbox != NO_MAILBOX:
+            self._memory.note_origin(self._mailbox, self._options.origin)
         if self._folder.uidvalidity and self._mailbox != NO_MAILBOX:
             hashes = array("Q", map(self._memory.hash_of, said.flags))
             before = self._memory.passed(self._name, self._folder.uidvalidity)

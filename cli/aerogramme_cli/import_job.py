@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +88,10 @@ async def _run(settings: Config, job: Job, told: "Told", workers: int) -> "Outco
     user = common.user_of(settings, job.address)
     outcome = Outcome(Report(user.address))
     limit = max(settings.max_message_size, MAX_MESSAGE)
+    options = replace(job.options, origin=job.origin.name)
     with moving.one_at_a_time(settings.data, user.account) as remembered:
         async with moving.closed_after(job.origin.open()) as source:
-            said = source, remembered, job.options, outcome, told
+            said = source, remembered, options, outcome, told
             if job.secret is None:
                 async with common.open_keys(settings, user) as store:
                     await moving.move_into_parcels(*said, store, user.account, user.pins, limit=limit)

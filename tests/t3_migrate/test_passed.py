@@ -29,6 +29,7 @@ def test_it_comes_back(tmp_path):
     memory.note_sent("Work", 0, sent)
     memory.pending.update((5, 1 << 63))
     memory.millis = 1 << 40
+    memory.note_origin(1 << 60, "there")
     before = memory.hash_of(("\\Seen",))
     memory.save()
     again = Memory.load(path)
@@ -38,6 +39,9 @@ def test_it_comes_back(tmp_path):
     assert again.sent("Work", 0) == sent and again.sent("Work", 7) is None
     assert (again.pending, again.millis) == ({5, 1 << 63}, 1 << 40)
     assert again.hash_of(("\\Seen",)) == before
+    assert (
+        again.is_from(1 << 60, "there") and not again.is_from(1 << 60, "") and not again.is_from(5, "there")
+    )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 

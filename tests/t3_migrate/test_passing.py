@@ -277,6 +277,28 @@ async def test_with_delete_mailboxes_go_too(moving: Moving):
     assert [each[0] for each in (await moving.seen("Other")).values()] == [b"Subject: own\r\n\r\n"]
 
 
+async def test_with_delete_mailboxes_of_another_source_stay(moving: Moving):
+    """As they do where one was renamed here."""
+    own, other = moving.source, FakeSource()
+    for source, name in (own, "Work"), (own, "Plans"), (other, "Public/News"):
+        source.boxes[name] = Box(5)
+        source.boxes[name].put(letter(1))
+    moving.source = other
+    await moving.run(origin="public")
+    moving.source = own
+    await moving.run(origin="own")
+    await moving.account.rename_mailbox("Plans", "Planned")
+    assert (await moving.run(origin="own", delete=True)).total("removed") == 0
+    assert {"Work", "Planned", "Public/News"} <= set(moving.account.state.names)
+    assert await moving.same("Work") and len(moving.account.find("Public/News"))
+    del own.boxes["Work"]
+    assert (await moving.run(origin="own", delete=True)).total("removed") == 1
+    moving.source = other
+    del other.boxes["Public/News"]
+    assert (await moving.run(origin="public", delete=True)).total("removed") == 1
+    assert {"Planned"} == {"Work", "Planned", "Public/News"} & set(moving.account.state.names)
+
+
 async def test_of_a_source_that_is_damaged_nothing_is_removed(moving: Moving):
     moving.inbox.put(letter(1))
     moving.source.boxes["Work"] = Box(5)
