@@ -126,11 +126,13 @@ def show_many(done: Sequence[Done]) -> None:
             rows.append((each.address, f"FAILED: {printable(each.error)}", [0] * 6))
             continue
         plain, compared = each.plain, each.plain["compared"]
-        state = "" if plain["whole"] else "NOT WHOLE"
+        states = [] if plain["whole"] else ["NOT WHOLE"]
         if compared is not None:
-            state = "same" if compared["same"] else "NOT THE SAME"
+            states = ["same" if compared["same"] else "NOT THE SAME"]
+        if new := sum(each["renumbered" if each["keeps"] else "landed"] for each in plain["mailboxes"]):
+            states.append(f"{new:,} with new UIDs")
         counts = [_total(plain, name) for name in ("messages", "landed", "flags", "removed", "lost")]
-        rows.append((each.address, state, [len(plain["mailboxes"]), *counts]))
+        rows.append((each.address, ", ".join(states), [len(plain["mailboxes"]), *counts]))
     _table(("account", "mailboxes", "messages", "new", "flags", "removed", "lost"), rows)
     whole = sum(each.plain is not None and each.plain["whole"] for each in done)
     typer.echo(f"{whole:,} of {len(done):,} accounts are whole")

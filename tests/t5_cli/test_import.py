@@ -125,6 +125,17 @@ def test_many_accounts_at_a_time(data: Path, tmp_path: Path) -> None:
         third: True,
     }
     assert said[third]["mailboxes"][0]["landed"] == 20
+    # Where something is there already, UIDs are new ones, and that is said.
+    maildir(tmp_path / "other", 3)
+    accounts.write_text(f"{OTHER}, {tmp_path}/other\n")
+    with_password = ("--accounts", str(accounts), "--passwords-from", str(passwords))
+    (tmp_path / "other" / "dovecot-uidlist").unlink()
+    out, _ = run(data, "maildir", pattern, *with_password)
+    assert "with new UIDs" not in out  # they are the same letters
+    maildir(tmp_path / "other", 22)
+    (tmp_path / "other" / "dovecot-uidlist").unlink()
+    out, _ = run(data, "maildir", pattern, *with_password)
+    assert "2 with new UIDs" in out
     # Alice comes: her mail is there, and another run finds nothing to do.
     out, _ = run(data, "dovecot", pattern, ADDRESS, "--verify", "--json")
     said = json.loads(out)
