@@ -12,7 +12,8 @@ import trio
 
 from aerogramme.errors import Damaged, Refused, UnknownGeneration
 from aerogramme.log.clock import wall_ms
-from aerogramme.log.entry import Op
+from aerogramme.log.entry import Add, Op
+from aerogramme.log.ids import COUNT_BITS
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
 from aerogramme.mailbox import changes
@@ -75,18 +76,17 @@ class Drain:
 
     async def _give_way(self) -> None:
         """Where other servers are at work on this account, one of them drains what has come, mostly: the one
-        that has written last, of those where somebody waits for it. All at once would do no harm, but it is
+        that has drained last, of those where somebody waits for it. All at once would do no harm, but it is
         work in vain, and those who have not seen the same letters give them UIDs that are given anew."""
         journal = self._account.journal
         if not journal.accompanied():
             return
-        state = journal.state
         seconds = 0.0 if self._account.eager() else GIVE_WAY
-        own = state.history.trails.get(journal.replica)
-        if own is None or own.clock < state.clock:
-            mixed = (journal.replica ^ state.clock) * 0x9E3779B97F4A7C15
+        last = _drained_last(journal.state)
+        if last != journal.replica:
+            mixed = (journal.replica ^ journal.state.clock) * 0x9E3779B97F4A7C15
             chance = mixed % (1 << 64) / (1 << 64)  # another one each time
-            seconds += (1 + chance) / 2 * GIVE_WAY
+            seconds += GIVE_WAY * (chance if last is None else (1 + chance) / 2)
         await trio.sleep(seconds)
 
     async def all_waiting(self, patience: float = float("inf")) -> int:
@@ -270,6 +270,20 @@ class Drain:
         log.error(
             "account %s: letter %s cannot be read and stays where it is: %s", self._account.id, key, damage
         )
+
+
+def _drained_last(state: State) -> int | None:
+    """The replica that has drained last, of what no checkpoint covers. Letters have ids that are no
+    replica's of the log."""
+    last, found = 0, None
+    for replica, trail in state.history.trails.items():
+        for record in reversed(trail.records.values()):
+            if record.entry.clock <= last:
+                break
+            if any(isinstance(op, Add) and op.ids[0] >> COUNT_BITS != replica for op in record.entry.ops):
+                last, found = record.entry.clock, replica
+                break
+    return found
 
 
 def _mailbox_for(state: State, detail: str | None) -> int:
