@@ -19,6 +19,7 @@ from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.contents import (
     LARGE,
+    BodyRecord,
     Content,
     body_binding,
     body_name,
@@ -34,7 +35,7 @@ from aerogramme.mailbox.incoming import (
     decode_letter,
     is_parcel,
 )
-from aerogramme.mailbox.landing import from_bytes, plan
+from aerogramme.mailbox.landing import Landing, from_bytes, plan
 from aerogramme.mailbox.names import INBOX, canonical
 from aerogramme.seal import Binding, open_body
 from aerogramme.store.port import Cursor
@@ -159,9 +160,8 @@ class Drain:
                     return 0
                 raise Damaged("its body is missing")
             binding = body_binding(bytes.fromhex(account.id), waiting.id)
-            plain = await trio.to_thread.run_sync(open_body, waiting.record.key, binding, body)
             assert waiting.contents is not None
-            landing = from_bytes(plain, waiting.contents)
+            landing = await _landing(waiting.contents, waiting.record, binding, body)
         except Damaged as damage:
             self._report(key, damage)
             return 0
@@ -284,6 +284,16 @@ def _drained_last(state: State) -> int | None:
                 last, found = record.entry.clock, replica
                 break
     return found
+
+
+async def _landing(contents: range, record: BodyRecord, binding: Binding, body: bytes) -> Landing:
+    """What a parcel says. A large one is opened in a thread, so that other sessions are served meanwhile.
+    Raises Damaged."""
+
+    def read() -> Landing:
+        return from_bytes(open_body(record.key, binding, body), contents)
+
+    return await trio.to_thread.run_sync(read) if record.size > LARGE else read()
 
 
 def _mailbox_for(state: State, detail: str | None) -> int:
