@@ -1,6 +1,6 @@
 """The letters of a mailbox, in order, read ahead over several connections.
 
-A batch of UIDs is one command, and each connection has two batches on its way. The letters are read one after
+A batch of UIDs is one command, and each connection has one batch on its way. The letters are read one after
 the other, so of those that nobody has asked for yet nothing is in memory here: they wait in the sockets, and
 the server waits for us.
 
@@ -24,7 +24,9 @@ from aerogramme.migrate.sources.imap.reading import Answer, Head, Nonsense
 from aerogramme.migrate.sources.source import Fault, Folder, Letter
 
 BATCH: Final = 32  # letters: half a megabyte, and a command of some 300 octets
-_ON_ITS_WAY: Final = 2  # batches on each connection: while one is read, the server works on the next
+# Batches on each connection. Not more: Dovecot begins with the next one before it has ended the one before,
+# and sends letters of both. While one is read, the server works for the other connections.
+_ON_ITS_WAY: Final = 1
 _TRIES: Final = 3  # of a letter at which the connection falls
 _WORTH_READING: Final = 1 << 20  # octets of a letter that nobody wants: for more it is better to connect anew
 
