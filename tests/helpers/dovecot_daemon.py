@@ -5,6 +5,7 @@ import imaplib
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ class Daemon:
         self.mail = folder / "mail"
         self.imap_port, self.lmtp_port = free_ports(2)
         self.config = folder / "dovecot.conf"
+        # The name of a socket has at most 108 octets: those of a test's own folder may have more.
+        run = folder / "run"
+        if not run.is_symlink():
+            run.symlink_to(tempfile.mkdtemp(prefix="dovecot-"))
+        self.run = run.resolve()
+        self.run.chmod(0o755)
         if not self.mail.exists():
             self.mail.mkdir(parents=True)
         for path in (self.mail, *self.mail.rglob("*")):
@@ -44,8 +51,8 @@ class Daemon:
         self.config.write_text(
             f"""
 instance_name = {folder.name}
-base_dir = {folder}/run
-state_dir = {folder}/run
+base_dir = {self.run}
+state_dir = {self.run}
 log_path = {folder}/log
 protocols = imap lmtp
 listen = 127.0.0.1
@@ -104,7 +111,7 @@ service lmtp {{
 
     def stop(self) -> None:
         """Returns once it has ended, and written all its files."""
-        master = int((self.folder / "run" / "master.pid").read_text())
+        master = int((self.run / "master.pid").read_text())
         subprocess.run(["doveadm", "-c", str(self.config), "stop"], check=True)
         until = time.monotonic() + SECONDS
         while Path(f"/proc/{master}").exists():
@@ -154,3 +161,4 @@ def running(folder: Path, location: str, settings: str = "", users: str = "") ->
         yield daemon
     finally:
         daemon.stop()
+        shutil.rmtree(daemon.run)
