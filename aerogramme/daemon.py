@@ -15,10 +15,10 @@ from aerogramme.imap.server import Server as ImapServer
 from aerogramme.listeners import open_listeners
 from aerogramme.lmtp.server import AT_ONCE, LmtpServer
 from aerogramme.mailbox.accounts import Accounts
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming.rooms import Rooms
+from aerogramme.mailbox.keys.seen import Seen
 from aerogramme.mailbox.policy import Policy
-from aerogramme.mailbox.rooms import Rooms
-from aerogramme.mailbox.seen import Seen
 from aerogramme.store import DESCRIPTORS_MAX
 from aerogramme.store.bucket import THREADS
 from aerogramme.store.place import Place

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import trio
 
 from aerogramme.errors import AerogrammeError
-from aerogramme.mailbox import tally
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
+from aerogramme.mailbox.incoming import tally
 from aerogramme.mailbox.usage import usage
 from aerogramme.store.port import Stores
 from aerogramme.users.deletion import Retention, purge

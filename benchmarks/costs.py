@@ -20,7 +20,7 @@ import trio
 
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store import MemoryStores, Stores, open_stores
 from tests.helpers.counting import CountingStores

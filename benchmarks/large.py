@@ -18,11 +18,11 @@ from random import Random
 
 import trio
 
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.compaction import compact
 from aerogramme.mailbox.contents import NewMessage
-from aerogramme.mailbox.keys import Unlocked
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.keys import keys
+from aerogramme.mailbox.keys.keys import Unlocked
 from aerogramme.mailbox.partitions import PARTITIONS
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store import MemoryStores, Stores, open_stores

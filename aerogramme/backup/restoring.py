@@ -2,7 +2,7 @@
 
 What is put there is older than what mail programs have seen. They would take new messages for others of the
 same UID. So a row `restored-<hash of the snapshot>` among the keys tells whoever opens the account first to
-give every mailbox a new UIDVALIDITY (mailbox/restored.py). It is there before the keys are.
+give every mailbox a new UIDVALIDITY (mailbox/history/restored.py). It is there before the keys are.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import trio
 from aerogramme.backup.reading import SnapshotStore, SnapshotStores
 from aerogramme.backup.snapshot import Named
 from aerogramme.errors import AlreadyExists
-from aerogramme.mailbox.keys import KEYRING, RESTORED
-from aerogramme.mailbox.keys import PARTITION as KEYS
+from aerogramme.mailbox.keys.keys import KEYRING, RESTORED
+from aerogramme.mailbox.keys.keys import PARTITION as KEYS
 from aerogramme.mailbox.partitions import PARTITIONS
 from aerogramme.store.copying import Partition, Report, copy_account
 from aerogramme.store.port import Row, Store, Stores

@@ -28,7 +28,7 @@ from aerogramme.backup.snapshot import Named, Snapshot
 from aerogramme.backup.volume import NAME, Item, Volume, Writer, hash_of, object_item, row_item, row_of
 from aerogramme.errors import Damaged, NotStored, Unavailable
 from aerogramme.log.ids import Runs
-from aerogramme.mailbox.keys import PARTITION as KEYS
+from aerogramme.mailbox.keys.keys import PARTITION as KEYS
 from aerogramme.mailbox.partitions import PARTITIONS
 from aerogramme.store.port import Part, Row, Store
 from aerogramme.store.ranges import RANGE, Counted, pages, ranges

@@ -14,7 +14,7 @@ from aerogramme.imap.auth import check_privacy, enter, enter_by_password
 from aerogramme.imap.context import Context
 from aerogramme.imap.scram import Proof, Scram
 from aerogramme.mailbox.accounts import Login
-from aerogramme.mailbox.keys import StoredKeys, Unlocked
+from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
 from aerogramme.seal.scram import ITERATIONS
 from aerogramme.seal.slots import SlotPrivate
 from aerogramme.users.directory import User, canonical

@@ -59,7 +59,7 @@ class Letter(Protocol):
 
 
 class Box(Protocol):
-    """Where the letters of one account are put down (see mailbox/incoming.py)."""
+    """Where the letters of one account are put down (see mailbox/incoming/incoming.py)."""
 
     def letter(
         self, sender: str, recipient: str, detail: str | None = None, now: float | None = None, *, limit: int
@@ -67,7 +67,7 @@ class Box(Protocol):
 
 
 class Rooms(Protocol):
-    """How much room accounts with a quota have left, as far as is known (see mailbox/rooms.py)."""
+    """How much room accounts with a quota have left, as far as is known (see mailbox/incoming/rooms.py)."""
 
     async def left(self, account_id: str, quota: int, wanted: int) -> int: ...
     def delivered(self, account_id: str, octets: int, began: float) -> None: ...

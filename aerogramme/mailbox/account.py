@@ -16,20 +16,21 @@ from aerogramme.log.past import Past
 from aerogramme.log.records import KEYS_STALE
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
-from aerogramme.mailbox import changes, hierarchy, passwords
+from aerogramme.mailbox import changes, hierarchy
 from aerogramme.mailbox.bodies import Bodies
 from aerogramme.mailbox.changes import Mode, Placed, StoreResult
 from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_name, segment_columns
-from aerogramme.mailbox.drain import Drain
 from aerogramme.mailbox.flags import normal_flags
-from aerogramme.mailbox.holding import Holding
-from aerogramme.mailbox.keys import Unlocked
-from aerogramme.mailbox.landing import Landed, Landing, plan
+from aerogramme.mailbox.history.restored import renumbered
+from aerogramme.mailbox.incoming.drain import Drain
+from aerogramme.mailbox.incoming.landing import Landed, Landing, plan
+from aerogramme.mailbox.keys import passwords
+from aerogramme.mailbox.keys.holding import Holding
+from aerogramme.mailbox.keys.keys import Unlocked
 from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
 from aerogramme.mailbox.packs import Packing
 from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.policy import Policy
-from aerogramme.mailbox.restored import renumbered
 from aerogramme.mailbox.usage import check_room
 from aerogramme.mailbox.view import RecentMarks, View
 from aerogramme.seal import Argon2Params, Code, Secret

@@ -16,14 +16,14 @@ from trio import sleep
 
 from aerogramme.errors import AuthenticationFailed, NoSuchUser, Outdated, Unavailable
 from aerogramme.faults import stack
-from aerogramme.mailbox import invitations, uses
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.compaction import compact_from_time_to_time
-from aerogramme.mailbox.invitations import Acceptance
-from aerogramme.mailbox.keys import PARTITION, StoredKeys, Unlocked, waste_time
+from aerogramme.mailbox.history.compaction import compact_from_time_to_time
+from aerogramme.mailbox.keys import invitations, uses
+from aerogramme.mailbox.keys.invitations import Acceptance
+from aerogramme.mailbox.keys.keys import PARTITION, StoredKeys, Unlocked, waste_time
+from aerogramme.mailbox.keys.seen import Seen
 from aerogramme.mailbox.persisting import persist
 from aerogramme.mailbox.policy import Policy
-from aerogramme.mailbox.seen import Seen
 from aerogramme.mailbox.throttle import Throttle
 from aerogramme.seal.secrets import Secret
 from aerogramme.seal.slots import SlotPrivate

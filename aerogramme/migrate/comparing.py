@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from aerogramme.mailbox.landing import MAX_UIDVALIDITY
+from aerogramme.mailbox.incoming.landing import MAX_UIDVALIDITY
 from aerogramme.migrate.passed import Passed
 from aerogramme.migrate.sources.source import Folder, Messages
 

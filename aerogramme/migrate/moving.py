@@ -13,8 +13,8 @@ import trio
 from aerogramme.errors import Unavailable
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import MAX_MESSAGE
-from aerogramme.mailbox.keys import StoredKeys
-from aerogramme.mailbox.letterboxes import key_to_seal_to
+from aerogramme.mailbox.incoming.letterboxes import key_to_seal_to
+from aerogramme.mailbox.keys.keys import StoredKeys
 from aerogramme.migrate.parcelling import run_sealed_pass
 from aerogramme.migrate.passed import Memory
 from aerogramme.migrate.passing import Options, run_pass

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources import dbox, maildir, mbox
+from aerogramme.migrate.sources.dbox import dbox
 from aerogramme.migrate.sources.eml import Eml
 from aerogramme.migrate.sources.imap.access import Access, Proof, Security
 from aerogramme.migrate.sources.imap.source import CONNECTIONS, ImapSource
-from aerogramme.migrate.sources.maildir import Layout, Maildir
-from aerogramme.migrate.sources.mbox import Mbox
+from aerogramme.migrate.sources.maildir import maildir
+from aerogramme.migrate.sources.maildir.maildir import Layout, Maildir
+from aerogramme.migrate.sources.mbox import mbox
+from aerogramme.migrate.sources.mbox.mbox import Mbox
 from aerogramme.migrate.sources.naming import Naming
 from aerogramme.migrate.sources.source import Source
 from aerogramme.migrate.sources.special_use import chosen

@@ -21,8 +21,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from aerogramme.errors import TooLarge, Unreadable
-from aerogramme.mailbox.incoming import MAX_PARCEL, first_of
-from aerogramme.mailbox.landing import MAX_UIDVALIDITY, Landing
+from aerogramme.mailbox.incoming.incoming import MAX_PARCEL, first_of
+from aerogramme.mailbox.incoming.landing import MAX_UIDVALIDITY, Landing
 from aerogramme.migrate.asking import broken_off, lost, named, read, row_of, said_by
 from aerogramme.migrate.passed import Memory, Parcel, Sent
 from aerogramme.migrate.passing import BATCH_OCTETS, Options, Told

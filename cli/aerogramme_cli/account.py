@@ -196,15 +196,15 @@ def _invitation(typed: "Secret") -> "Secret":
 
 
 async def _comes_with_a_password(settings: Config, user: "User") -> bool:
-    from aerogramme.mailbox.keys import StoredKeys
+    from aerogramme.mailbox.keys.keys import StoredKeys
 
     async with common.open_keys(settings, user) as store:
         return any(slot.hashed for slot in (await StoredKeys.read(store)).slots.values())
 
 
 async def _accept(settings: Config, user: "User", opener: "Secret", password: "Secret") -> str:
-    from aerogramme.mailbox.keys import StoredKeys
-    from aerogramme.mailbox.passwords import accept_invitation
+    from aerogramme.mailbox.keys.keys import StoredKeys
+    from aerogramme.mailbox.keys.passwords import accept_invitation
 
     async with common.open_keys(settings, user) as store:
         try:
@@ -293,8 +293,8 @@ async def _asked(
 
 
 async def _usage(store: "Store") -> dict[str, Any]:
-    """What the account holds, as it was noted (mailbox/tally.py)."""
-    from aerogramme.mailbox import tally
+    """What the account holds, as it was noted (mailbox/incoming/tally.py)."""
+    from aerogramme.mailbox.incoming import tally
 
     known = await tally.read(store)
     used = known.total()
@@ -308,7 +308,7 @@ _WAITS = {"code": "the invitation to be accepted", "password": "the first login"
 async def _waits_for(store: "Store") -> str | None:
     """What makes the password of an account that has none: an invitation code, or the password that the user
     has on another server."""
-    from aerogramme.mailbox.keys import StoredKeys
+    from aerogramme.mailbox.keys.keys import StoredKeys
 
     slots = (await StoredKeys.read(store)).slots.values()
     if any(slot.kind == "password" for slot in slots):

@@ -16,7 +16,7 @@ from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 from aerogramme_cli.many import All, OptionalAddress, PasswordsFrom, Told
 
 if TYPE_CHECKING:
-    from aerogramme.mailbox.faults import Fault
+    from aerogramme.mailbox.audit.faults import Fault
     from aerogramme.mailbox.repair import Outcome
     from aerogramme.seal import Secret
     from aerogramme.users.directory import User
@@ -107,7 +107,7 @@ async def _one(
     forget: bool,
     alone: bool,
 ) -> Result:
-    from aerogramme.mailbox import setting_aside
+    from aerogramme.mailbox.audit import setting_aside
 
     told(user.address)
     try:
@@ -126,8 +126,8 @@ async def _one(
 async def _looked_at(
     settings: Config, user: "User", secret: "Secret | None", told: Told, *, mend: bool, alone: bool
 ) -> Result:
-    from aerogramme.mailbox.audit import examine
-    from aerogramme.mailbox.audit_sealed import examine_sealed
+    from aerogramme.mailbox.audit.account import examine
+    from aerogramme.mailbox.audit.sealed import examine_sealed
     from aerogramme.mailbox.repair import repair
 
     if secret is None:

@@ -129,8 +129,8 @@ async def open_store(config: Config, user: "User") -> AsyncIterator["Store"]:
 async def open_keys(config: Config, user: "User") -> AsyncIterator["Store"]:
     """The store of one user, for what has to do with keys. Raises RolledBack when they are older than those
     that were seen on this machine."""
-    from aerogramme.mailbox.keys import StoredKeys
-    from aerogramme.mailbox.seen import Seen
+    from aerogramme.mailbox.keys.keys import StoredKeys
+    from aerogramme.mailbox.keys.seen import Seen
 
     async with open_store(config, user) as store:
         await Seen(config.data / "seen").check_keys(user.account, await StoredKeys.read(store))
@@ -140,8 +140,8 @@ async def open_keys(config: Config, user: "User") -> AsyncIterator["Store"]:
 @asynccontextmanager
 async def open_account(config: Config, user: "User", secret: "Secret") -> AsyncIterator["Account"]:
     """The opened account of one user. Raises AuthenticationFailed, RolledBack."""
-    from aerogramme.mailbox.keys import StoredKeys
-    from aerogramme.mailbox.seen import Seen
+    from aerogramme.mailbox.keys.keys import StoredKeys
+    from aerogramme.mailbox.keys.seen import Seen
 
     seen = Seen(config.data / "seen")
     async with open_stores(config) as stores:

@@ -13,7 +13,7 @@ from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 from aerogramme_cli.many import All, OptionalAddress, PasswordsFrom, Told
 
 if TYPE_CHECKING:
-    from aerogramme.mailbox.compaction import Report, Tally
+    from aerogramme.mailbox.history.compaction import Report, Tally
     from aerogramme.seal import Secret
     from aerogramme.users.directory import User
 
@@ -76,7 +76,7 @@ def compact(
 
 
 async def _one(settings: Config, user: "User", secret: "Secret", told: Told, *, dry_run: bool) -> "Report":
-    from aerogramme.mailbox.compaction import compact
+    from aerogramme.mailbox.history.compaction import compact
 
     async with common.open_account(settings, user, secret) as account:
         return await compact(account, dry_run=dry_run, told=lambda words: told(f"{user.address}: {words}"))

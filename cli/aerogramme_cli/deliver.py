@@ -11,7 +11,7 @@ from aerogramme_cli import common
 from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
-    from aerogramme.mailbox.incoming import Letter
+    from aerogramme.mailbox.incoming.incoming import Letter
 
 # What is read from standard input at a time.
 CHUNK = 256 * 1024
@@ -43,10 +43,10 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
     import trio
 
     from aerogramme.lmtp.headers import trace_fields
-    from aerogramme.mailbox import tally
-    from aerogramme.mailbox.incoming import LetterBox
-    from aerogramme.mailbox.keys import StoredKeys
-    from aerogramme.mailbox.letterboxes import key_to_seal_to
+    from aerogramme.mailbox.incoming import tally
+    from aerogramme.mailbox.incoming.incoming import LetterBox
+    from aerogramme.mailbox.incoming.letterboxes import key_to_seal_to
+    from aerogramme.mailbox.keys.keys import StoredKeys
 
     recipient = common.directory(settings).by_address(address)
     if recipient is None:

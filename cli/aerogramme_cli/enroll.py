@@ -228,8 +228,8 @@ def _join(settings: Config, half: "User", asked: Asking) -> None:
 async def _own_fingerprints(settings: Config, user: "User", password: "Secret") -> list[str]:
     """Those of the keys that the password opens, the newest first: what the store says of public keys may be
     anybody's."""
-    from aerogramme.mailbox import keys
-    from aerogramme.mailbox.letterboxes import fingerprint
+    from aerogramme.mailbox.incoming.letterboxes import fingerprint
+    from aerogramme.mailbox.keys import keys
 
     async with common.open_store(settings, user) as store:
         keyring = (await keys.unlock(store, user.account, password)).keyring
@@ -283,8 +283,8 @@ def _accept(settings: Config, half: "User") -> None:
 
 async def _fingerprints(settings: Config, user: "User") -> list[str]:
     """Those of the public keys in the store, the newest first. Raises NoSuchUser, Refused."""
-    from aerogramme.mailbox.keys import StoredKeys
-    from aerogramme.mailbox.letterboxes import fingerprint, public_keys
+    from aerogramme.mailbox.incoming.letterboxes import fingerprint, public_keys
+    from aerogramme.mailbox.keys.keys import StoredKeys
 
     async with common.open_store(settings, user) as store:
         found = public_keys(await StoredKeys.read(store), user.account)

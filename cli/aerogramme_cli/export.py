@@ -242,7 +242,7 @@ def _export(
 async def _one(
     settings: Config, user: "User", secret: "Secret", *, asked: _Asked, told: "Callable[[Report], None]"
 ) -> "Report":
-    from aerogramme.mailbox.past import past_of
+    from aerogramme.mailbox.history.past import past_of
     from aerogramme.migrate.export.exporting import export
     from aerogramme.migrate.export.report import Report
 

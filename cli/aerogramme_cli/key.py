@@ -17,8 +17,8 @@ from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, Sto
 
 if TYPE_CHECKING:
     from aerogramme.log.resealing import Census
-    from aerogramme.mailbox.keys import StoredKeys, Unlocked
-    from aerogramme.mailbox.rotation import Report
+    from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
+    from aerogramme.mailbox.keys.rotation import Report
     from aerogramme.seal import Keyring, Secret
     from aerogramme.store import Store
     from aerogramme.users.directory import User
@@ -151,7 +151,7 @@ async def _list(settings: Config, user: "User", secret: "Secret") -> list[dict[s
 
 
 async def _status(settings: Config, user: "User", secret: "Secret") -> dict[str, Any]:
-    from aerogramme.mailbox.rotation import scan
+    from aerogramme.mailbox.keys.rotation import scan
 
     async with _unlocked(settings, user, secret) as (store, stored, unlocked):
         found = await scan(store)
@@ -167,7 +167,7 @@ async def _status(settings: Config, user: "User", secret: "Secret") -> dict[str,
 
 
 async def _rotate(settings: Config, user: "User", secret: "Secret", bodies: bool) -> "Report":
-    from aerogramme.mailbox import passwords, rotation
+    from aerogramme.mailbox.keys import passwords, rotation
 
     async with common.open_account(settings, user, secret) as account:
         [slot] = account.holding.slots.values()
@@ -181,14 +181,14 @@ async def _unlocked(
     settings: Config, user: "User", secret: "Secret"
 ) -> "AsyncIterator[tuple[Store, StoredKeys, Unlocked]]":
     async with common.open_keys(settings, user) as store:
-        from aerogramme.mailbox.keys import StoredKeys
+        from aerogramme.mailbox.keys.keys import StoredKeys
 
         stored = await StoredKeys.read(store)
         yield store, stored, await stored.unlock(user.account, secret)
 
 
 def _generations(user: "User", stored: "StoredKeys", keyring: "Keyring") -> list[dict[str, Any]]:
-    from aerogramme.mailbox.keys import PUBLIC
+    from aerogramme.mailbox.keys.keys import PUBLIC
 
     found = []
     for each in keyring.generations:

@@ -85,7 +85,7 @@ def at(
 
 
 async def _at(settings: Config, user: "User", password: "Secret", asked: Asked) -> None:
-    from aerogramme.mailbox.past import past_of
+    from aerogramme.mailbox.history.past import past_of
 
     async with common.open_account(settings, user, password) as account:
         past = await past_of(account, asked.at)

@@ -205,8 +205,8 @@ async def _show(
     from aerogramme.log.journal import Journal
     from aerogramme.log.reading import entries, following, names_at
     from aerogramme.log.records import Records
-    from aerogramme.mailbox.holding import Holding
-    from aerogramme.mailbox.keys import StoredKeys
+    from aerogramme.mailbox.keys.holding import Holding
+    from aerogramme.mailbox.keys.keys import StoredKeys
     from aerogramme_cli.log_choosing import Choosing
 
     async with common.open_keys(settings, user) as store:

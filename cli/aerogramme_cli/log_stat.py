@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aerogramme.log.resealing import Tally
-    from aerogramme.mailbox.statistics import Day, Statistics, Told
-    from aerogramme.mailbox.survey import Standing
+    from aerogramme.mailbox.history.statistics import Day, Statistics, Told
+    from aerogramme.mailbox.history.survey import Standing
     from aerogramme.seal import Secret
     from aerogramme.users.directory import User
 
-# Who needs it (mailbox/statistics.py) -> its mark in a bar, the one in ASCII, its colour.
+# Who needs it (mailbox/history/statistics.py) -> its mark in a bar, the one in ASCII, its colour.
 MARKS: "dict[Standing, tuple[str, str, str]]" = {
     "live": ("█", "#", "green"),
     "history": ("▓", "+", "blue"),
@@ -76,7 +76,7 @@ def stat(
 
 
 async def _stat(settings: Config, user: "User", secret: "Secret", told: "Told") -> "Statistics":
-    from aerogramme.mailbox.statistics import statistics
+    from aerogramme.mailbox.history.statistics import statistics
 
     async with common.open_account(settings, user, secret) as account:
         return await statistics(account, told)
@@ -97,7 +97,7 @@ def _progress() -> "Iterator[Told]":
 
 def as_object(found: "Statistics") -> dict[str, Any]:
     """For JSON: octets, and times in UTC."""
-    from aerogramme.mailbox.statistics import NEEDS
+    from aerogramme.mailbox.history.statistics import NEEDS
 
     def tally(tally: "Tally") -> dict[str, int]:
         return {"count": tally.count, "octets": tally.octets}
@@ -137,7 +137,7 @@ def show_table(console: "Console", found: "Statistics") -> None:
     """A line for each kind of thing there is."""
     from rich.table import Table
 
-    from aerogramme.mailbox.statistics import NEEDS
+    from aerogramme.mailbox.history.statistics import NEEDS
     from aerogramme.units import shown_size
 
     table = Table(box=None)
@@ -224,7 +224,7 @@ def show_plot(console: "Console", found: "Statistics") -> None:
 
 def periods(days: "Mapping[date, Day]") -> "list[tuple[str, Day]]":
     """What came by day, also on days on which nothing did; by month or by year when these are too many."""
-    from aerogramme.mailbox.statistics import Day
+    from aerogramme.mailbox.history.statistics import Day
 
     first, last = min(days), max(days)
     spans = [

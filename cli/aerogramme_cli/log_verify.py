@@ -16,8 +16,8 @@ from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, Sto
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.account import Account
-    from aerogramme.mailbox.seen import Seen
-    from aerogramme.mailbox.verifying import Problem, Progress
+    from aerogramme.mailbox.audit.verifying import Problem, Progress
+    from aerogramme.mailbox.keys.seen import Seen
     from aerogramme.seal import Secret
     from aerogramme.users.directory import User
 
@@ -94,7 +94,7 @@ async def _verify(
     problem: "Callable[[Problem], None]",
     told: "Callable[[Progress], None]",
 ) -> "Progress":
-    from aerogramme.mailbox.verifying import Verification
+    from aerogramme.mailbox.audit.verifying import Verification
 
     async with _opened(settings, user, secret) as (account, seen):
         verification = Verification(account, seen, bodies=bodies, told=told)
@@ -109,8 +109,8 @@ async def _opened(settings: Config, user: "User", secret: "Secret") -> "AsyncIte
     """The account as it is, also if the log has gone back in time. Raises RolledBack if the keys have: one
     more password might open it than should."""
     from aerogramme.mailbox.account import Account
-    from aerogramme.mailbox.keys import StoredKeys
-    from aerogramme.mailbox.seen import Seen
+    from aerogramme.mailbox.keys.keys import StoredKeys
+    from aerogramme.mailbox.keys.seen import Seen
 
     async with common.open_stores(settings) as stores:
         store = await stores.open(user.account)

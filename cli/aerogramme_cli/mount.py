@@ -190,8 +190,8 @@ async def _until_deleted(settings: Config, account: "Account") -> None:
 async def _mount_once(
     settings: Config, user: "User", secret: "Secret", asked: _Asked, mounted: Callable[[], None]
 ) -> None:
-    from aerogramme.mailbox.past import past_of
-    from aerogramme.mailbox.seen import Seen
+    from aerogramme.mailbox.history.past import past_of
+    from aerogramme.mailbox.keys.seen import Seen
     from aerogramme_fuse.mount import mount
 
     async with common.open_account(settings, user, secret) as account:

@@ -17,7 +17,7 @@ from aerogramme_cli.asking import Asking, PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
-    from aerogramme.mailbox.passwords import SlotInfo
+    from aerogramme.mailbox.keys.passwords import SlotInfo
     from aerogramme.seal import Code, Secret
     from aerogramme.users.directory import User
 
@@ -96,7 +96,7 @@ def _set_password(settings: Config, user: "User", secrets: Asking, prompt: str, 
 
 
 async def _change(settings: Config, user: "User", old: "Secret", new: "Secret") -> None:
-    from aerogramme.mailbox.passwords import change_password
+    from aerogramme.mailbox.keys.passwords import change_password
 
     async with common.open_keys(settings, user) as store:
         try:
@@ -133,7 +133,7 @@ def recovery_code(
 
 
 async def _recovery_code(settings: Config, user: "User", password: "Secret") -> "Code":
-    from aerogramme.mailbox.passwords import new_recovery_code
+    from aerogramme.mailbox.keys.passwords import new_recovery_code
 
     async with common.open_keys(settings, user) as store:
         return await new_recovery_code(store, user.account, password)
@@ -179,7 +179,7 @@ def create(
 
 
 async def _create(settings: Config, user: "User", password: "Secret", label: str, read_only: bool) -> "Code":
-    from aerogramme.mailbox.passwords import create_app_password
+    from aerogramme.mailbox.keys.passwords import create_app_password
 
     async with common.open_keys(settings, user) as store:
         return await create_app_password(store, user.account, password, label, read_only=read_only)
@@ -222,7 +222,7 @@ def list_(
 
 
 async def _slots(settings: Config, user: "User", password: "Secret") -> "list[SlotInfo]":
-    from aerogramme.mailbox.passwords import list_slots
+    from aerogramme.mailbox.keys.passwords import list_slots
 
     async with common.open_keys(settings, user) as store:
         return list(await list_slots(store, user.account, password))
@@ -273,7 +273,7 @@ def revoke(
 
 
 async def _revoke(settings: Config, user: "User", password: "Secret", label: str) -> None:
-    from aerogramme.mailbox.passwords import revoke
+    from aerogramme.mailbox.keys.passwords import revoke
 
     async with common.open_keys(settings, user) as store:
         await revoke(store, user.account, password, label)

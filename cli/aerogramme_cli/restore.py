@@ -19,7 +19,7 @@ from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
 from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
 
 if TYPE_CHECKING:
-    from aerogramme.mailbox.undo import Report, Wanted
+    from aerogramme.mailbox.history.undo import Report, Wanted
     from aerogramme.seal import Secret
     from aerogramme.users.directory import User
 
@@ -76,7 +76,7 @@ def restore(
       aerogramme restore alice@example.org --data ./mail --since yesterday --until 08:00 --mailbox Work
       aerogramme restore alice@example.org --data ./mail --since 3d --into "Brought back"
     """
-    from aerogramme.mailbox.undo import Wanted
+    from aerogramme.mailbox.history.undo import Wanted
 
     zone, now = None if local else UTC, time.time()
     begin, end = times.parse_between(since, until, now, zone)
@@ -106,7 +106,7 @@ def restore(
 async def _restore(
     settings: Config, user: "User", password: "Secret", wanted: "Wanted", undo: bool, dry_run: bool
 ) -> "Report":
-    from aerogramme.mailbox.undo import Undo
+    from aerogramme.mailbox.history.undo import Undo
 
     with _progress() as (total, told):
         async with common.open_account(settings, user, password) as account:

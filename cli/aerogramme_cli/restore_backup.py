@@ -124,7 +124,7 @@ async def restore_one(
     from aerogramme.backup.reading import open_snapshot
     from aerogramme.backup.restoring import restore
     from aerogramme.backup.snapshot import iso
-    from aerogramme.mailbox.seen import Seen
+    from aerogramme.mailbox.keys.seen import Seen
     from aerogramme.store.copying import Report
 
     try:

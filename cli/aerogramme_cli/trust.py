@@ -18,7 +18,7 @@ def trust(address: AddressArgument, config: ConfigOption = None, data: DataOptio
     Example:
       aerogramme account trust alice@example.org --data ./mail
     """
-    from aerogramme.mailbox.seen import Seen
+    from aerogramme.mailbox.keys.seen import Seen
 
     settings = common.settings(config, data)
     user = common.user_of(settings, address)

@@ -14,9 +14,9 @@ import trio
 from aerogramme.errors import AerogrammeError, BadConfiguration
 from aerogramme.housekeeping import note_usage
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.compaction import compact_from_time_to_time
+from aerogramme.mailbox.history.compaction import compact_from_time_to_time
+from aerogramme.mailbox.keys.seen import Seen
 from aerogramme.mailbox.persisting import persist
-from aerogramme.mailbox.seen import Seen
 from aerogramme.maildir import Layout
 from aerogramme_fuse.operations import Operations
 from aerogramme_fuse.telling import Telling

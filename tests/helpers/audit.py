@@ -5,7 +5,7 @@ from pathlib import Path
 import trio
 
 from aerogramme.config import Config
-from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.seal import Secret
 from aerogramme_cli import common
 from tests.helpers.server import PASSWORD

@@ -11,7 +11,7 @@ from aerogramme.backup.restoring import restore
 from aerogramme.backup.snapshot import Named
 from aerogramme.backup.taking import Taken, take
 from aerogramme.backup.verifying import Verified, verify
-from aerogramme.mailbox.keys import RESTORED
+from aerogramme.mailbox.keys.keys import RESTORED
 from aerogramme.mailbox.partitions import PARTITIONS
 from aerogramme.store import Row, Store, Stores
 from aerogramme.store.copying import Report

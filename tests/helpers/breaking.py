@@ -15,10 +15,12 @@ from aerogramme.log import bundle
 from aerogramme.log.clock import COUNTER_BITS, wall_ms
 from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
-from aerogramme.mailbox import incoming, keys, letting_go, passwords, uses
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit.faults import Kind
 from aerogramme.mailbox.contents import BodyRecord, body_name
-from aerogramme.mailbox.faults import Kind
+from aerogramme.mailbox.history import letting_go
+from aerogramme.mailbox.incoming import incoming
+from aerogramme.mailbox.keys import keys, passwords, uses
 from aerogramme.store.memory import MemoryStores
 from tests.helpers.packed import letters
 from tests.helpers.tampering import ID, PASSWORD, change, items, open_account

@@ -11,9 +11,9 @@ from aerogramme.imap.context import Service
 from aerogramme.imap.server import Server
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
-from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import NewMessage
-from aerogramme.mailbox.passwords import create_invited
+from aerogramme.mailbox.keys.passwords import create_invited
 from aerogramme.mailbox.policy import Policy
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.seal.hashes import PasswordHash

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import trio
 
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import NewMessage
-from aerogramme.mailbox.keys import Unlocked
+from aerogramme.mailbox.keys import keys
+from aerogramme.mailbox.keys.keys import Unlocked
 from aerogramme.seal import Secret
 from aerogramme.store import open_stores
 from aerogramme.users.static import StaticDirectory

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.compaction import compact
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.keys import keys
 from aerogramme.mailbox.policy import DAY, Policy
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store.memory import MemoryStore, MemoryStores

@@ -13,11 +13,11 @@ from aerogramme.log import checkpoint, journal, segment
 from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import MailboxOp, Subscribe
 from aerogramme.log.reading import entries
-from aerogramme.mailbox import keys, passwords, uses
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.bodies import stand_in
-from aerogramme.mailbox.incoming import LetterBox
+from aerogramme.mailbox.incoming.incoming import LetterBox
+from aerogramme.mailbox.keys import keys, passwords, uses
 from aerogramme.seal import Secret
 from aerogramme.store.memory import MemoryStores
 from tests.helpers.packed import letters, small_packs

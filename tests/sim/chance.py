@@ -17,7 +17,10 @@ import trio
 
 from aerogramme.lmtp import server as lmtp_server
 from aerogramme.log import checkpoint, clock, folding, journal, segment
-from aerogramme.mailbox import account, incoming, keys, letting_go, packs, passwords, reencrypting
+from aerogramme.mailbox import account, packs
+from aerogramme.mailbox.history import letting_go
+from aerogramme.mailbox.incoming import incoming
+from aerogramme.mailbox.keys import keys, passwords, reencrypting
 
 START = 1_700_000_000.0  # unix seconds at which every schedule begins
 

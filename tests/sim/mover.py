@@ -9,9 +9,9 @@ import trio
 
 from aerogramme.errors import Unavailable
 from aerogramme.mailbox.contents import Content, Upload, body_name
-from aerogramme.mailbox.incoming import LetterBox
-from aerogramme.mailbox.landing import Landing
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming.incoming import LetterBox
+from aerogramme.mailbox.incoming.landing import Landing
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from tests.sim.belief import mail
 from tests.sim.chance import HERE, Machine
 from tests.sim.servers import ACCOUNT

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from aerogramme.errors import AerogrammeError, Unavailable
-from aerogramme.mailbox import rotation
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.keys import rotation
 from aerogramme.store.faults import Crash
 from tests.sim.chance import HERE
 from tests.sim.servers import Server

@@ -16,7 +16,7 @@ from aerogramme.imap.server import Server as ImapServer
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from aerogramme.store.faults import Crash, Faults, Show, Step, do
 from aerogramme.store.memory import MemoryStore, MemoryStores
 from aerogramme.users.directory import AddressBook, User

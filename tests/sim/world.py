@@ -29,12 +29,13 @@ from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import PARTITION
 from aerogramme.log.state import State
 from aerogramme.log.suffix import base_of
-from aerogramme.mailbox import incoming, keys, rotation
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import body_name
-from aerogramme.mailbox.survey import survey
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.history.survey import survey
+from aerogramme.mailbox.incoming import incoming
+from aerogramme.mailbox.keys import keys, rotation
 from aerogramme.seal import Argon2Params, Keyring, Secret
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row

@@ -9,8 +9,8 @@ from aerogramme.log import checkpoint, segment
 from aerogramme.log.entry import decode, encode
 from aerogramme.log.records import Records
 from aerogramme.mailbox.contents import BodyRecord
-from aerogramme.mailbox.incoming import decode_letter
-from aerogramme.mailbox.uses import last
+from aerogramme.mailbox.incoming.incoming import decode_letter
+from aerogramme.mailbox.keys.uses import last
 from aerogramme.seal import Binding, Keyring
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row

@@ -11,12 +11,12 @@ from aerogramme.backup.folder import Backup
 from aerogramme.backup.taking import Taken, take
 from aerogramme.errors import AlreadyExists, Unavailable
 from aerogramme.log.clock import wall_ms
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.keys import keys
+from aerogramme.mailbox.keys.rotation import rotate
 from aerogramme.mailbox.policy import Policy
-from aerogramme.mailbox.rotation import rotate
 from aerogramme.store import Crash, CrashAt, MemoryStores, Row, Store
 from tests.helpers.backups import contents, fill, new_backup, restored, taken, verified
 from tests.t3_mailbox.conftest import PASSWORD, World, put

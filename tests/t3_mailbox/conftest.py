@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.keys import keys
 from aerogramme.seal import Argon2Params, Secret, scram, slots
 from aerogramme.store.memory import MemoryStores
 

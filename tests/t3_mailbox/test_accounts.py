@@ -7,12 +7,12 @@ import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.log.journal import Journal
-from aerogramme.mailbox import keys, passwords
 from aerogramme.mailbox.accounts import FAILURE_TIME, Accounts
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.drain import Drain
-from aerogramme.mailbox.keys import StoredKeys, Unlocked
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.incoming.drain import Drain
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
+from aerogramme.mailbox.keys import keys, passwords
+from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
 from aerogramme.mailbox.throttle import FREE
 from aerogramme.seal import Secret, Slot
 from tests.t3_mailbox.conftest import CHEAP, PASSWORD, World

@@ -7,9 +7,9 @@ import pytest
 
 from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
-from aerogramme.mailbox import keys
-from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.keys import keys
 from aerogramme.seal import IncomingPublic
 from tests.t3_mailbox.conftest import World, put
 

@@ -7,10 +7,10 @@ import pytest
 from aerogramme.log import clock
 from aerogramme.log.entry import PARTITION
 from aerogramme.mailbox import account as accounts
-from aerogramme.mailbox import compaction, letting_go
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.history import compaction, letting_go
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.history.survey import kept_of, survey
 from aerogramme.mailbox.policy import DAY, Policy
-from aerogramme.mailbox.survey import kept_of, survey
 from aerogramme.store.memory import MemoryStores
 from tests.helpers.packed import small_packs
 from tests.t3_mailbox.conftest import World, put

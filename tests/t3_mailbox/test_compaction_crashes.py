@@ -8,12 +8,13 @@ import pytest
 from aerogramme.log import checkpoint, folding, segment
 from aerogramme.log.clock import wall_ms
 from aerogramme.log.suffix import base_of
-from aerogramme.mailbox import keys, packs
+from aerogramme.mailbox import packs
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.history.survey import Survey, survey
+from aerogramme.mailbox.keys import keys
 from aerogramme.mailbox.policy import DAY
-from aerogramme.mailbox.survey import Survey, survey
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 from tests.helpers.life import Calendar, calendar
@@ -136,7 +137,7 @@ async def test_in_the_end_nothing_is_left_but_what_is_there_now(stores, time, mo
 
 
 async def test_a_crash_at_any_call_and_the_next_run_finishes(stores, time, monkeypatch) -> None:
-    monkeypatch.setattr("aerogramme.mailbox.letting_go.MOST", 4)
+    monkeypatch.setattr("aerogramme.mailbox.history.letting_go.MOST", 4)
     await live(stores, time, monkeypatch)
     before = await contents(await opened(stores))
     data, now = stores._accounts[ID], time.now

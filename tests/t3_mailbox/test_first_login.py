@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Damaged, Refused
-from aerogramme.mailbox import invitations, keys, passwords
 from aerogramme.mailbox.accounts import FAILURE_TIME, SLOWEST_HASH, Accounts
+from aerogramme.mailbox.keys import invitations, keys, passwords
 from aerogramme.seal import Code, Keyring, Secret
 from aerogramme.seal.hashes import PasswordHash, Setting, b64
 from aerogramme.store.faults import Crash, CrashAt

@@ -10,8 +10,8 @@ import trio
 
 from aerogramme.errors import AuthenticationFailed, BadConfiguration, Unavailable
 from aerogramme.housekeeping import NOTE, NOTICE, PURGE, end_deleted, note_usage, purge_deleted
-from aerogramme.mailbox import tally
 from aerogramme.mailbox.accounts import LINGER, Accounts
+from aerogramme.mailbox.incoming import tally
 from aerogramme.mailbox.policy import DAY, Policy
 from aerogramme.mailbox.usage import Usage
 from aerogramme.users.deletion import Retention, delete, undelete

@@ -4,8 +4,8 @@ import pytest
 import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged
-from aerogramme.mailbox import keys, passwords
-from aerogramme.mailbox.invitations import Acceptance, accept
+from aerogramme.mailbox.keys import keys, passwords
+from aerogramme.mailbox.keys.invitations import Acceptance, accept
 from aerogramme.seal import Code, Keyring, Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores

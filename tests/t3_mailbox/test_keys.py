@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Damaged, NoSuchUser
-from aerogramme.mailbox import keys, passwords
+from aerogramme.mailbox.keys import keys, passwords
 from aerogramme.seal import Argon2Params, Binding, Code, Secret, Slot
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row

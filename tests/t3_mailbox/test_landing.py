@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
-from aerogramme.mailbox import landing as landing_module
 from aerogramme.mailbox.contents import Content, Upload, body_name
-from aerogramme.mailbox.landing import Landed, Landing, from_bytes, to_bytes
-from aerogramme.mailbox.letterboxes import LetterBoxes
-from aerogramme.mailbox.survey import survey
+from aerogramme.mailbox.history.survey import survey
+from aerogramme.mailbox.incoming import landing as landing_module
+from aerogramme.mailbox.incoming.landing import Landed, Landing, from_bytes, to_bytes
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put
@@ -236,7 +236,7 @@ async def test_a_parcel_that_makes_no_sense_stays_and_is_reported(world, account
                     return to_bytes(replace(landing, flags=[("x" * 1000,)]))
         return b"nothing"
 
-    monkeypatch.setattr("aerogramme.mailbox.incoming.to_bytes", bad)
+    monkeypatch.setattr("aerogramme.mailbox.incoming.incoming.to_bytes", bad)
     key = await Sealed(world, account).send("A", [1])
     await account.drain.all_waiting()
     assert list(account.drain.unreadable) == [key] == await rows(world.stores)

@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from aerogramme.errors import Damaged, TooLarge, Unavailable
-from aerogramme.mailbox import incoming
 from aerogramme.mailbox.contents import body_name
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming import incoming
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from aerogramme.seal import Binding
 from aerogramme.seal.strict import pack
 from aerogramme.store.faults import Crash, CrashAt, Faults
@@ -91,8 +91,8 @@ async def test_many_letters_are_one_entry_in_their_order(world: World, account) 
 
 
 async def test_more_than_a_batch(world: World, account, monkeypatch) -> None:
-    monkeypatch.setattr("aerogramme.mailbox.drain.BATCH_LETTERS", 3)
-    monkeypatch.setattr("aerogramme.mailbox.drain.BATCH_OCTETS", 3000)
+    monkeypatch.setattr("aerogramme.mailbox.incoming.drain.BATCH_LETTERS", 3)
+    monkeypatch.setattr("aerogramme.mailbox.incoming.drain.BATCH_OCTETS", 3000)
     letters = [bytes([65 + n]) * (3500 if n % 4 == 0 else 10) for n in range(10)]
     await send(world.stores, *letters)
     assert await account.drain.all_waiting(patience=0) == 0, "out of patience before it began"

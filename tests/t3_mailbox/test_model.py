@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from tests.helpers.packed import small_packs
 from tests.t3_mailbox.conftest import World, put
 

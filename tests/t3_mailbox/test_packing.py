@@ -8,7 +8,7 @@ import trio
 
 from aerogramme.errors import Damaged, Unavailable
 from aerogramme.mailbox import packs
-from aerogramme.mailbox.audit import audit
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.bodies import BATCH_OCTETS
 from aerogramme.mailbox.contents import body_name, pack_name
 from aerogramme.mailbox.packs import LEAST, WASTE

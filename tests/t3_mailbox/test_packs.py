@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aerogramme.errors import Damaged
 from aerogramme.mailbox import packs
 from aerogramme.mailbox.contents import BodyRecord, Place, body_name, pack_name
-from aerogramme.mailbox.incoming import decode_letter
+from aerogramme.mailbox.incoming.incoming import decode_letter
 from aerogramme.mailbox.packs import GAP, LEAST, WASTE, Trip
 from aerogramme.seal import ContentKey
 from aerogramme.seal.strict import pack as strict_pack

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Damaged, Refused, Unavailable
-from aerogramme.mailbox import keys, passwords, uses
+from aerogramme.mailbox.keys import keys, passwords, uses
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores

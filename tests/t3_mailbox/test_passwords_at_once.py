@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from aerogramme.errors import AerogrammeError, AuthenticationFailed, Refused, Unavailable
-from aerogramme.mailbox import keys, passwords
+from aerogramme.mailbox.keys import keys, passwords
 from aerogramme.seal import Argon2Params, Code, Keyring, Secret
 from aerogramme.store.faults import Crash, Step
 from aerogramme.store.memory import MemoryStores

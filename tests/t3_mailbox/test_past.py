@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from aerogramme.errors import Forgotten
 from aerogramme.log.clock import ms_of
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.past import open_past, past_of
+from aerogramme.mailbox.history.past import open_past, past_of
 from tests.t3_mailbox.conftest import World, put
 from tests.t3_mailbox.test_letters import send
 

@@ -8,9 +8,9 @@ import trio
 
 from aerogramme.errors import Damaged
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.keys import PARTITION, StoredKeys, publish
-from aerogramme.mailbox.letterboxes import LetterBoxes, fingerprint
-from aerogramme.mailbox.passwords import add_generation
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes, fingerprint
+from aerogramme.mailbox.keys.keys import PARTITION, StoredKeys, publish
+from aerogramme.mailbox.keys.passwords import add_generation
 from aerogramme.seal import IncomingPublic, Keyring
 from aerogramme.seal.incoming import sealed_generation
 from aerogramme.store.memory import MemoryStores

@@ -9,8 +9,8 @@ from aerogramme.errors import Forgotten
 from aerogramme.log import checkpoint
 from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK
 from aerogramme.log.entry import parse_key
-from aerogramme.mailbox import letting_go
-from aerogramme.mailbox.reach import check_reach
+from aerogramme.mailbox.history import letting_go
+from aerogramme.mailbox.history.reach import check_reach
 from aerogramme.store.memory import MemoryStores
 from tests.t2_log.test_checkpoint import HOUR, KEYRING, Time, a_store, add
 from tests.t2_log.test_past import a_life, past_at

@@ -12,15 +12,15 @@ from aerogramme.errors import AuthenticationFailed
 from aerogramme.log.clock import wall_ms
 from aerogramme.log.segment import pack
 from aerogramme.mail.digest import render
-from aerogramme.mailbox import keys, passwords
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import examine
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.audit.account import examine
+from aerogramme.mailbox.audit.faults import BY_HAND, REMEDIES, Fault, Kind
 from aerogramme.mailbox.contents import body_name
-from aerogramme.mailbox.faults import BY_HAND, REMEDIES, Fault, Kind
-from aerogramme.mailbox.incoming import LetterBox
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.history.survey import survey
+from aerogramme.mailbox.incoming.incoming import LetterBox
+from aerogramme.mailbox.keys import keys, passwords
 from aerogramme.mailbox.repair import Outcome, repair
-from aerogramme.mailbox.survey import survey
 from aerogramme.seal import Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores

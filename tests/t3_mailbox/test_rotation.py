@@ -7,11 +7,12 @@ import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged
 from aerogramme.log import bundle, checkpoint, resealing, segment
-from aerogramme.mailbox import keys, letting_go, passwords, rotation, uses
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.incoming import LetterBox
-from aerogramme.mailbox.keys import StoredKeys, Unlocked
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.history import letting_go
+from aerogramme.mailbox.incoming.incoming import LetterBox
+from aerogramme.mailbox.keys import keys, passwords, rotation, uses
+from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
 from aerogramme.seal import Keyring, Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStore, MemoryStores
@@ -246,7 +247,7 @@ async def body_keys(account: Account) -> set[bytes]:
 
 
 async def test_bodies_are_written_anew(make_stores, monkeypatch) -> None:
-    monkeypatch.setattr("aerogramme.mailbox.reencrypting.LARGE", 1000)
+    monkeypatch.setattr("aerogramme.mailbox.keys.reencrypting.LARGE", 1000)
     monkeypatch.setattr("aerogramme.mailbox.packs.LEAST", 2)
     stores = make_stores()
     before = await fill(stores, monkeypatch)
@@ -280,8 +281,8 @@ async def test_bodies_are_written_anew(make_stores, monkeypatch) -> None:
 
 @pytest.mark.parametrize("make_stores", ["serial", "bucket"], indirect=True)
 async def test_a_crash_while_bodies_are_written(make_stores, monkeypatch) -> None:
-    monkeypatch.setattr("aerogramme.mailbox.reencrypting.LARGE", 1000)
-    monkeypatch.setattr("aerogramme.mailbox.reencrypting.BATCH", 3)
+    monkeypatch.setattr("aerogramme.mailbox.keys.reencrypting.LARGE", 1000)
+    monkeypatch.setattr("aerogramme.mailbox.keys.reencrypting.BATCH", 3)
     stores = make_stores()
     before = await fill(stores, monkeypatch)
     await rotate(stores)

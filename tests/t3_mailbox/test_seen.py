@@ -8,9 +8,9 @@ import pytest
 import trio.testing
 
 from aerogramme.errors import AuthenticationFailed, RolledBack
-from aerogramme.mailbox import passwords
 from aerogramme.mailbox.accounts import Accounts
-from aerogramme.mailbox.seen import Seen
+from aerogramme.mailbox.keys import passwords
+from aerogramme.mailbox.keys.seen import Seen
 from aerogramme.seal import Secret
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import CHEAP, PASSWORD, World, put

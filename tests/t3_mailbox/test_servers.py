@@ -9,10 +9,10 @@ import trio.testing
 
 from aerogramme.errors import Unavailable
 from aerogramme.mailbox import account as account_module
-from aerogramme.mailbox import incoming
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.drain import GIVE_WAY
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.incoming import incoming
+from aerogramme.mailbox.incoming.drain import GIVE_WAY
 from aerogramme.store.faults import CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put

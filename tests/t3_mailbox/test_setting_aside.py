@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aerogramme.errors import NotStored
-from aerogramme.mailbox.setting_aside import OBJECTS, are_aside, set_aside
+from aerogramme.mailbox.audit.setting_aside import OBJECTS, are_aside, set_aside
 from aerogramme.store.sqlite import SqliteStores
 
 ACCOUNT = "a" * 32

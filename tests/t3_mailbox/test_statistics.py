@@ -9,11 +9,13 @@ from aerogramme.log.entry import Subscribe
 from aerogramme.log.journal import Draft
 from aerogramme.log.resealing import Tally
 from aerogramme.log.suffix import sealed_for
-from aerogramme.mailbox import rotation, setting_aside, statistics
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.audit import setting_aside
 from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.history import statistics
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.history.statistics import NEEDS, Statistics
+from aerogramme.mailbox.keys import rotation
 from aerogramme.mailbox.policy import DAY
-from aerogramme.mailbox.statistics import NEEDS, Statistics
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row
 from tests.helpers.life import Calendar, calendar

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from aerogramme.errors import NoSuchUser
-from aerogramme.mailbox import tally
-from aerogramme.mailbox.rooms import FRESH, FRESH_IF_FULL, MANY, PATIENCE, Rooms
-from aerogramme.mailbox.tally import DELIVERED, NOTED, PARTITION, SLACK, Tally
+from aerogramme.mailbox.incoming import tally
+from aerogramme.mailbox.incoming.rooms import FRESH, FRESH_IF_FULL, MANY, PATIENCE, Rooms
+from aerogramme.mailbox.incoming.tally import DELIVERED, NOTED, PARTITION, SLACK, Tally
 from aerogramme.mailbox.usage import Usage
 from aerogramme.seal.strict import pack
 from aerogramme.store.faults import Crash, CrashAt

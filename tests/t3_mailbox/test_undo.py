@@ -13,14 +13,14 @@ from aerogramme.errors import Forgotten, NoSuchMailbox, Refused, Unavailable
 from aerogramme.log import checkpoint
 from aerogramme.log.clock import ms_of
 from aerogramme.log.past import clock_at
-from aerogramme.mailbox import letting_go, undo
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.compaction import compact
+from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import body_name, pack_name
-from aerogramme.mailbox.past import past_of
-from aerogramme.mailbox.reencrypting import Reencrypting
-from aerogramme.mailbox.undo import Report, Undo, Wanted
+from aerogramme.mailbox.history import letting_go, undo
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.history.past import past_of
+from aerogramme.mailbox.history.undo import Report, Undo, Wanted
+from aerogramme.mailbox.keys.reencrypting import Reencrypting
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put

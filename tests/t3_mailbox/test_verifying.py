@@ -7,15 +7,16 @@ import trio
 
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.entry import PARTITION as LOG
-from aerogramme.mailbox import body_check, passwords, rotation
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.compaction import compact
-from aerogramme.mailbox.faults import Kind as Fault
+from aerogramme.mailbox.audit import bodies as body_check
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.audit.faults import Kind as Fault
+from aerogramme.mailbox.audit.verifying import Verification
+from aerogramme.mailbox.history.compaction import compact
+from aerogramme.mailbox.keys import passwords, rotation
+from aerogramme.mailbox.keys.seen import Seen
 from aerogramme.mailbox.policy import DAY, Policy
 from aerogramme.mailbox.repair import repair
-from aerogramme.mailbox.seen import Seen
-from aerogramme.mailbox.verifying import Verification
 from tests.helpers.breaking import BREAKERS, opened
 from tests.helpers.life import START, calendar
 from tests.helpers.packed import letters

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources.dbox import Dbox, looks_like
-from aerogramme.migrate.sources.dbox_attachments import attachments
-from aerogramme.migrate.sources.dbox_file import FIRST, DboxFile, Stored
+from aerogramme.migrate.sources.dbox.attachments import attachments
+from aerogramme.migrate.sources.dbox.dbox import Dbox, looks_like
+from aerogramme.migrate.sources.dbox.file import FIRST, DboxFile, Stored
 from aerogramme.migrate.sources.naming import Naming
 from aerogramme.migrate.sources.source import Letter
 from tests.helpers.dbox_writer import HEADER, guid_of, mdbox, sdbox, stored
@@ -203,7 +203,7 @@ async def test_a_letter_has_its_file_before_the_index_has_it(
         writer.append(9, 8)
         (folder / "dovecot.index.log").write_bytes(writer.log)
 
-    monkeypatch.setattr("aerogramme.migrate.sources.dbox_mailbox.sleep", goes_on)
+    monkeypatch.setattr("aerogramme.migrate.sources.dbox.mailbox.sleep", goes_on)
     source = Dbox(tmp_path, Naming())
     box = (await read_all(source))["INBOX"]
     assert not source.faults
@@ -249,7 +249,7 @@ def test_any_damage(
         return (await read_all(source)).get("INBOX") or pytest.fail(str(said(source.faults)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aerogramme.migrate.sources.dovecot_index._PAUSE", 0)
+        patch.setattr("aerogramme.migrate.sources.dovecot.index._PAUSE", 0)
         box = trio.run(read)
     if "index" not in path.name:
         same = {uid for uid, mail in box.mails.items() if mail.content == WIDE[uid]}

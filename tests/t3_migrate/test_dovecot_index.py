@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources.dbox_mailbox import flags_of
-from aerogramme.migrate.sources.dovecot_index import Index, read_backup, read_index
-from aerogramme.migrate.sources.dovecot_list import WANTED, listed
-from aerogramme.migrate.sources.dovecot_records import Broken
+from aerogramme.migrate.sources.dbox.mailbox import flags_of
+from aerogramme.migrate.sources.dovecot.index import Index, read_backup, read_index
+from aerogramme.migrate.sources.dovecot.mailbox_list import WANTED, listed
+from aerogramme.migrate.sources.dovecot.records import Broken
 from tests.helpers.dovecot_index_writer import EXTERNAL, UIDVALIDITY, Writer
 
 SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
@@ -135,7 +135,7 @@ def test_noise_is_said_or_refused(tmp_path_factory: pytest.TempPathFactory, data
     folder = tmp_path_factory.mktemp("noise")
     put(folder, writer)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aerogramme.migrate.sources.dovecot_index._PAUSE", 0)
+        patch.setattr("aerogramme.migrate.sources.dovecot.index._PAUSE", 0)
         for how in (read_index, read_backup):
             with descriptor(folder) as found:
                 try:
@@ -262,7 +262,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_keywords_of_many_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are laid out for some messages at a time, and there is an end to them."""
-    monkeypatch.setattr("aerogramme.migrate.sources.dbox_mailbox._AT_ONCE", 16)
+    monkeypatch.setattr("aerogramme.migrate.sources.dbox.mailbox._AT_ONCE", 16)
     writer = Writer()
     for uid in range(1, 60):
         writer.append(uid, uid % 32)

@@ -16,8 +16,8 @@ from aerogramme.maildir import Layout
 from aerogramme.migrate.export import exporting
 from aerogramme.migrate.export.report import Report
 from aerogramme.migrate.export.target import Kind
-from aerogramme.migrate.sources.maildir import Maildir, Options
-from aerogramme.migrate.sources.mbox import Mbox
+from aerogramme.migrate.sources.maildir.maildir import Maildir, Options
+from aerogramme.migrate.sources.mbox.mbox import Mbox
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.exports import Box, Mail, boxes_of
 from tests.helpers.source_reading import read_all

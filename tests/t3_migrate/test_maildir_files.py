@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources import maildir_files, subscriptions, uidlist
-from aerogramme.migrate.sources.maildir import Maildir, Options, looks_like
+from aerogramme.migrate.sources import subscriptions
+from aerogramme.migrate.sources.maildir import files as maildir_files
+from aerogramme.migrate.sources.maildir import uidlist
+from aerogramme.migrate.sources.maildir.maildir import Maildir, Options, looks_like
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.source_reading import read_all, said
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources import mbox_scan
-from aerogramme.migrate.sources.mbox import Mbox, Options, looks_like
-from aerogramme.migrate.sources.mbox_from import date_of
-from aerogramme.migrate.sources.mbox_letter import MboxLetter, Part
+from aerogramme.migrate.sources.mbox import scan as mbox_scan
+from aerogramme.migrate.sources.mbox.from_lines import date_of
+from aerogramme.migrate.sources.mbox.letter import MboxLetter, Part
+from aerogramme.migrate.sources.mbox.mbox import Mbox, Options, looks_like
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.source_reading import Box, read_all, said
 
@@ -289,6 +289,6 @@ async def test_a_file_that_is_locked_is_waited_for(tmp_path, monkeypatch) -> Non
         slept.append(seconds)
         (tmp_path / "m.lock").unlink()
 
-    monkeypatch.setattr("aerogramme.migrate.sources.mbox.time.sleep", sleep)
+    monkeypatch.setattr("aerogramme.migrate.sources.mbox.mbox.time.sleep", sleep)
     found, _ = await read(path)
     assert slept and len(found["m"].mails) == 1

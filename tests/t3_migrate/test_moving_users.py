@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, BadConfiguration, Unavailable
-from aerogramme.mailbox import invitations, keys
+from aerogramme.mailbox.keys import invitations, keys
 from aerogramme.migrate.users import moving
 from aerogramme.migrate.users.aliases import Names
 from aerogramme.migrate.users.key import ImportKey

@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.incoming import LetterBox
-from aerogramme.mailbox.keys import StoredKeys
-from aerogramme.mailbox.letterboxes import key_to_seal_to
+from aerogramme.mailbox.incoming.incoming import LetterBox
+from aerogramme.mailbox.incoming.letterboxes import key_to_seal_to
+from aerogramme.mailbox.keys.keys import StoredKeys
 from aerogramme.migrate import parcelling
 from aerogramme.migrate.parcelling import run_sealed_pass
 from aerogramme.migrate.passed import Memory

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged, Unavailable
-from aerogramme.mailbox.incoming import first_of, is_parcel
+from aerogramme.mailbox.incoming.incoming import first_of, is_parcel
 from aerogramme.migrate.passed import Memory, Parcel, Passed, Sent
 
 PARCEL = Parcel(1 << 40, 1 << 63, 3 << 62, 1000, 70, 1 << 63)

@@ -6,9 +6,9 @@ import pytest
 import trio
 
 from aerogramme.errors import Unavailable
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.keys import keys
 from aerogramme.store import MemoryStores
 from aerogramme_fuse import bodies as module
 from aerogramme_fuse.bodies import Bodies

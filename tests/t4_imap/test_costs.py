@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from aerogramme.mailbox.letterboxes import KEY_SECONDS, LetterBoxes
+from aerogramme.mailbox.incoming.letterboxes import KEY_SECONDS, LetterBoxes
 from aerogramme.store import MemoryStores
 from tests.helpers.counting import CountingStores
 from tests.helpers.imap_world import ACCOUNT, World, imap_world, letter

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from aerogramme.mailbox.keys import StoredKeys
+from aerogramme.mailbox.keys.keys import StoredKeys
 from aerogramme.seal import Code
 from aerogramme.store import MemoryStores
 from tests.helpers.imap_world import ACCOUNT, PASSWORD, USER, World, imap_world

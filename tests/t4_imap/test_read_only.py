@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aerogramme.imap import commands as c
 from aerogramme.imap.states import RULES, State
-from aerogramme.mailbox.passwords import create_app_password
+from aerogramme.mailbox.keys.passwords import create_app_password
 from aerogramme.seal import Secret
 from aerogramme.store import MemoryStores
 from tests.helpers import imap_commands

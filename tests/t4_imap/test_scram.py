@@ -10,7 +10,7 @@ import trio
 from aerogramme.imap.context import Peer
 from aerogramme.imap.scram import ChannelBinding
 from aerogramme.imap.session import Session
-from aerogramme.mailbox import passwords
+from aerogramme.mailbox.keys import passwords
 from aerogramme.seal import Secret
 from aerogramme.seal.scram import account_salt, client_key, salted_password, server_key, stored_key
 from aerogramme.store import MemoryStores

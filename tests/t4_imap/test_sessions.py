@@ -16,7 +16,7 @@ from aerogramme.imap.server import SEND_SIZE
 from aerogramme.imap.session import HANDLERS, Session
 from aerogramme.log.journal import Journal
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.reencrypting import Reencrypting
+from aerogramme.mailbox.keys.reencrypting import Reencrypting
 from tests.helpers.imap_grammar import responses
 from tests.helpers.imap_world import World, imap_world, letter
 

@@ -56,8 +56,8 @@ class Away:
 
     async def mail_from_elsewhere(self, mailbox: str = "INBOX") -> None:
         """Another server, which reaches the store, adds a mail."""
-        from aerogramme.mailbox import keys
         from aerogramme.mailbox.account import Account
+        from aerogramme.mailbox.keys import keys
         from aerogramme.seal import Secret
 
         store = await self.world.stores.another().open(ACCOUNT)

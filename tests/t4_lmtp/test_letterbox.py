@@ -4,10 +4,10 @@ import pytest
 import trio
 
 from aerogramme.lmtp.server import LmtpServer
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
+from aerogramme.mailbox.keys import keys
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store.memory import MemoryStores
 from tests.t4_lmtp.conftest import Running

@@ -6,11 +6,11 @@ import pytest
 import trio
 
 from aerogramme.lmtp.server import LmtpServer
-from aerogramme.mailbox import tally
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.keys import unlock
-from aerogramme.mailbox.letterboxes import LetterBoxes
-from aerogramme.mailbox.rooms import FRESH, FRESH_IF_FULL, Rooms
+from aerogramme.mailbox.incoming import tally
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
+from aerogramme.mailbox.incoming.rooms import FRESH, FRESH_IF_FULL, Rooms
+from aerogramme.mailbox.keys.keys import unlock
 from aerogramme.mailbox.usage import usage
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store.memory import MemoryStores

@@ -7,10 +7,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from aerogramme.lmtp.server import LmtpServer
-from aerogramme.mailbox import keys
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import audit
-from aerogramme.mailbox.letterboxes import LetterBoxes
+from aerogramme.mailbox.audit.account import audit
+from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
+from aerogramme.mailbox.keys import keys
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store import Faults, MemoryStores
 from tests.helpers.imap_world import ACCOUNT, imap_world, quiet_faults

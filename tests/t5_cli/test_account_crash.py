@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aerogramme.mailbox import keys
-from aerogramme.mailbox.invitations import Acceptance, accept
+from aerogramme.mailbox.keys import keys
+from aerogramme.mailbox.keys.invitations import Acceptance, accept
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged
-from aerogramme.mailbox import keys
+from aerogramme.mailbox.keys import keys
 from aerogramme.seal import Code, Keyring, Secret
 from aerogramme.store import open_stores
 from aerogramme.users.static import StaticDirectory

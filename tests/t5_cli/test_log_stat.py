@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from aerogramme.log.resealing import Tally
-from aerogramme.mailbox.statistics import NEEDS, Day, Statistics
+from aerogramme.mailbox.history.statistics import NEEDS, Day, Statistics
 from aerogramme_cli.log_stat import BARS_MAX, bar, periods, show_plot, show_table
 from tests.helpers.server import ADDRESS, PASSWORD, PROGRAM, aerogramme, create_account
 from tests.helpers.terminal import on_a_terminal

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from aerogramme.config import Config
-from aerogramme.mailbox import keys
+from aerogramme.mailbox.keys import keys
 from aerogramme.seal import Secret
 from aerogramme.users.static import StaticDirectory
 from aerogramme_cli import common

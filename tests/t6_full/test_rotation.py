@@ -12,7 +12,7 @@ import trio
 
 from aerogramme.errors import Damaged
 from aerogramme.log.resealing import OBJECTS
-from aerogramme.mailbox.rotation import PARTITIONS
+from aerogramme.mailbox.keys.rotation import PARTITIONS
 from aerogramme.seal import Keyring
 from aerogramme.store import open_stores
 from tests.helpers.audit import audit_data

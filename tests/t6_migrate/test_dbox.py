@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources.dbox import Dbox
+from aerogramme.migrate.sources.dbox.dbox import Dbox
 from aerogramme.migrate.sources.naming import Naming
 from aerogramme.migrate.sources.source import Letter
 from tests.helpers.dovecot import Dovecot, Seen, append, dovecot, read_messages

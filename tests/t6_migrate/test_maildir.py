@@ -8,7 +8,7 @@ import pytest
 
 from aerogramme.errors import Unreadable
 from aerogramme.imap import mutf7
-from aerogramme.migrate.sources.maildir import Maildir, Options
+from aerogramme.migrate.sources.maildir.maildir import Maildir, Options
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.dovecot import Dovecot, append, dovecot
 from tests.helpers.source_reading import read_all, said, same_as_imap

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aerogramme.migrate.sources.mbox import Mbox, Options
+from aerogramme.migrate.sources.mbox.mbox import Mbox, Options
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.dovecot import append, dovecot
 from tests.helpers.source_reading import read_all, said, same_as_imap

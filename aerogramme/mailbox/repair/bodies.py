@@ -11,12 +11,12 @@ from dataclasses import replace
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit.elsewhere import Digest, find_letter, other_digests, own_digests, record_of
+from aerogramme.mailbox.audit.faults import Fault, Kind
+from aerogramme.mailbox.audit.setting_aside import set_aside
 from aerogramme.mailbox.contents import Content, Upload, body_name, segment_columns
-from aerogramme.mailbox.elsewhere import Digest, find_letter, other_digests, own_digests, record_of
-from aerogramme.mailbox.faults import Fault, Kind
-from aerogramme.mailbox.reencrypting import added_again, greater_ids
+from aerogramme.mailbox.keys.reencrypting import added_again, greater_ids
 from aerogramme.mailbox.repair.placeholder import placeholder
-from aerogramme.mailbox.setting_aside import set_aside
 
 BATCH, BATCH_OCTETS = 100, 8 * 1024 * 1024  # contents, and octets of letters, that one entry is about
 MAX_LETTER = 1 << 30  # what was taken in once is not measured again

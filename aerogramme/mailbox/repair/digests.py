@@ -14,6 +14,16 @@ from dataclasses import replace
 from aerogramme.log.entry import SegmentRef
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit.elsewhere import (
+    Digest,
+    find_letter,
+    opens,
+    other_digests,
+    own_digests,
+    record_of,
+)
+from aerogramme.mailbox.audit.faults import Fault, Kind
+from aerogramme.mailbox.audit.setting_aside import set_aside
 from aerogramme.mailbox.contents import (
     GROUPS,
     BodyRecord,
@@ -22,9 +32,6 @@ from aerogramme.mailbox.contents import (
     digest_field,
     pack_name,
 )
-from aerogramme.mailbox.elsewhere import Digest, find_letter, opens, other_digests, own_digests, record_of
-from aerogramme.mailbox.faults import Fault, Kind
-from aerogramme.mailbox.setting_aside import set_aside
 from aerogramme.store.port import Part
 
 FIELDS = tuple(field for fields in GROUPS.values() for field in fields)

@@ -15,13 +15,13 @@ from aerogramme.log.clock import COUNTER_BITS, wall_ms
 from aerogramme.log.entry import MAX_UID, Add, SegmentRef
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
-from aerogramme.mailbox import letting_go
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.elsewhere import Digest, lost_mail, own_digests, record_of, with_bodies
-from aerogramme.mailbox.faults import Fault, Kind
+from aerogramme.mailbox.audit.elsewhere import Digest, lost_mail, own_digests, record_of, with_bodies
+from aerogramme.mailbox.audit.faults import Fault, Kind
+from aerogramme.mailbox.history import letting_go
+from aerogramme.mailbox.history.survey import survey
 from aerogramme.mailbox.repair.names import RECOVERED
 from aerogramme.mailbox.repair.placeholder import DAY
-from aerogramme.mailbox.survey import survey
 
 BATCH = 1000  # messages of one entry
 # Seconds from when the objects of an append are there until its row is, where that is not at once: the stores

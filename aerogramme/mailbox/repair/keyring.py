@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator
 
 from aerogramme.errors import NoSuchUser, Refused
 from aerogramme.log.entry import PARTITION as LOG
-from aerogramme.mailbox import keys, passwords
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.faults import Fault, Kind
-from aerogramme.mailbox.setting_aside import copy_aside, remove, set_aside
+from aerogramme.mailbox.audit.faults import Fault, Kind
+from aerogramme.mailbox.audit.setting_aside import copy_aside, remove, set_aside
+from aerogramme.mailbox.keys import keys, passwords
 from aerogramme.seal import Keyring, SlotPrivate
 
 _ASIDE = (Kind.USE, Kind.LET_GO, Kind.STRANGE, Kind.PUBLIC)

@@ -11,13 +11,14 @@ from collections.abc import AsyncGenerator
 from aerogramme.errors import Damaged
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
-from aerogramme.mailbox import changes, incoming
+from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit.faults import Fault, Kind
+from aerogramme.mailbox.audit.setting_aside import copy_aside, set_aside
 from aerogramme.mailbox.contents import Upload, body_name, segment_columns
-from aerogramme.mailbox.faults import Fault, Kind
+from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.names import INBOX
 from aerogramme.mailbox.repair.placeholder import notice
-from aerogramme.mailbox.setting_aside import copy_aside, set_aside
 from aerogramme.seal import Binding
 
 MAX_NOTICE = 1 << 20

@@ -9,7 +9,7 @@ from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.faults import Fault, Kind
+from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.names import DELIMITER, MAX_DEPTH, MAX_PART, check
 
 RECOVERED = "Recovered"

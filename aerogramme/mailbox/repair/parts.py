@@ -12,11 +12,11 @@ from aerogramme.log.journal import Journal, spilled
 from aerogramme.log.manifest import read_alone
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import wrong_table
+from aerogramme.mailbox.audit.account import wrong_table
+from aerogramme.mailbox.audit.elsewhere import opens, own_digests, record_of
+from aerogramme.mailbox.audit.faults import Fault, Item, Kind
+from aerogramme.mailbox.audit.setting_aside import copy_aside, give_up, remove, set_aside
 from aerogramme.mailbox.contents import body_name, pack_name
-from aerogramme.mailbox.elsewhere import opens, own_digests, record_of
-from aerogramme.mailbox.faults import Fault, Item, Kind
-from aerogramme.mailbox.setting_aside import copy_aside, give_up, remove, set_aside
 from aerogramme.store.port import Part, Store
 
 PARTS = "piece/", BUNDLES

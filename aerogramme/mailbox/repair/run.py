@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit import examine
-from aerogramme.mailbox.faults import Fault, Kind
+from aerogramme.mailbox.audit.account import examine
+from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.repair import bodies, digests, found, keyring, letters, names, parts
 
 ROUNDS = 6  # one finds what another has laid bare: a lost entry, mail without a message, a body that is gone

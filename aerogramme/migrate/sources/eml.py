@@ -23,7 +23,7 @@ from aerogramme.mailbox.names import INBOX, MAX_DEPTH
 from aerogramme.migrate.sources import folders, reading
 from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
-from aerogramme.migrate.sources.maildir_files import File, Files
+from aerogramme.migrate.sources.maildir.files import File, Files
 from aerogramme.migrate.sources.naming import Naming, shown
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 

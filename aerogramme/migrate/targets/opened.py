@@ -11,7 +11,7 @@ from aerogramme.log.records import KEYS_STALE
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import MAX_MESSAGE, Content, Upload, body_name
-from aerogramme.mailbox.landing import Landed, Landing
+from aerogramme.mailbox.incoming.landing import Landed, Landing
 from aerogramme.mailbox.names import DELIMITER
 from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder

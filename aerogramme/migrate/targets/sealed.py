@@ -7,8 +7,8 @@ from functools import partial
 import trio
 
 from aerogramme.mailbox.contents import MAX_MESSAGE, Upload, body_name
-from aerogramme.mailbox.incoming import PARTITION, LetterBox, is_parcel
-from aerogramme.mailbox.landing import Landing
+from aerogramme.mailbox.incoming.incoming import PARTITION, LetterBox, is_parcel
+from aerogramme.mailbox.incoming.landing import Landing
 from aerogramme.migrate.targets.arriving import Arrived, Arriving
 from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.store.port import Store

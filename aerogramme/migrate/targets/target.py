@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from aerogramme.mailbox.landing import Landed
+from aerogramme.mailbox.incoming.landing import Landed
 from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder
 from aerogramme.migrate.targets.arriving import Arrived, Arriving

@@ -2,7 +2,7 @@
 
 Theory of operation. An account is made with two invitations: one that the user's old password opens, or a
 code where its hash is not known; and one of the key of whoever moves them (key.py). It takes mail from then
-on. The first login with the old password accepts the invitation (mailbox/invitations.py).
+on. The first login with the old password accepts the invitation (mailbox/keys/invitations.py).
 
 Made again, with a newer list: whoever is not there yet is made, passwords that have changed on the other
 server are renewed where nobody has come yet, and aliases that are new are added. Nothing is taken away.
@@ -27,9 +27,9 @@ from aerogramme.errors import (
     Refused,
     Unavailable,
 )
-from aerogramme.mailbox import passwords
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.keys import StoredKeys
+from aerogramme.mailbox.keys import passwords
+from aerogramme.mailbox.keys.keys import StoredKeys
 from aerogramme.migrate.users.aliases import Names
 from aerogramme.migrate.users.key import ImportKey
 from aerogramme.migrate.users.lists import Entry

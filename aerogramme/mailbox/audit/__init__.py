@@ -1,0 +1,1 @@
+"""Whether all is as it should be, and what is not."""

@@ -1,0 +1,1 @@
+"""What an account was, what of that is kept, and how the rest leaves the store."""

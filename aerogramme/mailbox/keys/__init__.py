@@ -1,0 +1,1 @@
+"""Who can open an account: slots, the keyring, and how these change."""

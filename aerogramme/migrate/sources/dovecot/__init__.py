@@ -1,0 +1,1 @@
+"""Dovecot's index files, which each of its formats has."""

@@ -1,0 +1,1 @@
+"""Maildirs, those of Dovecot and those of other programs."""

@@ -1,0 +1,334 @@
+"""The files of one folder of a Maildir, as messages: the UIDs that Dovecot gave them, flags, dates."""
+
+import io
+import os
+import re
+import stat
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import Final
+
+from aerogramme import maildir
+from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources import compressed, folders
+from aerogramme.migrate.sources.folders import Place
+from aerogramme.migrate.sources.maildir import uidlist
+from aerogramme.migrate.sources.maildir.flags import Flags, read_flags
+from aerogramme.migrate.sources.maildir.uidlist import UidList
+from aerogramme.migrate.sources.naming import shown
+from aerogramme.migrate.sources.reading import PIECE, Reader, open_file, reason
+from aerogramme.migrate.sources.source import Fault, Messages
+
+_NEW, _CUR = (maildir.PARTS.index(part) for part in ("new", "cur"))
+_SIZE: Final = re.compile(rb",S=(\d{1,18})(?=[,:]|$)")
+_WIDE: Final = re.compile(rb",W=(\d{1,18})(?=[,:]|$)")
+_TIME: Final = re.compile(rb"(\d{0,18})(?:(\.M)(\d{1,18}))?")
+_MAX_DATE: Final = (1 << 32) - 1  # the log has dates in 32 bits (log/entry.py)
+_LOCK_WAIT: Final = 5.0  # seconds: Dovecot holds it while it writes some files
+_LOCK_OLD: Final = 120.0  # seconds: Dovecot itself overrides a lock that is so old
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A folder of a Maildir: its mail, and the places in which Dovecot keeps its own files of it."""
+
+    mail: Place
+    control: Place
+    index: Place
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file with mail, in one of maildir.PARTS."""
+
+    place: int
+    name: bytes
+    date: int = 0
+
+    @property
+    def base(self) -> bytes:
+        return self.name.partition(b":")[0]
+
+
+@dataclass(slots=True)
+class Files:
+    """What a folder holds: its messages by ascending UIDs, and of each the file."""
+
+    messages: Messages = field(default_factory=Messages)
+    faults: list[Fault] = field(default_factory=list)
+    _places: bytearray = field(default_factory=bytearray)
+    _names: bytearray = field(default_factory=bytearray)  # one after the other: a list is thrice as large
+    _ends: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def add(self, uid: int, file: File, size: int, flags: tuple[str, ...]) -> None:
+        """The next message."""
+        self.messages.add(uid, min(max(file.date, 0), _MAX_DATE), size, flags)
+        self._places.append(file.place)
+        self._names += file.name
+        self._ends.append(len(self._names))
+
+    def file(self, row: int) -> File:
+        """The file of a message, by its place in the columns."""
+        start = self._ends[row - 1] if row else 0
+        return File(self._places[row], bytes(self._names[start : self._ends[row]]), self.messages.dates[row])
+
+
+def scan(where: Where, *, settled: bool, dovecot: bool) -> Files:
+    """What a folder holds now. It waits: call it in a thread. Raises Unreadable.
+
+    Without a dovecot-uidlist, UIDs are 1, 2, 3 …
+
+    settled  Dovecot gives no UIDs any more: files that have none get the next ones, in the order in which it
+             would give them. Without, they are left out, since it may give their UIDs to others.
+    dovecot  Dovecot has served the store: that it says no UIDs of a folder is a fault
+    """
+    files = Files()
+    try:
+        with where.mail.opened() as folder:
+            listed = _listing(folder)
+            uids = read_uidlist(where)
+            if uids and any(base not in listed for base in uids.uids):
+                # Mail may have got another name while the folder was read: what is missed then is there now.
+                listed |= _listing(folder)
+            if uids and any(base not in uids.uids for base in listed):
+                # Dovecot puts a file in its place before it lists it.
+                _wait_for_lock(where)
+                uids = read_uidlist(where)
+            found = _looked_at(folder, where, listed, files.faults)
+        if uids is None and dovecot:
+            origin = where.control.origin(b"dovecot-uidlist")
+            what = "it is missing, or cannot be read"
+            files.faults.append(Fault(origin, what, "its messages get new UIDs"))
+        numbered = _numbered(where, found, uids, files, settled=settled)
+        _fill(where, files, numbered, uids, dovecot=dovecot)
+    except OSError as e:
+        raise Unreadable(reason(e)) from e
+    return files
+
+
+def listing(where: Where) -> dict[bytes, File]:
+    """The files of a folder by their names without flags, dates unknown. Raises OSError."""
+    with where.mail.opened() as folder:
+        return _listing(folder)
+
+
+def reader(folder: int, where: Where, file: File, wide: int) -> Reader | Fault | None:
+    """What reads a letter; None if its file is not there. `folder`: the descriptor of the folder.
+
+    `wide`: the size that dovecot-uidlist or the name says it has by IMAP; 0 if neither does.
+    """
+    part = maildir.PARTS[file.place].encode()
+    origin = where.mail.origin(part, file.name)
+    try:
+        with folders.inner(folder, part) as inner:
+            opened = open_file(file.name, inner, origin)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        return Fault(origin, reason(e), "it is left out", lost=True)
+    if opened is None or isinstance(opened, Fault):
+        return opened
+    said = _number(_SIZE, file.name)
+    return _Mail(opened, origin, said, wide, plain=_is_plain(opened, said))
+
+
+def _is_plain(file: io.FileIO, said: int) -> bool:
+    """Is what begins like a compressed letter none? `said`: octets of the letter, uncompressed; 0: not known.
+
+    Anybody can send, or save, a letter that begins so. If its file has as many octets as the letter, that is
+    what it is, unless it is a compressed letter of the same size by chance.
+    """
+    if not said or os.fstat(file.fileno()).st_size != said:
+        return False
+    try:
+        inner = compressed.opened(file.read(compressed.HEAD), file)
+        if inner is None:
+            return False
+        size = 0
+        while piece := inner.read(PIECE):
+            size += len(piece)
+        return size != said
+    except (*compressed.BROKEN, Unreadable):
+        return True
+    finally:
+        file.seek(0)
+
+
+class _Mail(Reader):
+    """A letter of which sizes were said, uncompressed: they show that it is cut, or was changed."""
+
+    def __init__(self, file: io.FileIO, origin: str, said: int, said_wide: int, *, plain: bool) -> None:
+        super().__init__(file, origin, plain=plain)
+        self._said = said
+        self._said_wide = said_wide
+
+    def remarks(self) -> list[tuple[str, str]]:
+        remarks = super().remarks()
+        if self._said and self._said != self.size:
+            cut = ": it may have been cut" if self.size < self._said else ""
+            what = f"it should have {self._said} octets and has {self.size}{cut}"
+            remarks.append((what, "it is taken as it is"))
+        elif self._said_wide and self._said_wide != self.wide:
+            what = f"it should have {self._said_wide} octets by IMAP and has {self.wide}"
+            remarks.append((what, "it is taken as it is"))
+        elif not self.size:
+            remarks.append(("it is empty", "it is taken as it is"))
+        return remarks
+
+
+def _number(pattern: re.Pattern[bytes], name: bytes) -> int:
+    found = pattern.search(name)
+    return int(found[1]) if found else 0
+
+
+def _listing(folder: int) -> dict[bytes, File]:
+    """By the names without flags; where two files have the same, the second by its whole name."""
+    found: dict[bytes, File] = {}
+    for place in (
+        _NEW,
+        _CUR,
+    ):  # mail goes from new/ to cur/: in this order none is missed
+        try:
+            with folders.inner(folder, maildir.PARTS[place].encode()) as inner:
+                for name in folders.names(inner):
+                    if not name.startswith(b"."):
+                        file = File(place, name)
+                        found[name + b":" if file.base in found else file.base] = file
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def read_uidlist(where: Where) -> UidList | None:
+    """The dovecot-uidlist of a folder; None if there is none that can be used. Raises OSError."""
+    try:
+        with where.control.opened() as folder:
+            file = open_file(b"dovecot-uidlist", folder, "")
+    except FileNotFoundError:
+        return None
+    if file is None or isinstance(file, Fault):
+        return None
+    with file, io.BufferedReader(file) as buffered:
+        try:
+            return uidlist.parse(buffered)
+        except Unreadable:
+            return None
+
+
+def _wait_for_lock(where: Where) -> None:
+    until = time.monotonic() + _LOCK_WAIT
+    while time.monotonic() < until:
+        try:
+            with where.control.opened() as folder:
+                since = os.stat(b"dovecot-uidlist.lock", dir_fd=folder, follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return
+        if time.time() - since > _LOCK_OLD:
+            return
+        time.sleep(0.05)
+
+
+def _looked_at(
+    folder: int, where: Where, listed: dict[bytes, File], faults: list[Fault]
+) -> dict[bytes, File]:
+    """The files with their dates: INTERNALDATE is the time of a file, which Dovecot sets."""
+    found: dict[bytes, File] = {}
+    links: set[tuple[int, bytes]] = set()
+    for last in (False, True):
+        missing: list[bytes] = []
+        for key, file in listed.items():
+            part = maildir.PARTS[file.place].encode()
+            try:
+                about = os.stat(part + b"/" + file.name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                missing.append(key)
+                continue
+            base = file.base
+            link = (
+                about.st_ino,
+                base,
+            )  # Dovecot copies by links, too, but with other names
+            if what := _is_no_mail(about):
+                faults.append(Fault(where.mail.origin(part, file.name), what, "it is left out", lost=True))
+            elif about.st_nlink > 1 and link in links:
+                what = "another file with this name is the same"
+                faults.append(Fault(where.mail.origin(part, file.name), what, "it is left out"))
+            else:
+                if about.st_nlink > 1:
+                    links.add(link)
+                date = int(about.st_mtime // 1)
+                if not 0 <= date <= _MAX_DATE:
+                    what = f"its time is {date} seconds after 1970"
+                    done = "it gets the nearest from 1970 to 2106"
+                    faults.append(Fault(where.mail.origin(part, file.name), what, done))
+                found[key if base in found else base] = File(file.place, file.name, date)
+        if last or not missing:
+            break
+        # Their flags have changed meanwhile, and so their names; or they are gone.
+        now = _listing(folder)
+        listed = {key: now[key] for key in missing if key in now}
+    return found
+
+
+def _is_no_mail(about: os.stat_result) -> str:
+    if stat.S_ISLNK(about.st_mode):
+        return "it is a symbolic link"
+    return "" if stat.S_ISREG(about.st_mode) else "it is not a file"
+
+
+def _numbered(
+    where: Where, found: dict[bytes, File], uids: UidList | None, files: Files, *, settled: bool
+) -> list[tuple[int, File]]:
+    """The files with their UIDs, in ascending order."""
+    numbered: list[tuple[int, File]] = []
+    rest: list[File] = []
+    for key, file in found.items():
+        uid = uids.uids.get(key, 0) if uids else 0
+        if uid:
+            numbered.append((uid, file))
+        else:
+            rest.append(file)
+            if key.endswith(b":"):
+                origin = where.mail.origin(maildir.PARTS[file.place].encode(), file.name)
+                files.faults.append(Fault(origin, "another file has this name", "it is a message of its own"))
+    numbered.sort(key=lambda one: one[0])
+    if rest and uids and not settled:
+        what = f"Dovecot has given no UID yet to {len(rest)} of its files, such as {shown(rest[0].name)}"
+        done = "they are left out: doveadm mailbox status -u USER messages '*', or --final, gives them one"
+        files.faults.append(Fault(where.mail.origin(), what, done, lost=True))
+    elif rest:
+        rest.sort(key=_order)
+        numbered += enumerate(rest, uids.uidnext if uids else 1)
+    return numbered
+
+
+def _order(file: File) -> tuple[int, bytes, int, bytes]:
+    """The order in which Dovecot gives UIDs: by the second, and the microsecond, in which a file came."""
+    found = _TIME.match(file.name)
+    assert found is not None  # it matches nothing, too
+    rest = file.base[found.end(1) :]
+    return int(found[1] or b"0"), found[2] or rest, int(found[3] or b"0"), file.base
+
+
+def _fill(
+    where: Where, files: Files, numbered: list[tuple[int, File]], uids: UidList | None, *, dovecot: bool
+) -> None:
+    """Puts the messages into columns."""
+    flags = Flags()
+    if uids:
+        origin = where.control.origin(b"dovecot-uidlist")
+        files.faults += [Fault(origin, what, "the rest of it is used") for what in uids.wrong]
+    if not dovecot:  # an export of ours, or what is left of a Dovecot: letters have names all the same
+        with where.control.opened() as folder:
+            dovecot = folders.has(folder, b"dovecot-keywords")
+    if dovecot:
+        flags = read_flags(where.control, where.index, uids.uidvalidity if uids else 0, files.faults)
+    for uid, file in numbered:
+        size = _number(_WIDE, file.name) or (uids.wide.get(uid, 0) if uids else 0)
+        files.add(uid, file, size, flags.of(file.name, uid))
+    if dovecot:
+        origin = where.control.origin(b"dovecot-keywords")
+        for letter in sorted(flags.unknown):
+            done = f"it is called unknown-{maildir.KEYWORDS.index(letter)}, as Dovecot calls it"
+            files.faults.append(Fault(origin, f"keyword {letter} has no name", done))

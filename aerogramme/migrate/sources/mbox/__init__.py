@@ -1,0 +1,1 @@
+"""Files of many letters, one after the other."""
