@@ -222,13 +222,9 @@ class Records:
         rest = extension.column - unpack.size
         return self.struct(f"{fields}{rest}x").iter_unpack(extension.records)
 
-    def keyword_columns(self) -> list[tuple[bytes, bytes]]:
-        """The keywords that some message has, each with one octet a message: 1 or 0."""
-        return [(name, _spread(bits, len(self.uids))) for name, bits in self.keywords.items() if bits]
-
     def keyword_chunks(self, most: int) -> Iterator[tuple[int, int, list[tuple[bytes, bytes]]]]:
-        """The same for some messages at a time, from one row on and before another. `most`: how many, a
-        multiple of 8."""
+        """The keywords that some message has, each with one octet a message: 1 or 0; for some messages at a
+        time, from one row on and before another. `most`: how many, a multiple of 8."""
         size = (len(self.uids) + 7) // 8
         packed = [(name, bits.to_bytes(size, "little")) for name, bits in self.keywords.items() if bits]
         for start in range(0, len(self.uids), most):
