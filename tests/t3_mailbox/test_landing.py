@@ -220,6 +220,28 @@ async def test_a_renamed_mailbox_gets_what_comes_later(world, account) -> None:
     assert uids(account, "B") == [1, 2]
 
 
+async def test_a_deleted_mailbox_gets_what_comes_later_and_nothing_else(world, account) -> None:
+    box = account.journal.new_ids(1)[0]
+    sealed = Sealed(world, account)
+    await sealed.land("A", [1, 2], uidvalidity=OTHER, imported=3, mailbox=box)
+    await account.delete_mailbox("A")
+    await sealed.land("A", [1, 2, 5], uidvalidity=OTHER, imported=6, mailbox=box)
+    assert (uids(account, "A"), account.find("A").uidvalidity) == ([5], OTHER)
+    assert account.find("A").mailbox == box and account.state.attribute(box, "deleted") is False
+
+
+async def test_a_mailbox_that_was_renamed_and_emptied_stays(world, account) -> None:
+    box = account.journal.new_ids(1)[0]
+    sealed = Sealed(world, account)
+    await sealed.land("A", [1], uidvalidity=OTHER, imported=2, mailbox=box)
+    await sealed.land("Other", [1], uidvalidity=OTHER, imported=2)  # so that the new name has a new number
+    await account.rename_mailbox("A", "B")
+    await account.remove(account.find("B"), [1])
+    await sealed.land("A", [2], uidvalidity=OTHER, imported=3, mailbox=box)
+    assert account.find("B").mailbox == box and len(uids(account, "B")) == 1
+    assert account.state.attribute(box, "deleted") is False and account.find("B").uidvalidity != OTHER
+
+
 @pytest.mark.parametrize("wrong", ["contents", "columns", "name", "flags", "nothing"])
 async def test_a_parcel_that_makes_no_sense_stays_and_is_reported(world, account, wrong, monkeypatch) -> None:
     def bad(landing: Landing) -> bytes:

@@ -124,13 +124,15 @@ def plan(
     validity = landing.uidvalidity if landing.uidvalidity <= MAX_UIDVALIDITY else 0
     if mailbox is not None:
         table = state.tables[mailbox]
-        if validity and not is_of(state, table, validity) and not len(table):
+        fresh = mailbox != landing.mailbox and not is_of(state, table, validity)
+        if validity and fresh and not len(table):
             ops.append(MailboxOp(mailbox, role="", deleted=True))
             table = None
     if table is None:
         made = _make(state, maker, landing, name, validity, replaced=mailbox)
         ops += made
         [mailbox] = [op.mailbox for op in made if isinstance(op, MailboxOp) and op.name is not None]
+        table = state.tables.get(mailbox)  # it was deleted here: what it had by then stays away
     assert mailbox is not None
     kept = bool(validity) and (table is None or is_of(state, table, validity))
     uids = _place(state, table, landing, kept)
