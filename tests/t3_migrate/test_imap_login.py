@@ -137,12 +137,12 @@ async def test_what_is_useful_is_enabled() -> None:
     connection = await log_in(f"""
 S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready
 C: AUTHENTICATE PLAIN {PLAIN}
-S: @ OK [CAPABILITY IMAP4rev1 ENABLE CONDSTORE QRESYNC UTF8=ACCEPT] in
-C: ENABLE CONDSTORE QRESYNC UTF8=ACCEPT
-S: * ENABLED QRESYNC UTF8=ACCEPT
+S: @ OK [CAPABILITY IMAP4rev1 ENABLE CONDSTORE UTF8=ACCEPT] in
+C: ENABLE UTF8=ACCEPT
+S: * ENABLED UTF8=ACCEPT
 S: @ OK
 """)
-    assert connection.enabled == {b"QRESYNC", b"UTF8=ACCEPT"}
+    assert connection.enabled == {b"UTF8=ACCEPT"}
 
 
 GREETING = "S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready\n"

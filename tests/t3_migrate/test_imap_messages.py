@@ -1,14 +1,8 @@
-"""The messages of a mailbox on an IMAP server: as a whole, or what changed since an earlier pass."""
-
-from array import array
-from collections.abc import Iterable
+"""The messages of a mailbox on an IMAP server."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources.imap.columns import merged
 from aerogramme.migrate.sources.source import Folder, Messages
 from tests.helpers.imap_script import PLAIN, scripted
 from tests.helpers.source_reading import said
@@ -19,16 +13,12 @@ FETCH = "C: UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE)"
 INBOX = Folder("INBOX", "INBOX", uidvalidity=7)
 
 
-def begun(enable: str = "", exists: int = 3, modseq: int = 0) -> str:
-    """Up to the mailbox that is open; with ENABLE where the server knows it."""
-    more = f" ENABLE {enable}" if enable else ""
+def begun(exists: int = 3) -> str:
+    """Up to the mailbox that is open."""
     return f"""
 S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready
 C: AUTHENTICATE PLAIN {PLAIN}
-S: @ OK [CAPABILITY IMAP4rev1{more}] in
-{f"C: ENABLE {enable}" if enable else ""}
-{f"S: * ENABLED {enable}" if enable else ""}
-{"S: @ OK" if enable else ""}
+S: @ OK [CAPABILITY IMAP4rev1] in
 C: LIST "" "*"
 S: * LIST () "/" INBOX
 S: @ OK
@@ -37,16 +27,15 @@ S: @ OK
 C: STATUS "INBOX" (UIDVALIDITY UIDNEXT)
 S: * STATUS INBOX (UIDVALIDITY 7 UIDNEXT 100)
 S: @ OK
-{examined(exists, modseq)}"""
+{examined(exists)}"""
 
 
-def examined(exists: int = 3, modseq: int = 0, validity: int = 7) -> str:
-    told = f"S: * OK [HIGHESTMODSEQ {modseq}] x\n" if modseq else ""
+def examined(exists: int = 3, validity: int = 7) -> str:
     return f"""C: EXAMINE "INBOX"
 S: * {exists} EXISTS
 S: * 0 RECENT
 S: * OK [UIDVALIDITY {validity}] x
-{told}S: @ OK [READ-ONLY] done
+S: @ OK [READ-ONLY] done
 """
 
 
@@ -55,7 +44,7 @@ def rows(messages: Messages) -> list[tuple[int, int, int, tuple[str, ...]]]:
 
 
 async def test_all_of_them() -> None:
-    script = f"""{begun(exists=4, modseq=99)}{FETCH}
+    script = f"""{begun(exists=4)}{FETCH}
 S: * 1 FETCH (UID 2 FLAGS (\\Seen \\Recent) INTERNALDATE {DATE} RFC822.SIZE 10)
 S: * 2 FETCH (FLAGS (\\flagged $Foo \\X-Unknown) RFC822.SIZE 0 UID 5 INTERNALDATE {DATE} MODSEQ (3))
 S: * 5 EXISTS
@@ -76,7 +65,6 @@ S: @ OK done
             (9, JANUARY + 86400, 1 << 32, ()),
             (4294967295, JANUARY, 1, ("A", "b")),
         ]
-        assert found.highestmodseq == 99
     assert source.faults == []
 
 
@@ -242,85 +230,3 @@ async def test_too_many_different_flags(monkeypatch: pytest.MonkeyPatch) -> None
     async with scripted(f"{begun()}{FETCH}\n{lines}S: @ OK\n") as source:
         with pytest.raises(Unreadable, match="too many different flags"):
             await source.messages(INBOX)
-
-
-# --- what changed since
-
-
-def earlier(*uids: int, modseq: int = 50) -> Messages:
-    return Messages(
-        array("I", uids), array("q", uids), array("Q", uids), [(f"k{uid}",) for uid in uids], modseq
-    )
-
-
-async def test_what_changed_and_what_vanished() -> None:
-    script = f"""{begun("CONDSTORE QRESYNC", exists=4, modseq=60)}{FETCH} (CHANGEDSINCE 50 VANISHED)
-S: * VANISHED (EARLIER) 2:3,7,400:500
-S: * 2 FETCH (UID 5 FLAGS (new) INTERNALDATE {DATE} RFC822.SIZE 1 MODSEQ (55))
-S: * 4 FETCH (UID 99 FLAGS () INTERNALDATE {DATE} RFC822.SIZE 2 MODSEQ (60))
-S: @ OK
-"""
-    async with scripted(script) as source:
-        found = await source.messages(INBOX, earlier(1, 2, 3, 5, 7, 8))
-        assert rows(found) == [
-            (1, 1, 1, ("k1",)),
-            (5, JANUARY, 1, ("new",)),
-            (8, 8, 8, ("k8",)),
-            (99, JANUARY, 2, ()),
-        ]
-        assert found.highestmodseq == 60
-
-
-async def test_nothing_changed() -> None:
-    async with scripted(begun("CONDSTORE QRESYNC", exists=2, modseq=50)) as source:
-        assert rows(await source.messages(INBOX, earlier(3, 4))) == rows(earlier(3, 4))
-
-
-async def test_without_qresync_the_count_tells_that_something_is_gone() -> None:
-    changed = f"S: * 1 FETCH (UID 9 FLAGS () INTERNALDATE {DATE} RFC822.SIZE 1 MODSEQ (60))\n"
-    line = f"S: * 1 FETCH (UID 3 FLAGS () INTERNALDATE {DATE} RFC822.SIZE 1)\n"
-    script = f"""{begun("CONDSTORE", exists=2, modseq=60)}{FETCH} (CHANGEDSINCE 50)
-{changed}S: @ OK
-{FETCH}
-{line}{line.replace("UID 3", "UID 9")}S: @ OK
-"""
-    async with scripted(script) as source:
-        assert list((await source.messages(INBOX, earlier(3, 4))).uids) == [3, 9]
-    script = f"""{begun("CONDSTORE", exists=3, modseq=60)}{FETCH} (CHANGEDSINCE 50)
-{changed}S: @ OK
-"""
-    async with scripted(script) as source:
-        assert list((await source.messages(INBOX, earlier(3, 4))).uids) == [3, 4, 9]
-
-
-async def test_all_of_them_where_the_server_has_gone_back() -> None:
-    line = f"S: * 1 FETCH (UID 3 FLAGS () INTERNALDATE {DATE} RFC822.SIZE 1)\n"
-    script = f"{begun('CONDSTORE QRESYNC', exists=1, modseq=49)}{FETCH}\n{line}S: @ OK\n"
-    async with scripted(script) as source:
-        assert list((await source.messages(INBOX, earlier(3, 4))).uids) == [3]
-
-
-async def test_everything_is_gone() -> None:
-    async with scripted(begun("CONDSTORE QRESYNC", exists=0, modseq=60)) as source:
-        assert rows(await source.messages(INBOX, earlier(3, 4))) == []
-
-
-uid_sets = st.sets(st.integers(1, 30))
-
-
-def of(uids: Iterable[int], word: str) -> Messages:
-    messages = Messages()
-    for uid in sorted(uids):
-        messages.add(uid, uid, uid, (word,))
-    return messages
-
-
-@given(uid_sets, uid_sets, st.lists(st.tuples(st.integers(1, 30), st.integers(0, 9))))
-def test_changes_put_into_what_was_there(
-    before: set[int], now: set[int], gone: list[tuple[int, int]]
-) -> None:
-    ranges = [(first, first + count) for first, count in gone]
-    vanished = {uid for first, last in ranges for uid in range(first, last + 1)}
-    expected = dict.fromkeys(before - vanished, ("old",)) | dict.fromkeys(now, ("new",))
-    found = merged(of(before, "old"), of(now, "new"), ranges)
-    assert rows(found) == [(uid, uid, uid, expected[uid]) for uid in sorted(expected)]

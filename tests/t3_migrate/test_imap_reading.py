@@ -116,8 +116,6 @@ READERS: list[Callable[[bytes], object]] = [
     answers.listed,
     answers.status,
     answers.namespaces,
-    answers.vanished,
-    lambda text: answers.vanished(text, earlier=True),
     answers.uid_in,
 ]
 PARTS = [
@@ -127,7 +125,6 @@ PARTS = [
     b"STATUS ",
     b"NAMESPACE ",
     b"1 FETCH ",
-    b"VANISHED (EARLIER) ",
     b"(",
     b")",
 ]

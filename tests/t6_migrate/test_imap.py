@@ -126,29 +126,6 @@ async def test_a_dovecot(location: str) -> None:
             assert 2 <= len(processes.opened) <= 4
 
 
-async def test_only_what_changed() -> None:
-    with dovecot("sdbox:~/mail") as server, server.imap() as client:
-        fill(client)
-        async with reading(server) as (source, _):
-            inbox = (await source.folders())[0]
-            earlier = await source.messages(inbox)
-            same = await source.messages(inbox, earlier)
-            assert (same.uids, same.flags) == (earlier.uids, earlier.flags)
-            client.select("INBOX")
-            client.uid("STORE", "8:9", "FLAGS", "(now)")
-            client.uid("STORE", "10:15", "+FLAGS", "(\\Deleted)")
-            client.expunge()
-            append(client, "INBOX", letter(3), ["\\Seen"])
-            whole = await source.messages(inbox)
-            changed = await source.messages(inbox, earlier)
-            assert changed == whole
-            assert changed.highestmodseq > earlier.highestmodseq
-            assert set(earlier.uids) - set(changed.uids) == set(range(10, 16))
-            # Nothing but what changed was told: of the others it has what was said earlier.
-            earlier.sizes[0] = 12345
-            assert (await source.messages(inbox, earlier)).sizes[0] == 12345
-
-
 async def test_a_dovecot_whose_processes_are_killed() -> None:
     with dovecot("sdbox:~/mail") as server, server.imap() as client:
         for number in range(300):

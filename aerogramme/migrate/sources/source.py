@@ -34,7 +34,6 @@ class Messages:
     sizes   octets of the letter as IMAP shows it (RFC822.SIZE); 0 if only reading it tells
     flags   system flags as RFC 3501 §2.3.2 writes them (never \\Recent), and keywords; one tuple for all that
             have the same
-    highestmodseq  0 if the source does not say; what a later pass may give back to it
     flags_lost  the source has lost what the flags are now: messages that are new get what it says, and those
             of no other are changed
     """
@@ -43,7 +42,6 @@ class Messages:
     dates: "array[int]" = field(default_factory=lambda: array("q"))
     sizes: "array[int]" = field(default_factory=lambda: array("Q"))
     flags: list[tuple[str, ...]] = field(default_factory=list)
-    highestmodseq: int = 0
     flags_lost: bool = False
 
     def add(self, uid: int, date: int, size: int, flags: tuple[str, ...]) -> None:

@@ -102,10 +102,9 @@ class Access:
         if connection.knows(b"ID"):
             # RFC 2971. Gmail asks for it, and some servers open no mailbox for a client without a name.
             await connection.command(b'ID ("name" "Aerogramme")')
-        wanted = connection.capabilities & {b"UTF8=ACCEPT", b"CONDSTORE", b"QRESYNC"}
-        if connection.knows(b"ENABLE") and wanted:
+        if connection.knows(b"ENABLE") and connection.knows(b"UTF8=ACCEPT"):
             # RFC 5161: before a mailbox is open. RFC 6855: names, and letters with headers in UTF-8.
-            await connection.command(b"ENABLE " + b" ".join(sorted(wanted)))
+            await connection.command(b"ENABLE UTF8=ACCEPT")
 
     async def _start_tls(self, connection: Connection) -> None:
         context = tls_context(self.ca)

@@ -201,18 +201,3 @@ def _namespaces(value: Value) -> Iterator[tuple[bytes, bytes]]:
         if isinstance(separator, list):
             raise Nonsense("NAMESPACE does not say what it must")
         yield each[0], separator or b""
-
-
-def vanished(text: bytes, *, earlier: bool = False) -> list[tuple[int, int]] | None:
-    """The ranges of UIDs of VANISHED, `earlier` or now (RFC 7162 §3.2.10); None if it is another answer."""
-    head = b"* VANISHED (EARLIER) " if earlier else b"* VANISHED "
-    if text[: len(head)].upper() != head:
-        return None
-    if text[len(head) : len(head) + 1] == b"(":
-        return None
-    ranges = []
-    for part in text[len(head) :].strip().split(b","):
-        first, _, last = part.partition(b":")
-        low, high = uid(first), uid(last or first)
-        ranges.append((min(low, high), max(low, high)))
-    return ranges

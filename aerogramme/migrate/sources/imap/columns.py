@@ -1,14 +1,13 @@
-"""The messages of a mailbox: UIDs, flags, dates and sizes in one FETCH, or only what changed (RFC 7162)."""
+"""The messages of a mailbox: UIDs, flags, dates and sizes in one FETCH."""
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable
 from typing import Final
 
 from aerogramme.errors import Unreadable
 from aerogramme.imap.dates import parse_date_time
 from aerogramme.mailbox.flags import SYSTEM_FLAGS
-from aerogramme.migrate.sources.imap.answers import fetched, number, shown, uid, vanished
+from aerogramme.migrate.sources.imap.answers import fetched, number, shown, uid
 from aerogramme.migrate.sources.imap.connection import Connection
 from aerogramme.migrate.sources.imap.listing import label_key
 from aerogramme.migrate.sources.imap.opening import Opened, check, ended
@@ -34,26 +33,20 @@ async def read(
     folder: Folder,
     spelled: bytes,
     faults: list[Fault],
-    earlier: Messages | None = None,
     elsewhere: frozenset[bytes] | None = None,
 ) -> Messages:
-    """What is in a mailbox now. `earlier`: what was in it, with the same UIDVALIDITY; if the server can tell
-    what changed since, only that is asked for. `elsewhere`: messages with one of these labels are left out.
+    """What is in a mailbox now. `elsewhere`: messages with one of these labels are left out.
 
     Raises Fallen; Unreadable if the mailbox cannot be opened, or was made anew.
     """
     opened = Opened()
     check(connection, await ended(connection, b"EXAMINE ", spelled, each=opened.hear))
     opened.check_validity(folder)
-    if earlier is not None and elsewhere is None and _can_tell(connection, opened, earlier):
-        changed = await _read_changes(connection, folder, opened, earlier, faults)
-        if changed is not None:
-            return changed
     columns = Columns(folder.origin, elsewhere)
     if opened.exists:  # an empty one has no 1:*, and some servers say BAD
         await _fetch(connection, _WHAT if elsewhere is None else _WITH_LABELS, columns, opened)
     faults += columns.faults
-    found = columns.messages(opened.highestmodseq)
+    found = columns.messages()
     told = len(found.uids) + columns.left_out
     if told < opened.exists:
         what = f"the server says that it has {opened.exists:,} messages, and tells of {told:,}"
@@ -61,46 +54,9 @@ async def read(
     return found
 
 
-def _can_tell(connection: Connection, opened: Opened, earlier: Messages) -> bool:
-    return bool(connection.enabled & {b"CONDSTORE", b"QRESYNC"}) and 0 < earlier.highestmodseq <= (
-        opened.highestmodseq
-    )
-
-
-async def _read_changes(
-    connection: Connection, folder: Folder, opened: Opened, earlier: Messages, faults: list[Fault]
-) -> Messages | None:
-    """What was there earlier, changed as the server says; None if that does not come out even."""
-    count = opened.exists
-    columns = Columns(folder.origin)
-    gone: list[tuple[int, int]] = []
-    if count and (earlier.highestmodseq < opened.highestmodseq or count != len(earlier.uids)):
-        # RFC 7162 §3.1.4.1, and §3.2.6 for VANISHED, without which only the count tells of removed ones.
-        how = b" VANISHED" if b"QRESYNC" in connection.enabled else b""
-        since = b" (CHANGEDSINCE %d%b)" % (earlier.highestmodseq, how)
-        await _fetch(connection, _WHAT + since, columns, opened, gone)
-    elif not count:
-        gone = [(1, (1 << 32) - 1)]
-    found = merged(earlier, columns.messages(opened.highestmodseq), gone)
-    if len(found.uids) != opened.exists:
-        return None
-    faults += columns.faults
-    return found
-
-
-async def _fetch(
-    connection: Connection,
-    what: bytes,
-    columns: "Columns",
-    opened: Opened,
-    gone: list[tuple[int, int]] | None = None,
-) -> None:
+async def _fetch(connection: Connection, what: bytes, columns: "Columns", opened: Opened) -> None:
     def hear(text: bytes) -> None:
-        if columns.hear(text):
-            return
-        if gone is not None and (ranges := vanished(text, earlier=True)) is not None:
-            gone.extend(ranges)
-        else:
+        if not columns.hear(text):
             opened.hear(text)
 
     upto = b"*"
@@ -114,42 +70,6 @@ async def _fetch(
         upto = b"%d" % (int(lowest) - 1)  # RFC 9738 §3.1: the lowest UID of those that it has told
     if not how.ok and how.code != "EXPUNGEISSUED":  # RFC 5530 §3: some were removed meanwhile
         raise Unreadable(f"{connection.host} does not say what is in it: {how.words or how.code}")
-
-
-def merged(earlier: Messages, changed: Messages, gone: list[tuple[int, int]]) -> Messages:
-    """What was there earlier, with what has changed, and without what has gone that has not changed."""
-    found = Messages(highestmodseq=changed.highestmodseq)
-    keep = _Ranges(gone)
-    position, count = 0, len(changed.uids)
-
-    def add(source: Messages, at: int) -> None:
-        found.add(source.uids[at], source.dates[at], source.sizes[at], source.flags[at])
-
-    for at, one in enumerate(earlier.uids):
-        while position < count and changed.uids[position] < one:
-            add(changed, position)
-            position += 1
-        if position < count and changed.uids[position] == one:
-            continue  # as it is now
-        if one not in keep:
-            add(earlier, at)
-    for at in range(position, count):
-        add(changed, at)
-    return found
-
-
-class _Ranges:
-    """Ranges of UIDs, asked in ascending order."""
-
-    def __init__(self, ranges: Iterable[tuple[int, int]]) -> None:
-        self._ranges = sorted(ranges)
-        self._at = 0
-
-    def __contains__(self, one: object) -> bool:
-        assert isinstance(one, int)
-        while self._at < len(self._ranges) and self._ranges[self._at][1] < one:
-            self._at += 1
-        return self._at < len(self._ranges) and self._ranges[self._at][0] <= one
 
 
 class Columns:
@@ -234,14 +154,13 @@ class Columns:
         elif len(self.faults) == _MAX_FAULTS:
             self.faults.append(Fault(self._origin, "there are more like these", "they are treated alike"))
 
-    def messages(self, highestmodseq: int) -> Messages:
+    def messages(self) -> Messages:
         """All that was heard, in the order of UIDs. What was said of one twice counts as it was said last."""
         found = self._found
-        found.highestmodseq = highestmodseq
         if self._sorted:
             return found
         order = sorted(range(len(found.uids)), key=lambda at: (found.uids[at], at))
-        ordered = Messages(highestmodseq=highestmodseq)
+        ordered = Messages()
         for here, at in enumerate(order):
             if here + 1 < len(order) and found.uids[order[here + 1]] == found.uids[at]:
                 continue

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources.imap.answers import Done, done, number, vanished
+from aerogramme.migrate.sources.imap.answers import Done, done, number
 from aerogramme.migrate.sources.imap.connection import Connection, Stopped, Text
 from aerogramme.migrate.sources.source import Folder
 
@@ -24,10 +24,6 @@ class Opened:
         return self.numbers.get("UIDNEXT", 0)
 
     @property
-    def highestmodseq(self) -> int:
-        return self.numbers.get("HIGHESTMODSEQ", 0)
-
-    @property
     def exists(self) -> int:
         """How many messages it has: also what came since, while answers are still given here."""
         return self.numbers.get("EXISTS", 0)
@@ -44,10 +40,8 @@ class Opened:
             self.numbers["EXISTS"] = number(words[0])
         elif len(words) > 1 and words[1] == b"EXPUNGE":
             self.numbers["EXISTS"] = max(0, self.exists - 1)
-        elif words[0] == b"VANISHED" and (gone := vanished(text)) is not None:
-            self.numbers["EXISTS"] = max(0, self.exists - sum(last - first + 1 for first, last in gone))
         said = done(text[2:])
-        if said is not None and said.code in ("UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ"):
+        if said is not None and said.code in ("UIDVALIDITY", "UIDNEXT"):
             self.numbers[said.code] = number(said.arguments)
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-MAX_ANSWER: Final = 4 << 20  # octets: the UIDs of 300,000 messages that vanished, one by one
+MAX_ANSWER: Final = 4 << 20  # octets: no answer that is asked for comes near it, and letters are streamed
 
 _LITERAL: Final = re.compile(rb"~?\{([0-9]{1,19})\}\Z")  # "~": RFC 3516 §4.3
 _FETCH: Final = re.compile(rb"\* [0-9]{1,10} FETCH \(", re.IGNORECASE)

@@ -54,17 +54,15 @@ class ImapSource:
         self._listing = found
         return found.folders
 
-    async def messages(self, folder: Folder, earlier: Messages | None = None) -> Messages:
-        """As Source.messages. `earlier`: what the folder had, with the same UIDVALIDITY, when its
-        `highestmodseq` was told. Where the server can tell what changed since, it is only asked for that (RFC
-        7162); the result is the same."""
+    async def messages(self, folder: Folder) -> Messages:
+        """As Source.messages."""
         spelled = await self._spelled(folder)
         elsewhere = self._listing.elsewhere.get(folder.name) if self._listing else None
         faults: list[Fault] = []
 
         async def read(connection: Connection) -> Messages:
             faults.clear()  # of a try that fell
-            return await columns.read(connection, folder, spelled, faults, earlier, elsewhere)
+            return await columns.read(connection, folder, spelled, faults, elsewhere)
 
         found = await self._pool.again(read)
         self.faults += faults
