@@ -17,6 +17,7 @@ from aerogramme.imap.framing import AppendHead, tag_of
 from aerogramme.imap.grammar_fetch import fetch, store
 from aerogramme.imap.grammar_search import search
 from aerogramme.imap.scanner import LARGEST_32, LARGEST_63, Scanner
+from aerogramme.mailbox.names import ROLES
 from aerogramme.mailbox.search_keys import STAR, SequenceSet
 
 MAX_PATTERNS: Final = 100
@@ -228,11 +229,8 @@ def _create(scanner: Scanner, tag: bytes) -> Command:
     return commands.Create(tag, mailbox, use)
 
 
-SPECIAL_USE: Final = {
-    name.lower(): name
-    for name in ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash", "\\Important")
-}
-"""RFC 6154 §2 and RFC 8457 §3 (\\Important), by lower case."""
+SPECIAL_USE: Final = {role.lower(): role for role in ROLES}
+"""By lower case."""
 
 
 def _rename(scanner: Scanner, tag: bytes) -> Command:

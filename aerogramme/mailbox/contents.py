@@ -48,13 +48,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "message_id",
         "in_reply_to",
         "references",
-        "lines",
-        "bare",
     ),
+    "sizes": ("lines", "bare"),  # what the names of files have, of all a mailbox: so it is small
     "header": ("header",),
     "text": ("text", "headtext"),
 }
 GROUP_OF = {field: group for group, fields in GROUPS.items() for field in fields}
+NUMBERS = ("sent", "lines", "bare")  # fields that are decimal numbers
 
 
 class Place(NamedTuple):
@@ -127,7 +127,7 @@ def digest_field(content: Content, field: str) -> bytes:
     """The value of a column for a content."""
     if field == "record":
         return content.record.to_bytes()
-    if field in ("sent", "lines", "bare"):
+    if field in NUMBERS:
         return b"%d" % getattr(content.digest, field)
     value: bytes = getattr(content.digest, field)
     return value

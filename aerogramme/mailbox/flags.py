@@ -1,5 +1,6 @@
 """The flags a message can have: how they are spelled, and which ones a client may set."""
 
+import re
 from collections.abc import Iterable
 
 from aerogramme.errors import Refused
@@ -8,6 +9,7 @@ from aerogramme.errors import Refused
 SYSTEM_FLAGS = ("\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen")
 _SYSTEM = {flag.casefold(): flag for flag in SYSTEM_FLAGS}
 
+NO_ATOM = re.compile(r"[^!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]")  # RFC 3501 §9 ATOM-CHAR, all but these
 MAX_KEYWORD = 200  # characters; the longest in use ($MailFlagBit0 and the like) have under 40
 MAX_FLAGS = 100  # on one message: what a STORE may ask for; Dovecot's Maildir has 26, Cyrus 128 for a mailbox
 
@@ -16,7 +18,8 @@ def normal_flags(flags: Iterable[str]) -> tuple[str, ...]:
     """The flags to store: system flags in their spelling, keywords as they came, each once.
 
     Unknown flags with a backslash and \\Recent are dropped: other servers' mail comes with them, and an
-    import must not fail for that. Raises Refused when there are too many, or one is too long.
+    import must not fail for that. Raises Refused when there are too many, one is too long, or is no atom (RFC
+    3501 §9): it is sent to clients as it stands.
     """
     found: dict[str, str] = {}
     for flag in flags:
@@ -24,6 +27,8 @@ def normal_flags(flags: Iterable[str]) -> tuple[str, ...]:
         if not flag.startswith("\\"):
             if not flag or len(flag) > MAX_KEYWORD:
                 raise Refused(f"A keyword has 1 to {MAX_KEYWORD} characters")
+            if NO_ATOM.search(flag):
+                raise Refused("A keyword has no spaces, parentheses, quotes, and only ASCII (RFC 3501 §9)")
             found.setdefault(folded, flag)
         elif folded in _SYSTEM:
             found[folded] = _SYSTEM[folded]

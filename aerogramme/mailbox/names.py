@@ -12,7 +12,10 @@ MAX_NAME = 1000  # octets of UTF-8: a LIST line stays short, and every level fit
 MAX_PART = 250  # octets of one level: a file name has 255 on every file system in use, and a mount adds a dot
 MAX_DEPTH = 50  # levels; a CREATE makes all that are missing
 
-# RFC 6154 §2: what a new account has, and the role of each.
+# RFC 6154 §2 and RFC 8457 §3: what a mailbox can be for, its role.
+ROLES = ("\\Drafts", "\\Sent", "\\Archive", "\\Junk", "\\Trash", "\\All", "\\Flagged", "\\Important")
+
+# What a new account has, and the role of each.
 FIRST_MAILBOXES: tuple[tuple[str, str | None], ...] = (
     (INBOX, None),
     ("Drafts", "\\Drafts"),

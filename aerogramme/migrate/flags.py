@@ -1,11 +1,8 @@
 """Flags of another mail store, as they can be kept here."""
 
-import re
 from collections.abc import Iterable
 
-from aerogramme.mailbox.flags import MAX_FLAGS, MAX_KEYWORD, normal_flags
-
-_NO_ATOM = re.compile(r"[^!#$&\'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]")  # RFC 3501 §9 ATOM-CHAR, all but these
+from aerogramme.mailbox.flags import MAX_FLAGS, MAX_KEYWORD, NO_ATOM, normal_flags
 
 
 def keepable(flags: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -17,7 +14,7 @@ def keepable(flags: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
     said: list[str] = []
     found: list[str] = []
     for flag in flags:
-        kept = flag if flag.startswith("\\") else _NO_ATOM.sub("_", flag)
+        kept = flag if flag.startswith("\\") else NO_ATOM.sub("_", flag)
         if not kept or len(kept) > MAX_KEYWORD:
             said.append(f"keyword {flag[:40]!r} is left out: it has not 1 to {MAX_KEYWORD} characters")
             continue

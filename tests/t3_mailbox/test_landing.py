@@ -10,11 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
-from aerogramme.mailbox.contents import Content, Upload, body_name
+from aerogramme.mail.digest import render
+from aerogramme.mailbox.audit.faults import Kind
+from aerogramme.mailbox.audit.keys import letters as letters_audited
+from aerogramme.mailbox.contents import (
+    GROUP_OF,
+    BodyRecord,
+    Content,
+    Place,
+    Upload,
+    body_name,
+    segment_columns,
+)
 from aerogramme.mailbox.history.survey import survey
 from aerogramme.mailbox.incoming import landing as landing_module
 from aerogramme.mailbox.incoming.landing import Landed, Landing, from_bytes, to_bytes
 from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
+from aerogramme.seal import ContentKey
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
 from tests.t3_mailbox.conftest import World, put
@@ -242,27 +254,45 @@ async def test_a_mailbox_that_was_renamed_and_emptied_stays(world, account) -> N
     assert account.state.attribute(box, "deleted") is False and account.find("B").uidvalidity != OTHER
 
 
-@pytest.mark.parametrize("wrong", ["contents", "columns", "name", "flags", "nothing"])
+def with_field(landing: Landing, field: str, value: bytes) -> Landing:
+    group = GROUP_OF[field]
+    columns = {**landing.digests[group], field: [value]}
+    return replace(landing, digests={**landing.digests, group: columns})
+
+
+ELSEWHERE = BodyRecord(ContentKey.generate(), 1, len(letters([1])[0]), Place("ab" * 16, 0)).to_bytes()
+WRONG = {
+    "contents": lambda _: of("A", [], []),
+    "columns": lambda landing: replace(landing, digests={**landing.digests, "text": {"text": [b""]}}),
+    "name": lambda landing: replace(landing, name="A//B"),
+    "role": lambda landing: replace(landing, role="\\Sent) NIL x\r\n* BYE"),
+    "long flag": lambda landing: replace(landing, flags=[("x" * 1000,)]),
+    "flag": lambda landing: replace(landing, flags=[("x)\r\n* BYE",)]),
+    "record": lambda landing: with_field(landing, "record", b""),
+    "place": lambda landing: with_field(landing, "record", ELSEWHERE),
+    "size": lambda landing: replace(landing, sizes=[1 << 30]),
+    "sent": lambda landing: with_field(landing, "sent", b"tomorrow"),
+    "lines": lambda landing: with_field(landing, "lines", b""),
+    "envelope": lambda landing: with_field(landing, "envelope", b"()\r\n* BYE"),
+    "structure": lambda landing: with_field(landing, "bodystructure", b"("),
+}
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, "nothing"])
 async def test_a_parcel_that_makes_no_sense_stays_and_is_reported(world, account, wrong, monkeypatch) -> None:
     def bad(landing: Landing) -> bytes:
-        match wrong:
-            case "contents":
-                return to_bytes(of("A", [], []))
-            case "columns":
-                return to_bytes(replace(landing, digests={**landing.digests, "text": {"text": [b""]}}))
-            case "name":
-                return to_bytes(replace(landing, name="A//B"))
-            case "flags":
-                with monkeypatch.context() as patch:
-                    patch.setattr(landing_module, "normal_flags", tuple)
-                    return to_bytes(replace(landing, flags=[("x" * 1000,)]))
-        return b"nothing"
+        with monkeypatch.context() as patch:
+            patch.setattr(landing_module, "normal_flags", tuple)
+            return to_bytes(WRONG[wrong](landing)) if wrong in WRONG else b"nothing"
 
     monkeypatch.setattr("aerogramme.mailbox.incoming.incoming.to_bytes", bad)
     key = await Sealed(world, account).send("A", [1])
     await account.drain.all_waiting()
     assert list(account.drain.unreadable) == [key] == await rows(world.stores)
     assert account.mailboxes() == (await world.open()).mailboxes()
+    [fault] = await letters_audited(account)
+    assert fault.kind == Kind.LETTER and key in fault.what
+    world.expected = [fault.what]
 
 
 @pytest.mark.parametrize("serial", [True, False], ids=["serial", "not"])
@@ -333,10 +363,12 @@ messages = st.lists(st.integers(1, 1 << 32 - 1), max_size=5, unique=True).map(so
 )
 def test_the_form_of_a_parcel(uids, uidvalidity, role, subscribed, first) -> None:
     contents = range(first + 1, first + 1 + len(uids))
-    digests = {
-        group: {name: [b"%d %a" % (n, name.encode()) for n in contents] for name in fields}
-        for group, fields in landing_module.GROUPS.items()
-    }
+    digests = segment_columns(
+        [
+            Content(n, BodyRecord(ContentKey.generate(), n, uid), render(b"Subject: %d" % n))
+            for n, uid in zip(contents, uids, strict=True)
+        ]
+    )
     flags = [("\\Seen",) if uid % 2 else () for uid in uids]
     said = Landing("A/b", uidvalidity, 9, role, subscribed, 7, contents, uids, uids, uids, flags, digests)
     found = from_bytes(to_bytes(said), contents)

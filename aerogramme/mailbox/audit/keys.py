@@ -6,7 +6,7 @@ from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.contents import body_binding, body_name
-from aerogramme.mailbox.incoming import incoming
+from aerogramme.mailbox.incoming import incoming, landing
 from aerogramme.mailbox.keys import keys, uses
 from aerogramme.seal import Binding, IncomingPublic, Keyring, Slot, open_body
 
@@ -22,7 +22,9 @@ async def letters(account: Account) -> list[Fault]:
             [body] = await account.store.get_many([body_name(letter.id)])
             if body is None:
                 raise Damaged("its body is missing")
-            open_body(letter.record.key, body_binding(account.keyring.account, letter.id), body)
+            plain = open_body(letter.record.key, body_binding(account.keyring.account, letter.id), body)
+            if letter.contents is not None:
+                landing.from_bytes(plain, letter.contents)
         except Damaged as why:
             what = f"letter {key} cannot be read: {why}"
             faults.append(Fault(Kind.LETTER, what, item=(incoming.PARTITION, key)))

@@ -10,6 +10,7 @@ its UID as long as that is above all that were given here.
 message of either.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,15 +33,18 @@ from aerogramme.log.journal import Draft
 from aerogramme.log.segment import Segments, pack_group, read_group
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
-from aerogramme.mailbox.contents import GROUPS, Content, segment_columns
+from aerogramme.mail.wire import is_wire
+from aerogramme.mailbox.contents import GROUPS, NUMBERS, BodyRecord, Content, segment_columns
 from aerogramme.mailbox.flags import normal_flags
 from aerogramme.mailbox.hierarchy import MAX_MAILBOXES, Maker
-from aerogramme.mailbox.names import FIRST_MAILBOXES, check
+from aerogramme.mailbox.names import FIRST_MAILBOXES, ROLES, check
 
 # Above it too few numbers would be left for mailboxes that are made here: a mailbox keeps its own then.
 MAX_UIDVALIDITY = 0xF0000000
 _KEY = row_key(1, 1, 1)  # of the entry that a parcel is written as
 _SEGMENT = bytes(16).hex()
+_SENT = ("envelope", "bodystructure", "body")  # fields of a digest that clients get as they are
+_NUMBER = re.compile(rb"-?[0-9]{1,18}\Z").match
 
 Columns = Mapping[str, Mapping[str, Sequence[bytes]]]  # as segment_columns gives them
 
@@ -279,6 +283,11 @@ def from_bytes(plain: bytes, contents: range) -> Landing:
         digests[group] = columns
     if {group: tuple(fields) for group, fields in digests.items()} != GROUPS:
         raise Damaged("a parcel has other columns than digests have")
+    _check_digests(
+        {field: column for columns in digests.values() for field, column in columns.items()}, add.sizes
+    )
+    if box.role not in (None, *ROLES):
+        raise Damaged("a parcel has a special use that there is not")
     try:
         check(name)
         flags = [normal_flags(each) for each in add.flags]
@@ -286,3 +295,16 @@ def from_bytes(plain: bytes, contents: range) -> Landing:
         raise Damaged(str(why)) from None
     said = box.uidvalidity or 0, box.imported or 0, box.role, subscribed, box.mailbox
     return Landing(name, *said, contents, list(add.uids), add.dates, add.sizes, flags, digests)
+
+
+def _check_digests(columns: Mapping[str, Sequence[bytes]], sizes: Sequence[int]) -> None:
+    """What whoever reads digests relies on. Those of a parcel were not made here: who writes one has the
+    public key, and no more. Raises Damaged."""
+    for raw, size in zip(columns["record"], sizes, strict=True):
+        record = BodyRecord.from_bytes(raw)
+        if record.size != size or record.place is not None:  # who brings parcels knows nothing of packs
+            raise Damaged("a parcel has an impossible record of a body")
+    if not all(map(_NUMBER, (value for field in NUMBERS for value in columns[field]))):
+        raise Damaged("a parcel has a number that is none")
+    if not all(map(is_wire, (value for field in _SENT for value in columns[field]))):
+        raise Damaged("a parcel has an envelope or a structure that cannot be sent")

@@ -4,10 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from aerogramme.errors import Refused
-from aerogramme.mailbox.names import DELIMITER, INBOX
-
-# RFC 6154 §2, RFC 8457 §3.
-ROLES: Final = ("\\Drafts", "\\Sent", "\\Archive", "\\Junk", "\\Trash", "\\All", "\\Flagged", "\\Important")
+from aerogramme.mailbox.names import DELIMITER, INBOX, ROLES
 
 # What mail programs and servers make by themselves, in the languages they speak most. The first that is there
 # has the role. \All, \Flagged and \Important are views of other mailboxes: no name is enough to say so.
