@@ -3,7 +3,7 @@
 import gzip
 import io
 import os
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -183,7 +183,8 @@ async def test_each_broken_thing_is_told_by_name_and_all_else_is_read(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "letter", [b"\x28\xb5\x2f\xfd", b"BZh91AY&SYx", b"\x1f\x8b\x08 mail", b"Dovecot-LZ4\r*\x9b\xc5x"]
+    "letter",
+    [b"\x28\xb5\x2f\xfd", b"BZh91AY&SYx", b"\x1f\x8b\x08 mail", b"Dovecot-LZ4\r*\x9b\xc5x", b"CRYPTED\3\7"],
 )
 async def test_what_begins_like_a_compressed_letter_is_none_if_its_size_says_so(tmp_path, letter) -> None:
     root = folder(tmp_path / "m", LIST + f"1 :1.a,S={len(letter)}\n2 :2.b,S=9999\n")
@@ -236,6 +237,37 @@ async def test_two_files_of_one_name_are_two_messages_unless_they_are_one_file(t
         "another file has this name",
         "another file with this name is the same",
     ]
+
+
+async def test_of_two_files_of_one_name_none_is_taken_for_the_other(tmp_path) -> None:
+    root = folder(tmp_path / "m", LIST + "1 :1.a\n")
+    put(root / "cur", "1.a:2,S", b"one")
+    put(root / "new", "1.a", b"other")
+    source = Maildir(root, Naming(), Options(settled=True))
+    inbox = await _only(source)
+    [_, uid_in_cur] = (await source.messages(inbox)).uids
+    (root / "cur" / "1.a:2,S").unlink()
+    async with aclosing(source.letters(inbox, [uid_in_cur])) as letters:
+        assert [letter async for letter in letters] == []
+
+
+async def test_a_folder_that_is_made_anew_meanwhile_is_read_as_it_is_now(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("aerogramme.migrate.sources.reading.AHEAD", 1)
+    root = folder(tmp_path / "m", LIST + "1 :1.a\n2 :2.b\n")
+    put(root / "cur", "1.a:2,S", b"one")
+    put(root / "cur", "2.b:2,S", b"two")
+    source = Maildir(root, Naming())
+    inbox = await _only(source)
+    await source.messages(inbox)
+    contents = []
+    async with aclosing(source.letters(inbox, [1, 2])) as letters:
+        async for letter in letters:
+            contents.append(b"".join([piece async for piece in letter.pieces]))
+            if len(contents) == 1:
+                (root / "cur").rename(root / "old")
+                (root / "cur").mkdir()
+                (root / "old" / "2.b:2,S").rename(root / "cur" / "2.b:2,FS")
+    assert contents == [b"one", b"two"]
 
 
 async def test_what_dovecot_is_about_to_list_is_waited_for(tmp_path, monkeypatch) -> None:

@@ -259,8 +259,9 @@ async def test_what_is_no_mbox_is_unreadable(tmp_path) -> None:
 
 
 async def test_a_compressed_mbox_is_to_be_unpacked(tmp_path) -> None:
-    for name, pack in (("a", gzip.compress), ("b", bz2.compress), ("c", lzma.compress)):
-        (tmp_path / name).write_bytes(pack(FROM + b"\n1\n\n"))
+    packed = [pack(FROM + b"\n1\n\n") for pack in (gzip.compress, bz2.compress, lzma.compress)]
+    for name, octets in zip("abcd", [*packed, b"Dovecot-LZ4\r*\x9b\xc5"], strict=True):
+        (tmp_path / name).write_bytes(octets)
         with pytest.raises(Unreadable, match="has to be unpacked"):
             await Mbox(tmp_path / name, Naming()).folders()
 

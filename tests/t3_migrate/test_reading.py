@@ -6,7 +6,7 @@ import io
 import lzma
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from itertools import pairwise
 
 import lz4.block
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources import compressed
 from aerogramme.migrate.sources.lineends import LineEnds
-from aerogramme.migrate.sources.reading import PIECE, Reader, letters, open_file
+from aerogramme.migrate.sources.reading import LATER, PIECE, Reader, letters, open_file
 from aerogramme.migrate.sources.source import Fault, Letter
 
 
@@ -99,7 +99,7 @@ def test_a_small_file_that_becomes_large_is_read_in_pieces(kind) -> None:
     reader = Reader(io.BytesIO(KINDS[kind](b"a" * size)), "a file")
     largest = max(len(piece) for piece in iter(reader.read, b""))
     assert reader.size == reader.wide == size
-    assert largest <= (32 << 20 if kind == "zstd" else PIECE)
+    assert largest <= (32 << 20 if kind == "zstd" else LATER)
 
 
 def test_a_file_that_becomes_larger_than_any_letter_is_unreadable(monkeypatch) -> None:
@@ -115,7 +115,7 @@ def test_an_lz4_chunk_larger_than_dovecot_makes_them_is_unreadable() -> None:
 
 
 def test_plain_text_is_not_taken_for_compressed() -> None:
-    assert compressed.opened(b"BZhang wrote:\n", io.BytesIO()) is None
+    assert not compressed.is_compressed(b"BZhang wrote:\n")
     assert read(b"BZhang wrote:\n") == b"BZhang wrote:\r\n"
 
 
@@ -163,3 +163,28 @@ async def test_letters_come_in_order_and_a_fault_in_the_place_of_one_that_cannot
         "file 9: it is not a file",
         "file 10: it is not a file",
     ]
+
+
+async def test_of_letters_that_become_large_few_are_read_ahead() -> None:
+    bomb = zstandard.compress(b"a" * 10_000_000)
+    opened = []
+
+    def opener() -> Reader:
+        opened.append(Reader(io.BytesIO(bomb), "a file"))
+        return opened[-1]
+
+    async with aclosing(letters(((n, opener) for n in range(1, 30)), [])) as found:
+        assert isinstance(await anext(found), Letter)
+        assert len(opened) == 1
+
+
+async def test_where_no_more_letters_can_be_opened_those_before_are_closed() -> None:
+    file = io.BytesIO(b"a" * 10 * PIECE)
+
+    def fails() -> None:
+        raise OSError("the disk is gone")
+
+    async with aclosing(letters([(1, lambda: Reader(file, "a file")), (2, fails)], [])) as found:
+        with pytest.raises(OSError, match="the disk is gone"):
+            await anext(found)
+    assert file.closed

@@ -21,9 +21,9 @@ from aerogramme.errors import Unreadable
 HEAD: Final = 16  # octets that tell how a file is compressed
 _LZ4: Final = b"Dovecot-LZ4\x0d\x2a\x9b\xc5"
 _LZ4_CHUNK: Final = 1024 * 1024  # octets of a piece, compressed and not: Dovecot writes 64 kB and reads this
-_BZIP2: Final = re.compile(
-    rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"
-)  # the first block, or the end of an empty file
+# The first block, or the end of an empty file.
+_BZIP2: Final = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+_GZIP, _ZSTD, _XZ = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
 _MEMORY: Final = 1 << 27  # octets that the window of a decompressor may take: zstd's own limit
 _STEP: Final = 1 << 16
 _ZSTD_STEP: Final = 512
@@ -37,23 +37,26 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def opened(head: bytes, file: Readable) -> Readable | None:
-    """What a file holds, uncompressed; None if it is not compressed. `head`: what was read of it already.
+def is_compressed(head: bytes) -> bool:
+    """Is a file that begins so compressed?"""
+    return head.startswith((_GZIP, _ZSTD, _XZ, _LZ4)) or _BZIP2.match(head) is not None
 
-    Reading may raise any of BROKEN.
+
+def opened(head: bytes, file: Readable) -> Readable:
+    """What a compressed file holds. `head`: what was read of it already.
+
+    This, and reading, may raise any of BROKEN.
     """
     rest = _Rest(head, file)
-    if head.startswith(b"\x1f\x8b\x08"):
+    if head.startswith(_GZIP):
         return gzip.GzipFile(fileobj=io.BufferedReader(rest, _STEP), mode="rb")
-    if _BZIP2.match(head):
-        return _Members(rest, bz2.BZ2Decompressor)
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
+    if head.startswith(_ZSTD):
         return _Members(rest, _Zstd, _ZSTD_STEP)
-    if head.startswith(b"\xfd7zXZ\0"):
+    if head.startswith(_XZ):
         return _Members(rest, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MEMORY))
     if head.startswith(_LZ4):
         return _Lz4(io.BufferedReader(rest, _STEP))
-    return None
+    return _Members(rest, bz2.BZ2Decompressor)
 
 
 class _Rest(io.RawIOBase):

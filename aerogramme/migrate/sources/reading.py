@@ -5,7 +5,6 @@ import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from io import FileIO
-from itertools import islice
 from typing import Final, Protocol
 
 import trio
@@ -15,11 +14,12 @@ from aerogramme.migrate.sources import compressed, mail_crypt
 from aerogramme.migrate.sources.lineends import LineEnds
 from aerogramme.migrate.sources.source import Fault, Letter
 
-PIECE: Final = 128 * 1024  # octets that are read at once
+PIECE: Final = 128 * 1024  # octets of a letter that are read at first: of most, all
+LATER: Final = 1024 * 1024  # and then: a hop to a thread costs as much as reading 100 kB
 LARGEST: Final = 1 << 30  # octets of a letter; a small file that was made for it could become any number
-AHEAD: Final = (
-    32  # letters whose first piece is read in one go: a hop to a thread costs as much as a small one
-)
+# Letters whose first pieces are read in one hop, and octets that end it: few compressed ones can be many.
+AHEAD: Final = 32
+AHEAD_OCTETS: Final = 2 * 1024 * 1024
 
 
 class Octets(Protocol):
@@ -46,17 +46,19 @@ class Reader:
         self.wide = 0
         self.ended = False
         self._file = file
+        self._file_size = file.size if isinstance(file, OpenFile) else None
         self._plain: compressed.Readable | None = file if plain else None
         self._line_ends = LineEnds()
 
     def read(self) -> bytes:
-        """The next piece; nothing at the end, and `ended` is true then. Raises Unreadable."""
+        """The next piece; nothing behind the end, and `ended` is true then. Raises Unreadable."""
         try:
-            data = self._begin() if self._plain is None else self._plain.read(PIECE)
+            data = self._begin() if self._plain is None else self._plain.read(LATER if self.size else PIECE)
         except compressed.BROKEN as e:
             raise Unreadable(f"it cannot be read after {self.size} octets: {reason(e)}") from e
-        self.ended = not data
         self.size += len(data)
+        # Most letters are read in one go: to ask whether there is more of the file costs as much.
+        self.ended = not data or (self._plain is self._file and self.size == self._file_size)
         data = self._line_ends.feed(data)
         self.wide += len(data)
         if self.wide > LARGEST:
@@ -64,12 +66,19 @@ class Reader:
         return data
 
     def _begin(self) -> bytes:
-        data = self._file.read(PIECE)
-        if mail_crypt.is_encrypted(data):
+        data = self._file.read(PIECE if self._file_size is None else min(PIECE, self._file_size + 1))
+        is_compressed = compressed.is_compressed(data)
+        if (not is_compressed and not mail_crypt.is_encrypted(data)) or self._is_plain(data):
+            self._plain = self._file
+            return data
+        if not is_compressed:
             raise mail_crypt.refused()
-        plain = compressed.opened(data, self._file)
-        self._plain = plain or self._file
-        return data if plain is None else plain.read(PIECE)
+        self._plain = compressed.opened(data, self._file)
+        return self._plain.read(PIECE)
+
+    def _is_plain(self, head: bytes) -> bool:  # noqa: ARG002
+        """Is a letter neither compressed nor encrypted, though it begins as if it were?"""
+        return False
 
     def remarks(self) -> list[tuple[str, str]]:
         """When all is read: what is not as it should be, and what was done about it."""
@@ -96,9 +105,7 @@ async def letters(
             for uid, begun in batch:
                 yield begun if isinstance(begun, Fault) else Letter(uid, begun.pieces(faults))
         finally:
-            for _, begun in batch:
-                if isinstance(begun, _Begun):
-                    begun.reader.close()
+            _close(batch)
 
 
 class _Begun:
@@ -130,18 +137,31 @@ class _Begun:
 def _begin(openers: Iterator[tuple[int, Opener]]) -> list[tuple[int, _Begun | Fault]]:
     """Opens the next letters, and reads the first pieces of each; those that are gone are left out."""
     batch: list[tuple[int, _Begun | Fault]] = []
-    while not batch and (some := list(islice(openers, AHEAD))):
-        for uid, opener in some:
+    octets = 0
+    try:
+        for uid, opener in openers:
             found = opener()
             if isinstance(found, Fault):
                 batch.append((uid, found))
             elif found is not None:
                 try:
                     batch.append((uid, _Begun(found)))
+                    octets += found.wide
                 except Unreadable as e:
                     found.close()
                     batch.append((uid, left_out(found.origin, e)))
+            if len(batch) >= AHEAD or octets >= AHEAD_OCTETS:
+                break
+    except BaseException:
+        _close(batch)
+        raise
     return batch
+
+
+def _close(batch: list[tuple[int, _Begun | Fault]]) -> None:
+    for _, begun in batch:
+        if isinstance(begun, _Begun):
+            begun.reader.close()
 
 
 def left_out(origin: str, error: Unreadable) -> Fault:
@@ -149,7 +169,15 @@ def left_out(origin: str, error: Unreadable) -> Fault:
     return Fault(origin, str(error), error.hint or "it is left out", lost=True)
 
 
-def open_file(name: bytes, folder: int | None, origin: str) -> FileIO | Fault | None:
+class OpenFile(FileIO):
+    """A regular file, open to be read. `size`: its octets when it was opened."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        super().__init__(descriptor, "rb")
+        self.size = size
+
+
+def open_file(name: bytes, folder: int | None, origin: str) -> OpenFile | Fault | None:
     """A regular file, to read; None if there is none. `folder`: the descriptor of the one that `name` is in.
 
     A symbolic link is not followed: who owns a source could have another's mail, or any file that the
@@ -162,10 +190,11 @@ def open_file(name: bytes, folder: int | None, origin: str) -> FileIO | Fault | 
         if e.errno == errno.ENOENT:
             return None
         return Fault(origin, reason(e), "it is left out", lost=True)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
         os.close(descriptor)
         return Fault(origin, "it is not a file", "it is left out", lost=True)
-    return os.fdopen(descriptor, "rb", buffering=0)
+    return OpenFile(descriptor, about.st_size)
 
 
 def reason(error: Exception) -> str:

@@ -11,16 +11,17 @@ from typing import Final
 
 from aerogramme import maildir
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources import compressed, folders
+from aerogramme.migrate.sources import folders
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir import uidlist
 from aerogramme.migrate.sources.maildir.flags import Flags, read_flags
 from aerogramme.migrate.sources.maildir.uidlist import UidList
 from aerogramme.migrate.sources.naming import shown
-from aerogramme.migrate.sources.reading import PIECE, Reader, open_file, reason
+from aerogramme.migrate.sources.reading import open_file, reason
 from aerogramme.migrate.sources.source import Fault, Messages
 
-_NEW, _CUR = (maildir.PARTS.index(part) for part in ("new", "cur"))
+PARTS: Final = (b"cur", b"new")
+_CUR, _NEW = range(2)
 _SIZE: Final = re.compile(rb",S=(\d{1,18})(?=[,:]|$)")
 _WIDE: Final = re.compile(rb",W=(\d{1,18})(?=[,:]|$)")
 _TIME: Final = re.compile(rb"(\d{0,18})(?:(\.M)(\d{1,18}))?")
@@ -40,7 +41,7 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file with mail, in one of maildir.PARTS."""
+    """A file with mail; `place`: in which of PARTS."""
 
     place: int
     name: bytes
@@ -53,10 +54,14 @@ class File:
 
 @dataclass(slots=True)
 class Files:
-    """What a folder holds: its messages by ascending UIDs, and of each the file."""
+    """What a folder holds: its messages by ascending UIDs, and of each the file.
+
+    doubled  names without flags that several files have
+    """
 
     messages: Messages = field(default_factory=Messages)
     faults: list[Fault] = field(default_factory=list)
+    doubled: set[bytes] = field(default_factory=set)
     _places: bytearray = field(default_factory=bytearray)
     _names: bytearray = field(default_factory=bytearray)  # one after the other: a list is thrice as large
     _ends: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -113,84 +118,23 @@ def listing(where: Where) -> dict[bytes, File]:
         return _listing(folder)
 
 
-def reader(folder: int, where: Where, file: File, wide: int) -> Reader | Fault | None:
-    """What reads a letter; None if its file is not there. `folder`: the descriptor of the folder.
-
-    `wide`: the size that dovecot-uidlist or the name says it has by IMAP; 0 if neither does.
-    """
-    part = maildir.PARTS[file.place].encode()
-    origin = where.mail.origin(part, file.name)
-    try:
-        with folders.inner(folder, part) as inner:
-            opened = open_file(file.name, inner, origin)
-    except FileNotFoundError:
-        return None
-    except OSError as e:
-        return Fault(origin, reason(e), "it is left out", lost=True)
-    if opened is None or isinstance(opened, Fault):
-        return opened
-    said = _number(_SIZE, file.name)
-    return _Mail(opened, origin, said, wide, plain=_is_plain(opened, said))
+def said_size(name: bytes) -> int:
+    """How many octets the letter in a file of this name has, uncompressed; 0 if that is not said."""
+    found = _SIZE.search(name)
+    return int(found[1]) if found else 0
 
 
-def _is_plain(file: io.FileIO, said: int) -> bool:
-    """Is what begins like a compressed letter none? `said`: octets of the letter, uncompressed; 0: not known.
-
-    Anybody can send, or save, a letter that begins so. If its file has as many octets as the letter, that is
-    what it is, unless it is a compressed letter of the same size by chance.
-    """
-    if not said or os.fstat(file.fileno()).st_size != said:
-        return False
-    try:
-        inner = compressed.opened(file.read(compressed.HEAD), file)
-        if inner is None:
-            return False
-        size = 0
-        while piece := inner.read(PIECE):
-            size += len(piece)
-        return size != said
-    except (*compressed.BROKEN, Unreadable):
-        return True
-    finally:
-        file.seek(0)
-
-
-class _Mail(Reader):
-    """A letter of which sizes were said, uncompressed: they show that it is cut, or was changed."""
-
-    def __init__(self, file: io.FileIO, origin: str, said: int, said_wide: int, *, plain: bool) -> None:
-        super().__init__(file, origin, plain=plain)
-        self._said = said
-        self._said_wide = said_wide
-
-    def remarks(self) -> list[tuple[str, str]]:
-        remarks = super().remarks()
-        if self._said and self._said != self.size:
-            cut = ": it may have been cut" if self.size < self._said else ""
-            what = f"it should have {self._said} octets and has {self.size}{cut}"
-            remarks.append((what, "it is taken as it is"))
-        elif self._said_wide and self._said_wide != self.wide:
-            what = f"it should have {self._said_wide} octets by IMAP and has {self.wide}"
-            remarks.append((what, "it is taken as it is"))
-        elif not self.size:
-            remarks.append(("it is empty", "it is taken as it is"))
-        return remarks
-
-
-def _number(pattern: re.Pattern[bytes], name: bytes) -> int:
-    found = pattern.search(name)
+def _said_wide(name: bytes) -> int:
+    found = _WIDE.search(name)
     return int(found[1]) if found else 0
 
 
 def _listing(folder: int) -> dict[bytes, File]:
     """By the names without flags; where two files have the same, the second by its whole name."""
     found: dict[bytes, File] = {}
-    for place in (
-        _NEW,
-        _CUR,
-    ):  # mail goes from new/ to cur/: in this order none is missed
+    for place in _NEW, _CUR:  # mail goes from new/ to cur/: in this order none is missed
         try:
-            with folders.inner(folder, maildir.PARTS[place].encode()) as inner:
+            with folders.inner(folder, PARTS[place]) as inner:
                 for name in folders.names(inner):
                     if not name.startswith(b"."):
                         file = File(place, name)
@@ -238,17 +182,14 @@ def _looked_at(
     for last in (False, True):
         missing: list[bytes] = []
         for key, file in listed.items():
-            part = maildir.PARTS[file.place].encode()
+            part = PARTS[file.place]
             try:
                 about = os.stat(part + b"/" + file.name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 missing.append(key)
                 continue
             base = file.base
-            link = (
-                about.st_ino,
-                base,
-            )  # Dovecot copies by links, too, but with other names
+            link = about.st_ino, base  # Dovecot copies by links, too, but with other names
             if what := _is_no_mail(about):
                 faults.append(Fault(where.mail.origin(part, file.name), what, "it is left out", lost=True))
             elif about.st_nlink > 1 and link in links:
@@ -290,7 +231,8 @@ def _numbered(
         else:
             rest.append(file)
             if key.endswith(b":"):
-                origin = where.mail.origin(maildir.PARTS[file.place].encode(), file.name)
+                files.doubled.add(file.base)
+                origin = where.mail.origin(PARTS[file.place], file.name)
                 files.faults.append(Fault(origin, "another file has this name", "it is a message of its own"))
     numbered.sort(key=lambda one: one[0])
     if rest and uids and not settled:
@@ -325,7 +267,7 @@ def _fill(
     if dovecot:
         flags = read_flags(where.control, where.index, uids.uidvalidity if uids else 0, files.faults)
     for uid, file in numbered:
-        size = _number(_WIDE, file.name) or (uids.wide.get(uid, 0) if uids else 0)
+        size = _said_wide(file.name) or (uids.wide.get(uid, 0) if uids else 0)
         files.add(uid, file, size, flags.of(file.name, uid))
     if dovecot:
         origin = where.control.origin(b"dovecot-keywords")

@@ -6,10 +6,9 @@
 Dovecot may serve it meanwhile: it renames files when flags change, and moves them from new/ to cur/.
 """
 
-import time
 from bisect import bisect_left
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +19,11 @@ import trio
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX, MAX_DEPTH
 from aerogramme.maildir import PARTS
-from aerogramme.migrate.sources import folders, mail_crypt, reading, subscriptions
+from aerogramme.migrate.sources import folders, reading, subscriptions
 from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
-from aerogramme.migrate.sources.maildir.files import File, Files, Where, listing, read_uidlist, reader, scan
+from aerogramme.migrate.sources.maildir.files import Files, Where, read_uidlist, scan
+from aerogramme.migrate.sources.maildir.letters import Finder, refuse_encrypted
 from aerogramme.migrate.sources.naming import Naming, shown
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
@@ -32,7 +32,6 @@ Layout = Literal["maildir++", "fs"]
 _PARTS: Final = tuple(part.encode() for part in PARTS)
 # What is in the root of any Maildir that Dovecot has opened.
 _DOVECOTS: Final = (b"dovecot-uidlist", b"dovecot-uidvalidity", b"dovecot.index.log")
-_LOOK_AGAIN: Final = 1.0  # seconds between two listings of a folder whose files get other names all the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,7 @@ class Maildir:
         try:
             if name != folder.name:
                 files = await self._scan(folder)
-            with where.mail.opened() as inner:
-                finder = _Finder(inner, where, files)
+            with closing(Finder(where, files)) as finder:
                 openers = ((uid, partial(finder.open, row)) for uid, row in _rows(files.messages, uids))
                 async with aclosing(reading.letters(openers, self.faults)) as found:
                     async for letter in found:
@@ -134,7 +132,7 @@ class Maildir:
         for spelled, parts in places.items():
             name = names.of[spelled]
             where = self._place(parts, layout)
-            _refuse_encrypted(where)
+            refuse_encrypted(where)
             try:
                 uids = read_uidlist(where)
             except OSError as e:
@@ -177,33 +175,6 @@ class Maildir:
             return None
         with file:
             return subscriptions.parse(file, separator)
-
-
-class _Finder:
-    """Opens the letters of a folder, also those whose files have got another name meanwhile. Used in threads,
-    by one at a time."""
-
-    def __init__(self, folder: int, where: Where, files: Files) -> None:
-        self._folder = folder
-        self._where = where
-        self._files = files
-        self._now: dict[bytes, File] = {}
-        self._listed = float("-inf")
-
-    def open(self, row: int) -> reading.Reader | Fault | None:
-        """What reads the letter in a row of the columns; None if it is gone."""
-        file = self._files.file(row)
-        wide = self._files.messages.sizes[row]
-        found = reader(self._folder, self._where, file, wide)
-        if found is None and (other := self._now.get(file.base)):
-            found = reader(self._folder, self._where, other, wide)
-        if found is None and (file.base in self._now or time.monotonic() - self._listed > _LOOK_AGAIN):
-            # A listing can miss a file that gets another name meanwhile: only what two of them miss is gone.
-            self._now = listing(self._where) | listing(self._where)
-            self._listed = time.monotonic()
-            if other := self._now.get(file.base):
-                found = reader(self._folder, self._where, other, wide)
-        return found
 
 
 def _rows(messages: Messages, uids: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -264,18 +235,3 @@ def _looked_into(folder: int, name: bytes, is_link: bool, faults: list[Fault]) -
             what = reading.reason(e)
     faults.append(Fault(shown(name), what, "it is left out: import it by its own path", lost=True))
     return False
-
-
-def _refuse_encrypted(where: Where) -> None:
-    """Looks at one letter: a store is encrypted, or it is not. Raises Unreadable if it is."""
-    for part in _PARTS[:2]:
-        try:
-            with where.mail.opened() as folder, folders.inner(folder, part) as inner:
-                name = next((name for name in folders.names(inner) if not name.startswith(b".")), None)
-                file = reading.open_file(name, inner, "") if name else None
-        except OSError:
-            continue  # whoever reads the folder reports it
-        if file is not None and not isinstance(file, Fault):
-            with file:
-                if mail_crypt.is_encrypted(file.read(16)):
-                    raise mail_crypt.refused()

@@ -8,7 +8,6 @@ so many octets of body or the file ends there, then there (Dovecot relies on tha
     X-UID: 2    Status: RO    X-Status: AF    X-Keywords: $Forwarded
 """
 
-import io
 import os
 import re
 from collections.abc import Iterator
@@ -82,7 +81,7 @@ def begins_one(descriptor: int) -> bool:
 def messages(descriptor: int, size: int, *, utc: bool) -> Iterator[Found]:
     """The messages of an mbox of so many octets. Raises Unreadable if it is none, OSError."""
     if not begins_one(descriptor):
-        if compressed.opened(os.pread(descriptor, compressed.HEAD, 0), io.BytesIO()):
+        if compressed.is_compressed(os.pread(descriptor, compressed.HEAD, 0)):
             raise Unreadable("it is compressed: an mbox has to be unpacked before")
         raise Unreadable("it is no mbox: it does not begin with From")
     at = 0
