@@ -188,6 +188,17 @@ def test_broken_records_are_left_out_and_said(tmp_path: Path) -> None:
     assert flags_of(index.records)[-1] == ("\\Answered", "\\Draft", "later")
 
 
+def test_headers_of_extensions_that_are_only_claimed_take_no_memory(tmp_path: Path) -> None:
+    writer = some()
+    for number in range(20):
+        intro = writer.p("IIIHHHH", 0xFFFFFFFF, 0, 10 << 20, 4, 4, 0, 4)
+        writer.record(0x40, intro + b"x%03d" % number)
+    put(tmp_path, writer)
+    index = read(tmp_path)
+    assert sum(len(each.header) for each in index.records.extensions) < 33 << 20
+    assert len(index.wrong) == 11
+
+
 def test_without_its_log_an_index_is_old(tmp_path: Path) -> None:
     writer = some()
     put(tmp_path, writer)

@@ -72,7 +72,7 @@ async def test_folders_are_mailboxes_and_files_are_letters_by_date(tmp_path) -> 
     assert [mail.date for mail in found["Sent/2019"].mails.values()] == [0]
     assert [line.replace(str(root), "") for line in said(source.faults)] == [
         "/Entwürfe/R&D.EML: it has NULs: they are octets 0x80, as Dovecot shows them",
-        "/Sent/2019/a.eml: its date is -946771200 seconds after 1970: it gets the nearest from 1970 to 2106",
+        "/Sent/2019/a.eml: its time is -946771200 seconds after 1970: it gets the nearest from 1970 to 2106",
         "/Sent: 1 files have not the ending .eml, such as picture.png: they are passed over",
         "/linked: it is a symbolic link: it is left out: import it by its own path",
     ]
@@ -96,3 +96,13 @@ async def test_where_there_is_no_letter_is_unreadable(tmp_path) -> None:
     for path in tmp_path, tmp_path / "x.txt", tmp_path / "nothing":
         with pytest.raises(Unreadable):
             await Eml(path, Naming()).folders()
+
+
+async def test_a_folder_with_the_name_of_the_one_above_is_another_mailbox(tmp_path) -> None:
+    root = tmp_path / "Saved"
+    (root / "Saved").mkdir(parents=True)
+    (root / "a.eml").write_bytes(b"above")
+    (root / "Saved" / "b.eml").write_bytes(b"below")
+    found = await read_all(Eml(root, Naming()))
+    contents = {name: [mail.content for mail in box.mails.values()] for name, box in found.items()}
+    assert contents == {"Saved": [b"above"], "Saved_": [b"below"]}

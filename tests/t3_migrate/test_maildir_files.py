@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import time
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def test_any_octets_are_a_uidlist_or_unreadable(head, rest) -> None:
     found = uidlist.parse(io.BytesIO(LIST.encode() + rest))
     assert all(0 < uid < found.uidnext for uid in found.uids.values())
     assert len(set(found.uids.values())) == len(found.uids)
+
+
+def test_lines_that_were_made_to_be_slow_are_read_at_once() -> None:
+    before = time.process_time()
+    found = uidlist.parse(io.BytesIO(LIST.encode() + (b"1 A" + b" " * 4000 + b"\n") * 40))
+    assert len(found.wrong) > 20
+    assert time.process_time() - before < 5  # they took twelve
 
 
 def test_what_is_broken_in_a_uidlist_is_told_and_the_rest_read() -> None:
@@ -173,7 +181,7 @@ async def test_each_broken_thing_is_told_by_name_and_all_else_is_read(tmp_path, 
         "/dovecot-keywords: a line is none that Dovecot writes: it is passed over",
         "/dovecot-keywords: keyword b has no name: it is called unknown-1, as Dovecot calls it",
         "/dovecot-uidlist: line 13 gives UID 11 a second time: the rest of it is used",
-        ".elsewhere: it is a symbolic link: it is left out: import it by its own path",
+        "/.elsewhere: it is a symbolic link: it is left out: import it by its own path",
         "Entw\\xfcrfe: it is not modified UTF-7, and it is not UTF-8: it is called Entwürfe here",
         "R&D: it is not modified UTF-7: it is called R&D here",
         "/.Entw\\xfcrfe/dovecot-uidlist: it is missing, or cannot be read: its messages get new UIDs",
@@ -331,6 +339,69 @@ async def test_a_folder_of_dovecots_files_that_cannot_be_entered_costs_one_mailb
     assert list(found) == ["INBOX", "Work"] and len(found["Work"].mails) == 1
     [lost] = [fault for fault in source.faults if fault.lost]
     assert lost.origin.endswith(".Sent")
+
+
+async def test_a_folder_called_inbox_is_not_taken_for_the_inbox(tmp_path) -> None:
+    root = folder(tmp_path / "m")
+    put(root / "cur", "1.a:2,S", b"inbox")
+    put(folder(root / ".INBOX") / "cur", "1.b:2,S", b"other")
+    found, _ = await read(root)
+    contents = {name: [mail.content for mail in box.mails.values()] for name, box in found.items()}
+    assert contents == {"INBOX": [b"inbox"], "INBOX_": [b"other"]}
+
+
+async def test_a_folder_that_cannot_be_looked_into_costs_only_itself(tmp_path, monkeypatch) -> None:
+    root = folder(tmp_path / "m")
+    put(folder(root / "a" / "b") / "cur", "1.a:2,S")
+    folder(root / "deny" / "c")
+    (root / "link").symlink_to(root / "a" / "b")
+    (root / "gone").mkdir()
+    whole = maildir_files.folders.inner
+
+    def inner(descriptor: int, name: bytes):
+        if name == b"deny":
+            raise PermissionError(13, "Permission denied")
+        if name == b"gone":
+            (root / "gone").rmdir()
+        return whole(descriptor, name)
+
+    def has(descriptor: int, name: bytes) -> bool:
+        if name == b"link/cur":
+            raise PermissionError(13, "Permission denied")
+        return has_it(descriptor, name)
+
+    has_it = maildir_files.folders.has
+    monkeypatch.setattr(maildir_files.folders, "inner", inner)
+    monkeypatch.setattr(maildir_files.folders, "has", has)
+    found, source = await read(root, layout="fs")
+    assert list(found) == ["INBOX", "a/b"] and len(found["a/b"].mails) == 1
+    assert said(source.faults) == [
+        f"{root}/deny: Permission denied: it is left out: import it by its own path",
+        f"{root}/link: it is a symbolic link: it is left out: import it by its own path",
+    ]
+
+
+async def test_a_file_that_gets_other_names_all_the_time_is_not_taken_for_gone(tmp_path, monkeypatch) -> None:
+    root = folder(tmp_path / "m", LIST + "1 :1.a\n2 :2.b\n")
+    put(root / "cur", "1.a:2,S")
+    put(root / "cur", "2.b:2,")
+    whole, renamed = os.stat, 0
+
+    def stat(path, **named):
+        nonlocal renamed
+        if isinstance(path, bytes) and path.startswith(b"cur/2.b") and renamed < times:
+            renamed += 1
+            now = next((root / "cur").glob("2.b*"))
+            now.rename(now.with_name("2.b:2," + "FS"[renamed % 2]))
+        return whole(path, **named)
+
+    monkeypatch.setattr(os, "stat", stat)
+    source = Maildir(root, Naming())
+    times, inbox = 3, await _only(source)
+    assert list((await source.messages(inbox)).uids) == [1, 2]
+    times = 99
+    assert list((await source.messages(inbox)).uids) == [1]
+    assert [fault.lost for fault in source.faults] == [True]
 
 
 async def test_what_is_no_maildir_is_unreadable(tmp_path) -> None:

@@ -293,3 +293,46 @@ async def test_a_file_that_is_locked_is_waited_for(tmp_path, monkeypatch) -> Non
     monkeypatch.setattr("aerogramme.migrate.sources.mbox.mbox.time.sleep", sleep)
     found, _ = await read(path)
     assert slept and len(found["m"].mails) == 1
+
+
+async def test_two_files_that_would_have_one_name_are_two_mailboxes(tmp_path) -> None:
+    for path in "Lists/x", "Lists.sbd/x", "Work", "Work.mbox/mbox", "INBOX":
+        (tmp_path / "mail" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mail" / path).write_bytes(FROM + b"\n" + path.encode() + b"\n")
+    (tmp_path / "spool").write_bytes(FROM + b"\nspool\n")
+    found, _ = await read(tmp_path / "mail", inbox=tmp_path / "spool")
+    assert {name: next(iter(box.mails.values())).content for name, box in found.items()} == {
+        "INBOX": b"\r\nspool",
+        "INBOX_": b"\r\nINBOX",
+        "Lists/x": b"\r\nLists/x",
+        "Lists/x_": b"\r\nLists.sbd/x",
+        "Work": b"\r\nWork",
+        "Work.mbox/mbox": b"\r\nWork.mbox/mbox",
+    }
+
+
+async def test_what_cannot_be_read_costs_only_itself(tmp_path, monkeypatch) -> None:
+    for path in "good", "bad", "folder/a", "other/b":
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(FROM + b"\n1\n")
+    bad = (tmp_path / "bad").stat().st_ino
+    opened, read_at = os.open, os.pread
+
+    def deny(path, *more, **named):
+        if path == b"folder":
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path, *more, **named)
+
+    def fail(descriptor, size, at):
+        if os.fstat(descriptor).st_ino == bad and size > 5:
+            raise OSError(5, "Input/output error")
+        return read_at(descriptor, size, at)
+
+    monkeypatch.setattr(os, "open", deny)
+    monkeypatch.setattr(os, "pread", fail)
+    found, source = await read(tmp_path)
+    assert sorted(found) == ["good", "other/b"]
+    assert said(fault for fault in source.faults if fault.lost) == [
+        f"{tmp_path}/bad: Input/output error: it is left out",
+        f"{tmp_path}/folder: Permission denied: it is left out",
+    ]

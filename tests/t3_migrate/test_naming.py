@@ -102,6 +102,13 @@ def test_no_two_mailboxes_get_the_same_name_and_a_new_one_does_not_rename_anothe
     assert len(set(more.of.values())) == len(more.of)
 
 
+def test_a_name_that_is_made_up_is_not_that_of_another_mailbox() -> None:
+    other = Naming(".").names([b"a_b", b"a/b"]).of[b"a/b"]
+    some = Naming(".").names([b"a_b", b"a/b", other.encode()])
+    assert some.of[other.encode()] == other
+    assert len(set(some.of.values())) == 3
+
+
 def test_names_of_a_source_are_shown_without_what_plays_with_a_terminal() -> None:
     assert shown("Entwürfe".encode()) == "Entwürfe"
     assert shown(b"a\x1b[31m\xff\n") == "a\\x1b[31m\\xff\\n"

@@ -9,10 +9,10 @@ import email.utils
 import os
 import re
 import stat
-from bisect import bisect_left
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,15 +20,14 @@ import trio
 
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX, MAX_DEPTH
-from aerogramme.migrate.sources import folders, reading
+from aerogramme.migrate.sources import dates, folders, reading
 from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir.files import File, Files
-from aerogramme.migrate.sources.naming import Naming, shown
+from aerogramme.migrate.sources.naming import Naming, shown, unlike
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
 _ENDINGS: Final = (b".eml", b".eml.gz", b".eml.bz2", b".eml.xz", b".eml.zst")
-_MAX_DATE: Final = (1 << 32) - 1  # the log has dates in 32 bits (log/entry.py)
 # RFC 5322 §3.6.7: the newest Received is the first; its date comes after the last semicolon.
 _RECEIVED: Final = re.compile(rb"^received:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _DATE: Final = re.compile(rb"^date:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
@@ -71,9 +70,8 @@ class Eml:
                 files = await trio.to_thread.run_sync(self._scan, folder)
             with place.opened() as inner:
                 openers = (
-                    (uid, _Opener(inner, place, files.file(row)).open)
-                    for uid in uids
-                    if (row := bisect_left(files.messages.uids, uid)) < len(files.messages.uids)
+                    (uid, partial(_reader, inner, place, files.file(row).name))
+                    for uid, row in files.messages.rows(uids)
                 )
                 async with aclosing(reading.letters(openers, self.faults)) as found:
                     async for letter in found:
@@ -111,7 +109,8 @@ class Eml:
             names = folders.names(folder)
             inner = list(folders.inner_folders(folder))
         if any(map(_is_letter, names)):
-            found[spelled or self._name or os.fsencode(self._path.absolute().name)] = place
+            own = spelled or self._name or os.fsencode(self._path.absolute().name)
+            found[unlike(own, found)] = place
         below = {name for name, _ in inner}
         others = [n for n in sorted(names) if not (_is_letter(n) or n in below or n.startswith(b"."))]
         if others:
@@ -122,8 +121,13 @@ class Eml:
                 done = "it is left out: import it by its own path"
                 faults.append(Fault(place.origin(name), "it is a symbolic link", done, lost=True))
             elif len(place.parts) < MAX_DEPTH and not name.startswith(b"."):
-                deeper = Place(place.root, (*place.parts, name))
-                self._walk(deeper, spelled + b"/" + name if spelled else name, found, faults)
+                deeper = place.below(name)
+                try:
+                    self._walk(deeper, spelled + b"/" + name if spelled else name, found, faults)
+                except FileNotFoundError:
+                    continue  # it was removed just now
+                except OSError as e:
+                    faults.append(Fault(deeper.origin(), reading.reason(e), "it is left out", lost=True))
 
     def _scan(self, folder: Folder) -> Files:
         place = self._places[folder.name]
@@ -141,16 +145,6 @@ class Eml:
         for uid, file in enumerate(found, 1):
             files.add(uid, file, 0, ())
         return files
-
-
-class _Opener:
-    def __init__(self, folder: int, place: Place, file: File) -> None:
-        self._folder = folder
-        self._place = place
-        self._file = file
-
-    def open(self) -> reading.Reader | Fault | None:
-        return _reader(self._folder, self._place, self._file.name)
 
 
 def _reader(folder: int, place: Place, name: bytes) -> reading.Reader | Fault | None:
@@ -176,10 +170,7 @@ def _looked_at(folder: int, place: Place, name: bytes, faults: list[Fault]) -> l
     if isinstance(reader, reading.Reader):
         with closing(reader), suppress(Unreadable):
             date = _date(reader.read()) or date
-    if not 0 <= date <= _MAX_DATE:
-        what = f"its date is {date} seconds after 1970"
-        faults.append(Fault(place.origin(name), what, "it gets the nearest from 1970 to 2106"))
-    return [File(0, name, date)]
+    return [File(0, name, dates.kept(date, partial(place.origin, name), faults))]
 
 
 def _date(letter: bytes) -> int | None:

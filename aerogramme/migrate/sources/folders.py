@@ -35,6 +35,10 @@ class Place:
         finally:
             os.close(descriptor)
 
+    def below(self, *parts: bytes) -> "Place":
+        """A folder in it."""
+        return Place(self.root, (*self.parts, *parts))
+
     def origin(self, *parts: bytes) -> str:
         """Its path, or one below it, for people."""
         return shown(b"/".join([os.fsencode(self.root), *self.parts, *parts]))

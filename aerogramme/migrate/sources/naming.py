@@ -8,7 +8,7 @@ not spelled by the rules there, gets a name all the same, and a fault tells.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -146,13 +146,23 @@ class Names:
             name, wrong = found[one]
             if name in taken:
                 wrong = ", and ".join(filter(None, (wrong, f"there is another {name}")))
-                name = _other(name, one)
+            plain, marked = name, one
+            while name in taken:  # perhaps somebody has made one of the other name on purpose, too
+                name = _other(plain, marked)
+                marked += b"\0"
             taken.add(name)
             self.of[one] = name
             if wrong:
                 self.faults.append(Fault(shown(one), wrong, f"it is called {name} here"))
         by_name = {self.of[one]: role for one, role in said.items() if one in self.of}
         self.roles = roles_of(self.of.values(), by_name, naming.roles, guess=naming.guess)
+
+
+def unlike(spelled: bytes, taken: Container[bytes]) -> bytes:
+    """The spelling of a mailbox, or one like it if another mailbox of the source has that."""
+    while spelled in taken:
+        spelled += b"_"
+    return spelled
 
 
 def shown(spelled: bytes) -> str:

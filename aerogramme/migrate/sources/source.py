@@ -1,7 +1,8 @@
 """What every source gives, whatever the mail is stored in."""
 
 from array import array
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,6 +51,17 @@ class Messages:
         self.dates.append(date)
         self.sizes.append(size)
         self.flags.append(flags)
+
+    def row_of(self, uid: int) -> int | None:
+        """The row of a UID; None if there is no such message."""
+        row = bisect_left(self.uids, uid)
+        return row if row < len(self.uids) and self.uids[row] == uid else None
+
+    def rows(self, uids: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """Those of these UIDs that are there, each with its row."""
+        for uid in uids:
+            if (row := self.row_of(uid)) is not None:
+                yield uid, row
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from aerogramme.migrate.sources.dbox.finding import Finder, Stray
 from aerogramme.migrate.sources.dbox.listing import Entry, entries, read_list, separator, subscribed
 from aerogramme.migrate.sources.dbox.mailbox import Mailbox, read_mailbox, state_of
 from aerogramme.migrate.sources.dbox.store import Parts, Store, find_store, has
-from aerogramme.migrate.sources.naming import Naming
+from aerogramme.migrate.sources.naming import Naming, unlike
 from aerogramme.migrate.sources.reading import Reader, left_out
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
@@ -151,7 +151,9 @@ class Dbox:
         if store.alt is not None and not has(store.alt, ()):
             raise Unreadable(f"The alternative storage {store.alt} is not there")
         between = separator(store).encode()
-        by_spelling = {between.join(entry.name): entry for entry in entries(store, self._found)}
+        by_spelling: dict[bytes, Entry] = {}
+        for entry in entries(store, self._found):
+            by_spelling[unlike(between.join(entry.name), by_spelling)] = entry
         if not by_spelling and not store.is_empty():
             raise Unreadable(f"No mailbox is found in {root}/mailboxes", hint=_DIRNAME)
         names = replace(self._naming, separator=separator(store)).names(by_spelling)

@@ -24,7 +24,7 @@ _INDEX_ID, _UIDVALIDITY, _UIDNEXT, _LOG_SEQUENCE, LOG_TAIL, _LOG_HEAD = 16, 24, 
 _MAX_COLUMN = 64  # octets of a record that are kept: what is read here has up to 24
 _MAX_EXTENSIONS = 1000
 _MAX_KEYWORDS = 4096  # of a mailbox; people have some dozens
-_MAX_EXTENSION_HEADER = 16 << 20  # names of 100,000 mailboxes are a few MB
+_MAX_HEADERS = 32 << 20  # octets of the headers of all extensions: names of 100,000 mailboxes are a few MB
 
 
 class Broken(Exception):
@@ -125,8 +125,9 @@ class Records:
 
     def introduce(self, name: bytes, reset: int, header: int, size: int) -> Extension:
         """A new extension. Broken, if there cannot be one."""
-        if len(self.extensions) >= _MAX_EXTENSIONS or header > _MAX_EXTENSION_HEADER or self.extension(name):
-            raise Broken(f"extension {name!r} is there already, or one too many, or too large")
+        if len(self.extensions) >= _MAX_EXTENSIONS or self.extension(name):
+            raise Broken(f"extension {name!r} is there already, or one too many")
+        self._make_room(name, header)
         made = Extension(name, reset, bytearray(header), wanted=name in self.wanted)
         made.resize(size, len(self.uids))
         self.extensions.append(made)
@@ -134,10 +135,14 @@ class Records:
 
     def grow_header(self, extension: Extension, header: int) -> None:
         """The header of an extension has another size. Broken, if it cannot."""
-        if header > _MAX_EXTENSION_HEADER:
-            raise Broken(f"the header of extension {extension.name!r} is too large")
+        self._make_room(extension.name, header - len(extension.header))
         kept = extension.header[:header]
         extension.header = kept + bytes(header - len(kept))
+
+    def _make_room(self, name: bytes, octets: int) -> None:
+        """What is only claimed takes memory, too."""
+        if sum(len(each.header) for each in self.extensions) + octets > _MAX_HEADERS:
+            raise Broken(f"the header of extension {name!r} is too large")
 
     def load(self, uids: "array[int]", flags: bytes) -> None:
         """The messages of the index file, before any log. Broken, if they are in no order."""

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aerogramme.errors import Unreadable
-from aerogramme.mailbox.names import INBOX
+from aerogramme.mailbox.names import INBOX, ROLES
 from aerogramme.migrate.sources.imap.answers import Done, Listed, Namespaces, listed, namespaces, status
 from aerogramme.migrate.sources.imap.connection import Connection, Text
 from aerogramme.migrate.sources.imap.opening import ended, examine
 from aerogramme.migrate.sources.naming import Naming, shown
 from aerogramme.migrate.sources.source import Fault, Folder
-from aerogramme.migrate.sources.special_use import ROLES
 
 MAX_FOLDERS: Final = 200_000
 _AT_ONCE: Final = 20  # STATUS commands that are on their way

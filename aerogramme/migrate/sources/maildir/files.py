@@ -7,11 +7,12 @@ import stat
 import time
 from array import array
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from aerogramme import maildir
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources import folders
+from aerogramme.migrate.sources import dates, folders
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir import uidlist
 from aerogramme.migrate.sources.maildir.flags import Flags, read_flags
@@ -25,7 +26,7 @@ _CUR, _NEW = range(2)
 _SIZE: Final = re.compile(rb",S=(\d{1,18})(?=[,:]|$)")
 _WIDE: Final = re.compile(rb",W=(\d{1,18})(?=[,:]|$)")
 _TIME: Final = re.compile(rb"(\d{0,18})(?:(\.M)(\d{1,18}))?")
-_MAX_DATE: Final = (1 << 32) - 1  # the log has dates in 32 bits (log/entry.py)
+_LOOKS: Final = 5  # at files that get other names all the time
 _LOCK_WAIT: Final = 5.0  # seconds: Dovecot holds it while it writes some files
 _LOCK_OLD: Final = 120.0  # seconds: Dovecot itself overrides a lock that is so old
 
@@ -68,7 +69,7 @@ class Files:
 
     def add(self, uid: int, file: File, size: int, flags: tuple[str, ...]) -> None:
         """The next message."""
-        self.messages.add(uid, min(max(file.date, 0), _MAX_DATE), size, flags)
+        self.messages.add(uid, file.date, size, flags)
         self._places.append(file.place)
         self._names += file.name
         self._ends.append(len(self._names))
@@ -179,36 +180,38 @@ def _looked_at(
     """The files with their dates: INTERNALDATE is the time of a file, which Dovecot sets."""
     found: dict[bytes, File] = {}
     links: set[tuple[int, bytes]] = set()
-    for last in (False, True):
+    for _ in range(_LOOKS):
         missing: list[bytes] = []
         for key, file in listed.items():
-            part = PARTS[file.place]
+            path = PARTS[file.place], file.name
             try:
-                about = os.stat(part + b"/" + file.name, dir_fd=folder, follow_symlinks=False)
+                about = os.stat(b"/".join(path), dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 missing.append(key)
                 continue
             base = file.base
             link = about.st_ino, base  # Dovecot copies by links, too, but with other names
             if what := _is_no_mail(about):
-                faults.append(Fault(where.mail.origin(part, file.name), what, "it is left out", lost=True))
+                faults.append(Fault(where.mail.origin(*path), what, "it is left out", lost=True))
             elif about.st_nlink > 1 and link in links:
                 what = "another file with this name is the same"
-                faults.append(Fault(where.mail.origin(part, file.name), what, "it is left out"))
+                faults.append(Fault(where.mail.origin(*path), what, "it is left out"))
             else:
                 if about.st_nlink > 1:
                     links.add(link)
-                date = int(about.st_mtime // 1)
-                if not 0 <= date <= _MAX_DATE:
-                    what = f"its time is {date} seconds after 1970"
-                    done = "it gets the nearest from 1970 to 2106"
-                    faults.append(Fault(where.mail.origin(part, file.name), what, done))
+                date = dates.kept(int(about.st_mtime // 1), partial(where.mail.origin, *path), faults)
                 found[key if base in found else base] = File(file.place, file.name, date)
-        if last or not missing:
+        if not missing:
             break
         # Their flags have changed meanwhile, and so their names; or they are gone.
-        now = _listing(folder)
+        now = _listing(folder) | _listing(folder)
         listed = {key: now[key] for key in missing if key in now}
+    else:
+        for file in listed.values():
+            origin = where.mail.origin(PARTS[file.place], file.name)
+            faults.append(
+                Fault(origin, "its file gets other names all the time", "it is left out", lost=True)
+            )
     return found
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources import compressed, mail_crypt
-from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir.files import PARTS, File, Files, Where, listing, said_size
 from aerogramme.migrate.sources.naming import shown
 from aerogramme.migrate.sources.reading import LATER, OpenFile, Reader, open_file, reason
@@ -71,16 +70,16 @@ class Finder:
     def _part(self, place: int) -> tuple[int, str]:
         found = self._parts.get(place)
         if found is None:
-            part = _part(self._where, place)
+            part = self._where.mail.below(PARTS[place])
             found = self._parts[place] = self._open.enter_context(part.opened()), part.origin()
         return found
 
 
 def refuse_encrypted(where: Where) -> None:
     """Looks at one letter: a store is encrypted, or it is not. Raises Unreadable if it is."""
-    for place in range(len(PARTS)):
+    for part in PARTS:
         try:
-            with _part(where, place).opened() as folder:
+            with where.mail.below(part).opened() as folder:
                 with os.scandir(folder) as entries:
                     names = (os.fsencode(entry.name) for entry in entries)
                     name = next((name for name in names if not name.startswith(b".")), None)
@@ -91,10 +90,6 @@ def refuse_encrypted(where: Where) -> None:
             with file:
                 if mail_crypt.is_encrypted(file.read(16)) and said_size(name) != file.size:
                     raise mail_crypt.refused()
-
-
-def _part(where: Where, place: int) -> Place:
-    return Place(where.mail.root, (*where.mail.parts, PARTS[place]))
 
 
 class _Mail(Reader):

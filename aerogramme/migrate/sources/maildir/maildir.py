@@ -6,8 +6,7 @@
 Dovecot may serve it meanwhile: it renames files when flags change, and moves them from new/ to cur/.
 """
 
-from bisect import bisect_left
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,18 +17,16 @@ import trio
 
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX, MAX_DEPTH
-from aerogramme.maildir import PARTS
 from aerogramme.migrate.sources import folders, reading, subscriptions
 from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir.files import Files, Where, read_uidlist, scan
 from aerogramme.migrate.sources.maildir.letters import Finder, refuse_encrypted
-from aerogramme.migrate.sources.naming import Naming, shown
+from aerogramme.migrate.sources.naming import Naming, unlike
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
 Layout = Literal["maildir++", "fs"]
 
-_PARTS: Final = tuple(part.encode() for part in PARTS)
 # What is in the root of any Maildir that Dovecot has opened.
 _DOVECOTS: Final = (b"dovecot-uidlist", b"dovecot-uidvalidity", b"dovecot.index.log")
 
@@ -56,7 +53,7 @@ def looks_like(path: Path) -> bool:
     """Is this folder a Maildir?"""
     try:
         with Place(path).opened() as root:
-            return _is_mailbox(root) or any(True for _ in _found(root, "maildir++", []))
+            return _is_mailbox(root) or bool(_found(Place(path), root, "maildir++", []))
     except OSError:
         return False
 
@@ -90,7 +87,7 @@ class Maildir:
             if name != folder.name:
                 files = await self._scan(folder)
             with closing(Finder(where, files)) as finder:
-                openers = ((uid, partial(finder.open, row)) for uid, row in _rows(files.messages, uids))
+                openers = ((uid, partial(finder.open, row)) for uid, row in files.messages.rows(uids))
                 async with aclosing(reading.letters(openers, self.faults)) as found:
                     async for letter in found:
                         yield letter
@@ -114,24 +111,26 @@ class Maildir:
 
     def _read_folders(self) -> list[Folder]:
         faults: list[Fault] = []
-        with Place(self._path).opened() as root:
-            layout = self._options.layout or _layout(root)
-            places = _found(root, layout, faults)
+        place = Place(self._path)
+        with place.opened() as root:
+            layout = self._options.layout or _layout(place, root)
+            places = _found(place, root, layout, faults)
             if self._options.inbox or _is_mailbox(root):
-                places = {b"INBOX": ()} | places
+                if (other := places.pop(b"INBOX", None)) is not None:
+                    places[unlike(b"INBOX_", places)] = other
+                places = {b"INBOX": place} | places
             self._dovecot = bool(self._options.control) or any(folders.has(root, name) for name in _DOVECOTS)
         if not places:
-            path = Place(self._path).origin()
-            raise Unreadable(f"{path} is no Maildir", hint="there is no folder cur or new in it")
+            raise Unreadable(f"{place.origin()} is no Maildir", hint="there is no folder cur or new in it")
         separator = "." if layout == "maildir++" else "/"
         naming = replace(self._naming, separator=separator, mixed=not self._dovecot)
         names = naming.names(places)
         subscribed = self._subscribed(separator)
         found: list[Folder] = []
         self._where.clear()
-        for spelled, parts in places.items():
+        for spelled, place in places.items():
             name = names.of[spelled]
-            where = self._place(parts, layout)
+            where = self._place(place, layout)
             refuse_encrypted(where)
             try:
                 uids = read_uidlist(where)
@@ -153,11 +152,11 @@ class Maildir:
         self.faults += [*faults, *names.faults]
         return sorted(found, key=lambda folder: (folder.name != INBOX, folder.name))
 
-    def _place(self, parts: tuple[bytes, ...], layout: Layout) -> Where:
+    def _place(self, place: Place, layout: Layout) -> Where:
         options = self._options
         # Only below another root does INBOX have a folder of its own.
-        own = parts or ((b".INBOX",) if layout == "maildir++" else (b"INBOX",))
-        mail = Place(self._path, parts) if parts else Place(options.inbox or self._path)
+        own = place.parts or ((b".INBOX",) if layout == "maildir++" else (b"INBOX",))
+        mail = place if place.parts else Place(options.inbox or self._path)
         return Where(
             mail=mail,
             control=Place(options.control, own) if options.control else mail,
@@ -177,61 +176,60 @@ class Maildir:
             return subscriptions.parse(file, separator)
 
 
-def _rows(messages: Messages, uids: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The UIDs that are there, each with its row."""
-    for uid in uids:
-        row = bisect_left(messages.uids, uid)
-        if row < len(messages.uids) and messages.uids[row] == uid:
-            yield uid, row
-
-
-def _layout(root: int) -> Layout:
+def _layout(place: Place, root: int) -> Layout:
     """As a Maildir looks: with folders that begin with a dot, or with some that do not."""
-    faults: list[Fault] = []
-    return "fs" if not _found(root, "maildir++", faults) and _found(root, "fs", faults) else "maildir++"
+    return "fs" if not _found(place, root, "maildir++", []) and _found(place, root, "fs", []) else "maildir++"
 
 
 def _is_mailbox(folder: int) -> bool:
     return any(folders.has(folder, name) for name in (b"cur", b"new", b"dovecot-uidlist"))
 
 
-def _found(root: int, layout: Layout, faults: list[Fault]) -> dict[bytes, tuple[bytes, ...]]:
-    """The mailboxes but INBOX: how their names are spelled, and their folders."""
+def _found(place: Place, root: int, layout: Layout, faults: list[Fault]) -> dict[bytes, Place]:
+    """The mailboxes but INBOX, by their names as they are spelled."""
     if layout == "fs":
-        return _below(root, (), faults)
-    found: dict[bytes, tuple[bytes, ...]] = {}
-    for name, is_link in folders.inner_folders(root):
-        # ..DOVECOT-TRASHED is what a deleted mailbox becomes until its files are gone.
-        is_mailbox = name.startswith(b".") and name != b"..DOVECOT-TRASHED"
-        if is_mailbox and _looked_into(root, name, is_link, faults):
-            found[name[1:]] = (name,)
-    return found
+        return {b"/".join(one.parts): one for one in _below(place, root, _is_level, faults, deep=True)}
+    return {one.parts[0][1:]: one for one in _below(place, root, _is_dotted, faults, deep=False)}
 
 
-def _below(folder: int, parts: tuple[bytes, ...], faults: list[Fault]) -> dict[bytes, tuple[bytes, ...]]:
-    found: dict[bytes, tuple[bytes, ...]] = {}
+def _is_level(name: bytes) -> bool:
+    return name not in (b"cur", b"new", b"tmp")
+
+
+def _is_dotted(name: bytes) -> bool:
+    # ..DOVECOT-TRASHED is what a deleted mailbox becomes until its files are gone.
+    return name.startswith(b".") and name != b"..DOVECOT-TRASHED"
+
+
+def _below(
+    place: Place, folder: int, is_wanted: Callable[[bytes], bool], faults: list[Fault], *, deep: bool
+) -> Iterator[Place]:
+    """The mailboxes in a folder, and with `deep` below it. What cannot be looked at costs only itself."""
     for name, is_link in folders.inner_folders(folder):
-        if name in _PARTS or len(parts) >= MAX_DEPTH:
+        if not is_wanted(name) or len(place.parts) >= MAX_DEPTH:
             continue
-        if _looked_into(folder, name, is_link, faults):
-            found[b"/".join((*parts, name))] = (*parts, name)
-        if not is_link:
-            with folders.inner(folder, name) as inner:
-                found |= _below(inner, (*parts, name), faults)
-    return found
+        found = place.below(name)
+        what = ""
+        if is_link:
+            what = "it is a symbolic link" if _may_be_mailbox(folder, name) else ""
+        else:
+            try:
+                with folders.inner(folder, name) as inner:
+                    if _is_mailbox(inner):
+                        yield found
+                    if deep:
+                        yield from _below(found, inner, is_wanted, faults, deep=True)
+            except FileNotFoundError:
+                continue  # it was deleted just now
+            except OSError as e:
+                what = reading.reason(e)
+        if what:
+            done = "it is left out: import it by its own path"
+            faults.append(Fault(found.origin(), what, done, lost=True))
 
 
-def _looked_into(folder: int, name: bytes, is_link: bool, faults: list[Fault]) -> bool:
-    """Is the folder of this name in another a mailbox that can be read?"""
-    if is_link:
-        if not folders.has(folder, name + b"/cur"):
-            return False
-        what = "it is a symbolic link"
-    else:
-        try:
-            with folders.inner(folder, name) as inner:
-                return _is_mailbox(inner)
-        except OSError as e:
-            what = reading.reason(e)
-    faults.append(Fault(shown(name), what, "it is left out: import it by its own path", lost=True))
-    return False
+def _may_be_mailbox(folder: int, link: bytes) -> bool:
+    try:
+        return folders.has(folder, link + b"/cur")
+    except OSError:
+        return True

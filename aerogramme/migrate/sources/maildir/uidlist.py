@@ -18,7 +18,7 @@ _LONGEST: Final = 4096  # octets of a line: a file name has 255, and the fields 
 _MOST_WRONG: Final = 20  # lines that are told: a file of another kind would fill the report
 _MAX: Final = (1 << 32) - 1
 _HEAD_1: Final = re.compile(rb"1 (\d{1,10}) (\d{1,10})")
-_RECORD: Final = re.compile(rb"(\d{1,10}) +(?:([A-Z][^:]*) *)?:([^/\0]+)")
+_RECORD: Final = re.compile(rb"(\d{1,10}) +([A-Z][^:]*)?:([^/\0]+)")
 _RECORD_1: Final = re.compile(rb"(\d{1,10}) ()([^/\0]+)")
 _WIDE: Final = re.compile(rb"(?:^| )W(\d{1,18})(?: |$)")
 

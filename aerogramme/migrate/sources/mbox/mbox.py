@@ -10,8 +10,7 @@ import os
 import stat
 import time
 from array import array
-from bisect import bisect_left
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,17 +22,16 @@ import trio
 
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX, MAX_DEPTH
-from aerogramme.migrate.sources import folders, reading, subscriptions
+from aerogramme.migrate.sources import dates, folders, reading, subscriptions
 from aerogramme.migrate.sources.dovecot.flags import IndexFlags, read_index_flags
 from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.mbox import scan as mbox_scan
 from aerogramme.migrate.sources.mbox.letter import MboxLetter, Part
 from aerogramme.migrate.sources.mbox.scan import Base, Found
-from aerogramme.migrate.sources.naming import Naming
+from aerogramme.migrate.sources.naming import Naming, unlike
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
-_MAX_DATE: Final = (1 << 32) - 1  # the log has dates in 32 bits (log/entry.py)
 _LOCK_WAIT: Final = 60.0  # seconds: somebody puts mail in
 # What stands beside mbox files and is none.
 _OTHER: Final = (b".msf", b".lock", b".dat", b".html", b".plist", b"table_of_contents")
@@ -130,7 +128,7 @@ class Mbox:
                 except Unreadable as e:
                     yield reading.left_out(where.origin, e)
                     return
-            openers = ((uid, partial(_open, where, file, scan, row)) for uid, row in _rows(scan, uids))
+            openers = ((uid, partial(_open, where, file, scan, row)) for uid, row in scan.messages.rows(uids))
             async with aclosing(reading.letters(openers, self.faults)) as found:
                 async for letter in found:
                     yield letter
@@ -174,50 +172,63 @@ class Mbox:
             index = Place(self._path, (b".imap", b"INBOX"))
             places[b"INBOX"] = _Where(Place(options.inbox.parent), os.fsencode(options.inbox.name), index)
         if self._path.is_dir():
-            with Place(self._path).opened() as root:
-                self._walk(root, (), b"", places, faults)
+            place = Place(self._path)
+            with place.opened() as root:
+                self._walk(root, place, b"", places, faults)
         else:
             file = os.fsencode(self._path.name)
             parent = Place(self._path.parent)
             spelled = options.name.encode() or file.removesuffix(b".mbox")
-            places[spelled] = _Where(parent, file, Place(self._path.parent, (b".imap", file)))
+            places[spelled] = _Where(parent, file, parent.below(b".imap", file))
         return places
 
     def _walk(
         self,
         folder: int,
-        parts: tuple[bytes, ...],
+        place: Place,
         above: bytes,
         places: dict[bytes, _Where],
         faults: list[Fault],
     ) -> None:
         """Finds the mailboxes in a folder. `above`: how names in it begin."""
-        place = Place(self._path, parts)
         for name in sorted(folders.names(folder)):
             if name.startswith(b".") or name.endswith(_OTHER):
                 continue
             try:
-                about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                self._look_at(folder, place, name, above, places, faults)
             except FileNotFoundError:
-                continue
-            if stat.S_ISDIR(about.st_mode):
-                if len(parts) < MAX_DEPTH:
-                    with folders.inner(folder, name) as inner:
-                        short = name if self._options.dovecot else name.removesuffix(b".sbd")
-                        self._walk(inner, (*parts, name), above + short + b"/", places, faults)
-            elif stat.S_ISLNK(about.st_mode):
-                done = "it is left out: import it by its own path"
-                faults.append(Fault(place.origin(name), "it is a symbolic link", done, lost=True))
-            elif not _is_mbox(folder, name):
-                faults.append(Fault(place.origin(name), "it is no mbox", "it is passed over"))
-            else:
-                short = name if self._options.dovecot else name.removesuffix(b".mbox")
-                if name == b"mbox" and parts and parts[-1].endswith(b".mbox"):
-                    spelled = above[: -len(b".mbox/")]  # Apple Mail: the folder is the mailbox
-                else:
-                    spelled = above + (short if above + short not in places else name)
-                own = b"INBOX" if spelled.upper() == b"INBOX" else name
-                places[spelled] = _Where(place, name, Place(self._path, (*parts, b".imap", own)))
+                continue  # it was removed just now
+            except OSError as e:
+                faults.append(Fault(place.origin(name), reading.reason(e), "it is left out", lost=True))
+
+    def _look_at(
+        self,
+        folder: int,
+        place: Place,
+        name: bytes,
+        above: bytes,
+        places: dict[bytes, _Where],
+        faults: list[Fault],
+    ) -> None:
+        about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISDIR(about.st_mode):
+            if len(place.parts) < MAX_DEPTH:
+                with folders.inner(folder, name) as inner:
+                    short = name if self._options.dovecot else name.removesuffix(b".sbd")
+                    self._walk(inner, place.below(name), above + short + b"/", places, faults)
+        elif stat.S_ISLNK(about.st_mode):
+            done = "it is left out: import it by its own path"
+            faults.append(Fault(place.origin(name), "it is a symbolic link", done, lost=True))
+        elif not _is_mbox(folder, name):
+            faults.append(Fault(place.origin(name), "it is no mbox", "it is passed over"))
+        else:
+            spelled = above + (name if self._options.dovecot else name.removesuffix(b".mbox"))
+            if name == b"mbox" and place.parts and place.parts[-1].endswith(b".mbox"):
+                spelled = above[: -len(b".mbox/")]  # Apple Mail: the folder is the mailbox
+            if spelled in places:
+                spelled = unlike(above + name, places)
+            own = b"INBOX" if spelled.upper() == b"INBOX" else name
+            places[spelled] = _Where(place, name, place.below(b".imap", own))
 
     def _subscribed(self) -> set[bytes] | None:
         if not self._path.is_dir():
@@ -235,9 +246,12 @@ class Mbox:
 
     def _numbers(self, where: _Where) -> tuple[int, int]:
         """UIDVALIDITY and UIDNEXT."""
-        with _locked(where) as file:
-            size = os.fstat(file.fileno()).st_size
-            first = next(mbox_scan.messages(file.fileno(), size, utc=self._options.utc), None)
+        try:
+            with _locked(where) as file:
+                size = os.fstat(file.fileno()).st_size
+                first = next(mbox_scan.messages(file.fileno(), size, utc=self._options.utc), None)
+        except OSError as e:
+            raise Unreadable(reading.reason(e)) from e
         index = read_index_flags(where.index, (), [])
         base = first.base if first else None
         uidvalidity = base.uidvalidity if base else index.uidvalidity
@@ -269,9 +283,7 @@ class Mbox:
         if date is None:
             date = time_of_file
             wrong.append(("its From line has no date", "it has the time of the file"))
-        if not 0 <= date <= _MAX_DATE:
-            wrong.append((f"its time is {date} seconds after 1970", "it gets the nearest from 1970 to 2106"))
-            date = min(max(date, 0), _MAX_DATE)
+        date = dates.kept(date, partial(_origin, where, uid), scan.faults)
         if found.wrong:
             wrong.append((found.wrong, "it ends where the next one begins"))
         scan.faults += [Fault(_origin(where, uid), what, done) for what, done in wrong]
@@ -332,14 +344,6 @@ def _open(where: _Where, file: FileIO, scan: _Scan, row: int) -> reading.Reader:
 
 def _origin(where: _Where, uid: int) -> str:
     return f"{where.origin} UID {uid}"
-
-
-def _rows(scan: _Scan, uids: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The UIDs that are there, each with its row."""
-    for uid in uids:
-        row = bisect_left(scan.messages.uids, uid)
-        if row < len(scan.messages.uids) and scan.messages.uids[row] == uid:
-            yield uid, row
 
 
 def _signature(file: FileIO) -> tuple[int, int, int]:
