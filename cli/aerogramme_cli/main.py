@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -55,6 +54,8 @@ app.command("restore-backup")(restore_backup.restore_backup)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # with it comes a parser of mail: not at each start
+
         typer.echo(f"aerogramme {version('aerogramme')}")
         raise typer.Exit
 
