@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 
 # RFC 5321 §4.1.2 and RFC 6531 §3.3, by their names there. What is beyond ASCII is taken, but for controls and
-# the separators of lines and paragraphs, which some readers of a header would take for the end of a line. A set
-# says what is not in it: one that names a million characters takes `re` milliseconds, at each start.
+# the separators of lines and paragraphs, which some readers of a header would take for the end of a line.
+# A set says what is not in it: one that names a million characters takes `re` milliseconds, at each start.
 _NOT_UTF8 = "\x7f-\x9f\u2028\u2029"
 _NOT_ATEXT_OR_DOT = rf'\0- "(),:;<>@\[\\\]{_NOT_UTF8}'
 _NOT_ATEXT = f".{_NOT_ATEXT_OR_DOT}"
