@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources.dbox.mailbox import flags_of
+from aerogramme.migrate.sources.dovecot.flags import flags_of
 from aerogramme.migrate.sources.dovecot.index import Index, read_backup, read_index
 from aerogramme.migrate.sources.dovecot.mailbox_list import WANTED, listed
 from aerogramme.migrate.sources.dovecot.records import Broken
@@ -273,7 +273,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_keywords_of_many_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are laid out for some messages at a time, and there is an end to them."""
-    monkeypatch.setattr("aerogramme.migrate.sources.dbox.mailbox._AT_ONCE", 16)
+    monkeypatch.setattr("aerogramme.migrate.sources.dovecot.flags._CHUNK", 16)
     writer = Writer()
     for uid in range(1, 60):
         writer.append(uid, uid % 32)

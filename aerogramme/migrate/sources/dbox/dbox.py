@@ -10,26 +10,25 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO, TypeVar, cast
 
 import trio
 
 from aerogramme.errors import Unreadable
 from aerogramme.mailbox.names import INBOX
-from aerogramme.migrate.sources import mail_crypt, reading
+from aerogramme.migrate.sources import dates, mail_crypt, reading
 from aerogramme.migrate.sources.dbox.attachments import Attachment, Whole, attachments
 from aerogramme.migrate.sources.dbox.file import DboxFile, Stored
 from aerogramme.migrate.sources.dbox.finding import Finder, Stray
 from aerogramme.migrate.sources.dbox.listing import Entry, entries, read_list, separator, subscribed
 from aerogramme.migrate.sources.dbox.mailbox import Mailbox, read_mailbox, state_of
 from aerogramme.migrate.sources.dbox.store import Parts, Store, find_store, has
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.naming import Naming, unlike
 from aerogramme.migrate.sources.reading import Reader, left_out
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
 _AT_ONCE = 500  # messages that are looked at in one go: a cancelled pass waits so long
-_LAST_DATE = 0xFFFFFFFF
 _ALT_LINK = "dbox-alt-root"  # Dovecot's note of where its alternative storage is
 _DIRNAME = "each has a folder dbox-Mails; where DIRNAME= of mail_location says another name, import by IMAP"
 T = TypeVar("T")
@@ -71,18 +70,15 @@ class Dbox:
         alt: Path | None = None,
         attached: Path | None = None,
     ) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = Faults()  # an index is read again and again
         self._store = Store(root, index, control, alt)  # what kind it is, `_list` finds out
         self._naming = naming
         self._attached = attached
-        self._noted: set[Fault] = set()
-        self._found: list[Fault] = []
-        self._finder = Finder(self._store, self._found)
+        self._finder = Finder(self._store, self.faults)
         self._entries: dict[str, Entry] = {}
         self._settlement: tuple[dict[Parts, set[int]], dict[Entry, list[Stray]]] | None = None
         self._last: tuple[str, Mailbox] | None = None
         self._now: tuple[Mailbox, list[tuple[int, int, int]], Mailbox | None] | None = None
-        self._lock = Lock()
 
     async def folders(self) -> Sequence[Folder]:
         return await self._in_thread(self._list)
@@ -110,7 +106,7 @@ class Dbox:
         else:
             mailbox = await self._in_thread(partial(self._read, folder.name))
             self._last = folder.name, mailbox
-        openers = ((uid, partial(self._locked, partial(self._open, mailbox, uid))) for uid in uids)
+        openers = ((uid, partial(self._open, mailbox, uid)) for uid in uids)
         async with aclosing(reading.letters(openers, self.faults)) as letters:
             async for letter in letters:
                 yield letter
@@ -119,22 +115,10 @@ class Dbox:
         await trio.to_thread.run_sync(self._finder.close)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(self._locked, work)
-
-    def _locked(self, work: Callable[[], T]) -> T:
-        with self._lock:
-            try:
-                return work()
-            finally:
-                self._note(self._found)
-                self._found.clear()
-
-    def _note(self, faults: Iterable[Fault]) -> None:
-        """Each fault is said once, though an index is read again and again."""
-        for fault in faults:
-            if fault not in self._noted:
-                self._noted.add(fault)
-                self.faults.append(fault)
+        try:
+            return await trio.to_thread.run_sync(work)
+        except OSError as error:
+            raise Unreadable(f"{self._store.root}: {reading.reason(error)}") from error
 
     def _list(self) -> Sequence[Folder]:
         root = self._store.root
@@ -144,22 +128,24 @@ class Dbox:
                 f"{root} is no dbox", hint="the folder to name is that which has mailboxes/ in it"
             )
         self._finder.close()
-        self._store, self._finder = store, Finder(store, self._found)
+        self._store, self._finder = store, Finder(store, self.faults)
+        self._settlement = None
         if store.alt is None and has_link(store.root):
             what = "it names an alternative storage, which is not given (--alt)"
-            self._note([Fault(f"{store.root}/{_ALT_LINK}", what, "letters that are only there are missing")])
+            done = "letters that are only there are missing"
+            self.faults.append(Fault(f"{store.root}/{_ALT_LINK}", what, done))
         if store.alt is not None and not has(store.alt, ()):
             raise Unreadable(f"The alternative storage {store.alt} is not there")
         between = separator(store).encode()
         by_spelling: dict[bytes, Entry] = {}
-        for entry in entries(store, self._found):
+        for entry in entries(store, self.faults):
             by_spelling[unlike(between.join(entry.name), by_spelling)] = entry
         if not by_spelling and not store.is_empty():
             raise Unreadable(f"No mailbox is found in {root}/mailboxes", hint=_DIRNAME)
         names = replace(self._naming, separator=separator(store)).names(by_spelling)
-        self._note(names.faults)
+        self.faults += names.faults
         self._entries = {names.of[spelled]: entry for spelled, entry in by_spelling.items()}
-        chosen = subscribed(store, self._found)
+        chosen = subscribed(store, self.faults)
         folders = []
         for spelled, entry in by_spelling.items():
             name = names.of[spelled]
@@ -183,7 +169,7 @@ class Dbox:
         return mailbox
 
     def _read_entry(self, entry: Entry) -> Mailbox | None:
-        mailbox = read_mailbox(self._store, entry.folder, self._found)
+        mailbox = read_mailbox(self._store, entry.folder, self.faults)
         if mailbox is None or not mailbox.old:
             return mailbox
         if not self._store.many:
@@ -201,7 +187,7 @@ class Dbox:
             mailbox.uidvalidity = mailbox.uidnext = 0  # not all UIDs are those that clients know
             what = f"{len(strays)} letters are in no mailbox whose index can be read"
             done = "they are taken to be of this one, with new UIDs and without flags"
-            self._note([Fault(self._store.shown(self._store.mails(entry.folder)), what, done)])
+            self.faults.append(Fault(self._store.shown(self._store.mails(entry.folder)), what, done))
         return mailbox
 
     def _settled(self, entry: Entry) -> tuple[set[int], list[Stray]]:
@@ -235,19 +221,19 @@ class Dbox:
             try:
                 there = self._finder.search(mailbox, row)
             except Unreadable as error:
-                self._note([left_out(self._origin(mailbox, row), error)])
+                self.faults.append(left_out(self._origin(mailbox, row), error))
                 continue
             if there is not None:
                 self._describe_one(mailbox, row, found, *there)
             elif mailbox.old:
                 gone += 1
             else:
-                self._note([self._missing(mailbox, row)])
+                self.faults.append(self._missing(mailbox, row))
         if gone:
             what = f"{gone} letters that its old index has are not there"
             done = "they were deleted, or are missing: doveadm force-resync tells"
             origin = self._store.shown(self._store.mails(mailbox.levels))
-            self._note([Fault(origin, what, done, lost=True)])
+            self.faults.append(Fault(origin, what, done, lost=True))
 
     def _is_listed(self, mailbox: Mailbox, row: int) -> bool:
         """A message is still in its mailbox."""
@@ -264,16 +250,15 @@ class Dbox:
             if mail_crypt.is_encrypted(stored.head):
                 raise mail_crypt.refused()
             if stored.wrong:
-                self._note([Fault(self._origin(mailbox, row), stored.wrong, "what there is of it is taken")])
+                self.faults.append(
+                    Fault(self._origin(mailbox, row), stored.wrong, "what there is of it is taken")
+                )
             date = stored.received
             if date is None:
                 date = file.changed()
                 done = "it is that of its file"
-                self._note([Fault(self._origin(mailbox, row), "it has no date of arrival", done)])
-            if not 0 <= date <= _LAST_DATE:
-                what, done = f"its time is {date} seconds after 1970", "it gets the nearest from 1970 to 2106"
-                self._note([Fault(self._origin(mailbox, row), what, done)])
-            found.dates[row] = min(max(date, 0), _LAST_DATE)
+                self.faults.append(Fault(self._origin(mailbox, row), "it has no date of arrival", done))
+            found.dates[row] = dates.kept(date, partial(self._origin, mailbox, row), self.faults)
             found.sizes[row] = 0 if stored.wrong else stored.wide
             found.states[row] = 1
         finally:
@@ -291,6 +276,8 @@ class Dbox:
                 there = self._finder.search(mailbox, row)
         except Unreadable as error:
             return left_out(self._origin(mailbox, row), error)
+        except OSError as error:
+            return left_out(self._origin(mailbox, row), Unreadable(reading.reason(error)))
         if there is None:
             return self._missing(mailbox, row)
         file, stored = there

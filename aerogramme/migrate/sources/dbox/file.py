@@ -11,7 +11,6 @@ LF                                          X attachments kept elsewhere, Z octe
 import io
 import os
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha1
@@ -79,7 +78,7 @@ class Stored:
 
 
 class DboxFile:
-    """An open file of a dbox. Reads may come from several threads. Raises Unreadable."""
+    """An open file of a dbox. Raises Unreadable."""
 
     def __init__(self, file: BinaryIO, origin: str) -> None:
         """It closes the file. `origin`: what it is called in errors."""
@@ -87,7 +86,6 @@ class DboxFile:
         self._file = file
         self._descriptor = file.fileno()
         self._users = 1
-        self._lock = threading.Lock()
         try:
             self._read_header()
         except BaseException:
@@ -105,18 +103,16 @@ class DboxFile:
 
     def use(self) -> bool:
         """Keeps it open until `release`; false if it is closed already."""
-        with self._lock:
-            if not self._users:
-                return False
-            self._users += 1
-            return True
+        if not self._users:
+            return False
+        self._users += 1
+        return True
 
     def release(self) -> None:
         """Closes it once nobody uses it."""
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._file.close()
+        self._users -= 1
+        if not self._users:
+            self._file.close()
 
     def read(self, at: int, size: int) -> bytes:
         """Octets of the file, fewer at its end."""

@@ -1,7 +1,6 @@
 """The mailboxes of a dbox, by name. Where folders are called by GUIDs, an index has the names."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 from aerogramme.errors import Unreadable
@@ -10,7 +9,7 @@ from aerogramme.migrate.sources.dbox.store import MAILBOXES, Parts, Store, opene
 from aerogramme.migrate.sources.dovecot.index import read_index
 from aerogramme.migrate.sources.dovecot.mailbox_list import WANTED, Listed, listed
 from aerogramme.migrate.sources.dovecot.records import Broken
-from aerogramme.migrate.sources.reading import open_file
+from aerogramme.migrate.sources.reading import open_file, reason
 from aerogramme.migrate.sources.source import Fault
 from aerogramme.migrate.sources.subscriptions import parse
 
@@ -78,12 +77,15 @@ def _by_guid(store: Store, faults: list[Fault]) -> Iterator[Entry]:
 def subscribed(store: Store, faults: list[Fault]) -> set[bytes] | None:
     """The names that are subscribed, written with `separator`; None if nobody says."""
     where = store.control or store.root
-    file: object = None
-    with suppress(Unreadable), opened(where, ()) as folder:
-        file = None if folder is None else open_file(b"subscriptions", folder, f"{where}/subscriptions")
-        if isinstance(file, Fault):
-            faults.append(Fault(file.origin, file.what, "no mailbox is said to be subscribed"))
-        elif file is not None:
-            with file:
-                return parse(file, separator(store))
+    origin, done = f"{where}/subscriptions", "no mailbox is said to be subscribed"
+    try:
+        with opened(where, ()) as folder:
+            file = None if folder is None else open_file(b"subscriptions", folder, origin)
+            if isinstance(file, Fault):
+                faults.append(Fault(origin, file.what, done))
+            elif file is not None:
+                with file:
+                    return parse(file, separator(store))
+    except (Unreadable, OSError) as error:
+        faults.append(Fault(origin, reason(error), done))
     return None

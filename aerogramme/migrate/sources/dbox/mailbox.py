@@ -14,6 +14,7 @@ from time import sleep
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dbox.store import Parts, Store, opened
+from aerogramme.migrate.sources.dovecot.flags import flags_of
 from aerogramme.migrate.sources.dovecot.index import Index, file_states, read_backup, read_index
 from aerogramme.migrate.sources.dovecot.records import MAX_UID, Broken, Records
 from aerogramme.migrate.sources.source import Fault
@@ -23,11 +24,8 @@ _SINGLE_HEADER = b"dbox-hdr"
 _LETTER, _HEADER, _GUID, _NAME = b"mdbox", b"mdbox-hdr", b"guid", b"box-name"
 _WANTED = (_LETTER, _HEADER, _GUID)
 _FILE = re.compile(rb"u\.([1-9][0-9]{0,9})")
-_AT_ONCE = 8192  # messages whose keywords are laid out at once; a multiple of 8
 _TRIES = 3
 _PAUSE = 0.05  # seconds
-# Bits of the flags of a record; \Recent and Dovecot's own are left out.
-_FLAGS = ((0x01, "\\Answered"), (0x02, "\\Flagged"), (0x04, "\\Deleted"), (0x08, "\\Seen"), (0x10, "\\Draft"))
 
 
 @dataclass(slots=True)
@@ -179,20 +177,3 @@ def _uids_of_files(store: Store, levels: Parts) -> list[int]:
                 if found and int(found[1]) <= MAX_UID:
                     uids.add(int(found[1]))
     return sorted(uids)
-
-
-def flags_of(records: Records) -> list[tuple[str, ...]]:
-    """The flags and keywords of each message, one tuple for all that have the same."""
-    all_of: dict[tuple[str, ...], tuple[str, ...]] = {}
-    flags = []
-    for start, end, columns in records.keyword_chunks(_AT_ONCE):
-        names = [name.decode("utf-8", "replace") for name, _ in columns]
-        known: dict[tuple[int, ...], tuple[str, ...]] = {}
-        for key in zip(records.flags[start:end], *(has for _, has in columns), strict=True):
-            found = known.get(key)
-            if found is None:
-                system = [name for bit, name in _FLAGS if key[0] & bit]
-                found = (*system, *compress(names, key[1:]))
-                found = known[key] = all_of.setdefault(found, found)
-            flags.append(found)
-    return flags

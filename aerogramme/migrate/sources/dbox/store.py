@@ -12,7 +12,6 @@ Symbolic links below these are not followed: who owns a mailbox could have anoth
 
 import os
 import re
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -138,43 +137,35 @@ def has(root: Path, parts: Sequence[bytes]) -> bool:
 
 
 class Files:
-    """Files of letters, some of them kept open. Calls may come from several threads. Raises Unreadable."""
+    """Files of letters, some of them kept open. Raises Unreadable."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._open: OrderedDict[Parts, DboxFile] = OrderedDict()
         self._folders: dict[tuple[Path, Parts], int] = {}
-        self._lock = threading.Lock()
 
     def get(self, parts: Parts, *, keep: bool) -> DboxFile | None:
         """A file in root or alt, to `release`; None if there is none. `keep`: it is needed again soon."""
-        with self._lock:
-            file = self._open.get(parts)
-            if file is not None and file.use():
-                self._open.move_to_end(parts)
+        if (file := self._open.get(parts)) is not None:
+            self._open.move_to_end(parts)
+        else:
+            file = self._find(parts)
+            if file is None or not keep:
                 return file
-        file = self._find(parts)
-        if file is None or not keep:
-            return file
-        with self._lock:
-            old = self._open.pop(parts, None)
-            file.use()
             self._open[parts] = file
-            if old is None and len(self._open) > _OPEN_FILES:
-                _, old = self._open.popitem(last=False)
-        if old is not None:
-            old.release()
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)[1].release()
+        file.use()
         return file
 
     def _find(self, parts: Parts) -> DboxFile | None:
         origin = self._store.shown(parts)
-        with self._lock:
-            for place in self._store.letters():
-                file = self._in_folder(place, parts, origin)
-                if isinstance(file, Fault):
-                    raise Unreadable(f"{origin}: {file.what}")
-                if file is not None:
-                    return DboxFile(file, origin)
+        for place in self._store.letters():
+            file = self._in_folder(place, parts, origin)
+            if isinstance(file, Fault):
+                raise Unreadable(f"{origin}: {file.what}")
+            if file is not None:
+                return DboxFile(file, origin)
         return None
 
     def _in_folder(self, place: Path, parts: Parts, origin: str) -> BinaryIO | Fault | None:
@@ -201,8 +192,6 @@ class Files:
 
     def close(self) -> None:
         """Closes all that nobody reads."""
-        with self._lock:
-            files, self._open = list(self._open.values()), OrderedDict()
-            self._close_folders()
-        for file in files:
-            file.release()
+        while self._open:
+            self._open.popitem()[1].release()
+        self._close_folders()

@@ -3,17 +3,19 @@ and what the mail has no room for."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dovecot.index import read_index
-from aerogramme.migrate.sources.dovecot.records import Broken
+from aerogramme.migrate.sources.dovecot.records import Broken, Records
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.reading import reason
 from aerogramme.migrate.sources.source import Fault
 
-_CHUNK: Final = 1 << 13  # messages whose keywords are laid out at once
+_CHUNK: Final = 1 << 13  # messages whose keywords are laid out at once; a multiple of 8
 _DIRTY: Final = 0x80  # the flags of this message are newer than what is written elsewhere
+# Bits of the flags of a record; \Recent and Dovecot's own are left out.
 _FLAGS: Final = (
     (0x01, "\\Answered"),
     (0x02, "\\Flagged"),
@@ -57,21 +59,39 @@ def read_index_flags(place: Place, known: Collection[str], faults: list[Fault]) 
     faults += [Fault(origin, what, done) for what in index.wrong]
     records = index.records
     flags = IndexFlags(records.uidvalidity, records.uidnext)
-    same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one for all messages that have the same
-    for start, end, columns in records.keyword_chunks(_CHUNK):
-        keywords = [(name.decode(errors="replace"), has) for name, has in columns]
-        for row in range(start, end):
-            octet = records.flags[row]
-            words = tuple(word for word, has in keywords if has[row - start])
-            if octet & _DIRTY:
-                both = (*(flag for bit, flag in _FLAGS if octet & bit), *words)
-                flags.newer[records.uids[row]] = same.setdefault(both, both)
-            elif more := tuple(word for word in words if word not in known):
-                flags.more[records.uids[row]] = same.setdefault(more, more)
+    extra: dict[
+        tuple[str, ...], tuple[str, ...]
+    ] = {}  # keywords that nothing else knows, of all of a message
+    for uid, octet, found in zip(records.uids, records.flags, flags_of(records), strict=True):
+        if octet & _DIRTY:
+            flags.newer[uid] = found
+            continue
+        more = extra.get(found)
+        if more is None:
+            more = extra[found] = tuple(word for word in found if word[0] != "\\" and word not in known)
+        if more:
+            flags.more[uid] = more
     if extension := records.extension(_MBOX):
         try:
             for uid, (offset,) in zip(records.uids, records.column(extension, "Q"), strict=True):
                 flags.offsets[offset] = uid
         except Broken as e:
             faults.append(Fault(origin, str(e), "UIDs are those in the mbox"))
+    return flags
+
+
+def flags_of(records: Records) -> list[tuple[str, ...]]:
+    """The flags and keywords of each message, one tuple for all that have the same."""
+    all_of: dict[tuple[str, ...], tuple[str, ...]] = {}
+    flags = []
+    for start, end, columns in records.keyword_chunks(_CHUNK):
+        names = [name.decode(errors="replace") for name, _ in columns]
+        known: dict[tuple[int, ...], tuple[str, ...]] = {}
+        for key in zip(records.flags[start:end], *(has for _, has in columns), strict=True):
+            found = known.get(key)
+            if found is None:
+                system = [name for bit, name in _FLAGS if key[0] & bit]
+                found = (*system, *compress(names, key[1:]))
+                found = known[key] = all_of.setdefault(found, found)
+            flags.append(found)
     return flags
