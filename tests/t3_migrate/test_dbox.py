@@ -176,6 +176,23 @@ async def test_links_are_not_followed(tmp_path: Path) -> None:
     assert lost == [f"{mine}/mailboxes/Half/dbox-Mails", f"{mine}/mailboxes/Secret"]
 
 
+async def test_what_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sdbox(tmp_path / "store", LETTERS)
+    (tmp_path / "control").write_text("no folder")
+    source = Dbox(tmp_path / "store", Naming(), control=tmp_path / "control")
+    (inbox,) = await source.folders()
+    assert inbox.subscribed is None
+    assert [fault.done for fault in source.faults] == ["no mailbox is said to be subscribed"]
+
+    def fail(_folder: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(Unreadable, match="Input/output error"):
+        await source.folders()
+    await source.aclose()
+
+
 async def test_what_its_index_does_not_know_yet(tmp_path: Path) -> None:
     writer = sdbox(tmp_path, LETTERS)
     folder = tmp_path / "mailboxes/INBOX/dbox-Mails"

@@ -59,9 +59,7 @@ def read_index_flags(place: Place, known: Collection[str], faults: list[Fault]) 
     faults += [Fault(origin, what, done) for what in index.wrong]
     records = index.records
     flags = IndexFlags(records.uidvalidity, records.uidnext)
-    extra: dict[
-        tuple[str, ...], tuple[str, ...]
-    ] = {}  # keywords that nothing else knows, of all of a message
+    extra: dict[tuple[str, ...], tuple[str, ...]] = {}  # of all flags, those that nothing else knows
     for uid, octet, found in zip(records.uids, records.flags, flags_of(records), strict=True):
         if octet & _DIRTY:
             flags.newer[uid] = found
