@@ -220,6 +220,13 @@ async def test_a_mailbox_that_cannot_be_opened_is_lost_and_the_others_are_not() 
     assert fault.origin == "a" and "not yours" in fault.what and fault.lost
 
 
+async def test_names_without_end_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aerogramme.migrate.sources.imap.listing._MAX_LISTED", 3000)
+    async with scripted(listed(*(f'() "/" {number}{"a" * 1000}' for number in range(3)))) as source:
+        with pytest.raises(Unreadable, match="names without end"):
+            await source.folders()
+
+
 async def test_no_list_is_an_error() -> None:
     async with scripted(IN + 'C: LIST "" "*"\nS: @ NO [CANNOT] no\n') as source:
         with pytest.raises(Unreadable, match="does not list"):

@@ -183,6 +183,15 @@ async def test_messages_that_are_not_told_of_are_lost() -> None:
     assert fault.lost and "3 messages, and tells of 1" in fault.what
 
 
+async def test_messages_that_come_or_go_while_others_are_told_are_not_lost() -> None:
+    lines = "".join(
+        f"S: * {uid} FETCH (UID {uid} FLAGS () INTERNALDATE {DATE} RFC822.SIZE 1)\n" for uid in (1, 2)
+    )
+    async with scripted(f"{begun()}{FETCH}\nS: * 5 EXISTS\n{lines}S: * 3 EXPUNGE\nS: @ OK\n") as source:
+        assert list((await source.messages(INBOX)).uids) == [1, 2]
+    assert source.faults == []
+
+
 async def test_a_mailbox_that_was_made_anew() -> None:
     script = begun().replace("[UIDVALIDITY 7]", "[UIDVALIDITY 8]")
     async with scripted(script) as source:

@@ -10,7 +10,7 @@ from aerogramme.mailbox.flags import SYSTEM_FLAGS
 from aerogramme.migrate.sources.imap.answers import fetched, number, shown, uid
 from aerogramme.migrate.sources.imap.connection import Connection
 from aerogramme.migrate.sources.imap.listing import label_key
-from aerogramme.migrate.sources.imap.opening import Opened, check, ended
+from aerogramme.migrate.sources.imap.opening import Opened, examine
 from aerogramme.migrate.sources.imap.reading import Nonsense
 from aerogramme.migrate.sources.source import Fault, Folder, Messages
 
@@ -39,17 +39,17 @@ async def read(
 
     Raises Fallen; Unreadable if the mailbox cannot be opened, or was made anew.
     """
-    opened = Opened()
-    check(connection, await ended(connection, b"EXAMINE ", spelled, each=opened.hear))
+    opened = await examine(connection, spelled)
     opened.check_validity(folder)
     columns = Columns(folder.origin, elsewhere)
-    if opened.exists:  # an empty one has no 1:*, and some servers say BAD
+    exists = opened.exists  # more may come while they are told
+    if exists:  # an empty one has no 1:*, and some servers say BAD
         await _fetch(connection, _WHAT if elsewhere is None else _WITH_LABELS, columns, opened)
     faults += columns.faults
     found = columns.messages()
     told = len(found.uids) + columns.left_out
-    if told < opened.exists:
-        what = f"the server says that it has {opened.exists:,} messages, and tells of {told:,}"
+    if told < exists - opened.gone:
+        what = f"the server says that it has {exists - opened.gone:,} messages, and tells of {told:,}"
         faults.append(Fault(folder.origin, what, "the others are left out", lost=True))
     return found
 

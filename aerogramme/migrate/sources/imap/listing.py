@@ -14,6 +14,7 @@ from aerogramme.migrate.sources.naming import Naming, shown
 from aerogramme.migrate.sources.source import Fault, Folder
 
 MAX_FOLDERS: Final = 200_000
+_MAX_LISTED: Final = 64 << 20  # octets of all that LIST says: 200,000 names with attributes
 _AT_ONCE: Final = 20  # STATUS commands that are on their way
 _ITEMS: Final = b"(UIDVALIDITY UIDNEXT)"
 
@@ -96,14 +97,16 @@ class _Said:
     subscribed: set[bytes] | None = None
     numbers: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
     refused: dict[bytes, str] = field(default_factory=dict)
+    octets: int = 0
 
     def hear_list(self, text: bytes) -> None:
         """An answer to LIST."""
         if (found := listed(text)) is not None:
+            self.octets += len(text)
             name = _spelled(found.name)
             self.listed[name] = replace(found, name=name)
-            if len(self.listed) > MAX_FOLDERS:
-                raise Unreadable(f"there are more than {MAX_FOLDERS:,} mailboxes")
+            if len(self.listed) > MAX_FOLDERS or self.octets > _MAX_LISTED:
+                raise Unreadable(f"there are more than {MAX_FOLDERS:,} mailboxes, or names without end")
         else:
             self.hear_status(text)
 

@@ -1,7 +1,7 @@
 """Opens a mailbox of the server, to be read only."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.imap.answers import Done, done, number
@@ -11,22 +11,16 @@ from aerogramme.migrate.sources.source import Folder
 
 @dataclass(slots=True)
 class Opened:
-    """What the server says when it opens a mailbox; 0 for what it does not say."""
+    """What the server says of a mailbox when it opens it, and later; 0 for what it does not say.
 
-    numbers: dict[str, int] = field(default_factory=dict)
+    exists  how many messages it has, with those that came since
+    gone    messages that were removed since
+    """
 
-    @property
-    def uidvalidity(self) -> int:
-        return self.numbers.get("UIDVALIDITY", 0)
-
-    @property
-    def uidnext(self) -> int:
-        return self.numbers.get("UIDNEXT", 0)
-
-    @property
-    def exists(self) -> int:
-        """How many messages it has: also what came since, while answers are still given here."""
-        return self.numbers.get("EXISTS", 0)
+    uidvalidity: int = 0
+    uidnext: int = 0
+    exists: int = 0
+    gone: int = 0
 
     def check_validity(self, folder: Folder) -> None:
         """Raises Unreadable if the UIDs are not those of this folder any more."""
@@ -35,14 +29,16 @@ class Opened:
 
     def hear(self, text: bytes) -> None:
         """An untagged answer."""
-        words = text[2:32].upper().split(b" ", 2)
-        if len(words) > 1 and words[1] == b"EXISTS":
-            self.numbers["EXISTS"] = number(words[0])
-        elif len(words) > 1 and words[1] == b"EXPUNGE":
-            self.numbers["EXISTS"] = max(0, self.exists - 1)
-        said = done(text[2:])
-        if said is not None and said.code in ("UIDVALIDITY", "UIDNEXT"):
-            self.numbers[said.code] = number(said.arguments)
+        first, _, what = text[2:32].upper().partition(b" ")
+        if what == b"EXISTS":
+            self.exists = number(first)
+        elif what == b"EXPUNGE":
+            self.gone += 1
+        elif (said := done(text[2:])) is not None:
+            if said.code == "UIDVALIDITY":
+                self.uidvalidity = number(said.arguments)
+            elif said.code == "UIDNEXT":
+                self.uidnext = number(said.arguments)
 
 
 async def examine(connection: Connection, spelled: bytes) -> Opened:
