@@ -168,22 +168,20 @@ def _known(plan: Plan, flags: _Flags, row: int, uid: int, source: tuple[str, ...
 
 def _gone(said: Messages, there: There, passed: Passed | None, imported: int) -> list[int]:
     """The UIDs here of messages that came from the source, and are not in it any more."""
-    now = set(said.uids)
     gone: set[int] = set()
-    own: set[int] = (
-        set()
-    )  # UIDs below `imported` that are, by what was noted, not the source's of this number
+    own: set[int] = set()  # UIDs here that are, by what was noted, not the source's of this number
     if passed is not None:
         for uid, here in zip(passed.uids, passed.here, strict=True):
-            if uid not in now and here:
+            if here and not _has(said.uids, uid):
                 gone.add(here)
             elif here != uid:
                 own.add(here)
-    gone.update(uid for uid in there.uids if uid < imported and uid not in now and uid not in own)
-    return [uid for uid in sorted(gone) if there.row_of(uid) is not None]
+    gone.update(uid for uid in there.uids if uid < imported and uid not in own and not _has(said.uids, uid))
+    return [uid for uid in sorted(gone) if _has(there.uids, uid)]
 
 
 def _has(uids: "array[int]", uid: int) -> bool:
+    """Whether it is among ascending ones."""
     at = bisect_left(uids, uid)
     return at < len(uids) and uids[at] == uid
 

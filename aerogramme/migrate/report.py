@@ -1,8 +1,9 @@
 """What a pass has done, as it tells it while it runs and at its end."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.source import Fault
 
 
@@ -51,12 +52,11 @@ class Report:
     address: str = ""
     folders: int = 0
     mailboxes: list[Moved] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=Faults)
 
     def fault(self, fault: Fault) -> None:
         """Once each: a source may note what it also says in a letter's place."""
-        if fault not in self.faults:
-            self.faults.append(fault)
+        self.faults.append(fault)
 
     @property
     def lost(self) -> bool:
@@ -72,9 +72,6 @@ class Report:
         return {
             "address": self.address,
             "mailboxes": [moved.plain() for moved in self.mailboxes],
-            "faults": [
-                {"origin": fault.origin, "what": fault.what, "done": fault.done, "lost": fault.lost}
-                for fault in self.faults
-            ],
+            "faults": [asdict(fault) for fault in self.faults],
             "lost": self.lost,
         }

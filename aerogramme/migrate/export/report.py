@@ -1,7 +1,7 @@
 """What an export has done, as it tells it while it runs and at its end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aerogramme.migrate.sources.source import Fault
@@ -68,10 +68,7 @@ class Report:
             "mailboxes": [each.plain() for each in self.mailboxes],
             "gone": self.gone,
             "needs": self.needs,
-            "faults": [
-                {"origin": fault.origin, "what": fault.what, "done": fault.done, "lost": fault.lost}
-                for fault in self.faults
-            ],
+            "faults": [asdict(fault) for fault in self.faults],
             "lost": self.lost,
         }
 
