@@ -1,5 +1,7 @@
 """A letter that is being read. Where the connection falls, another one goes on at the same octet."""
 
+from dataclasses import dataclass
+
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.imap.answers import uid_in
 from aerogramme.migrate.sources.imap.connection import Connection, Fallen
@@ -9,9 +11,21 @@ from aerogramme.migrate.sources.imap.reading import Answer, Data, Head
 from aerogramme.migrate.sources.source import Fault, Folder
 
 
-def lost(folder: Folder, uid: int, what: str) -> Fault:
-    """A letter that could not be read."""
-    return Fault(f"{folder.origin}, UID {uid}", what, "it is left out", lost=True)
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox on the server, which spells its name so."""
+
+    pool: Pool
+    folder: Folder
+    spelled: bytes
+
+    def letter(self, uid: int) -> str:
+        """What a letter in it is called, for people."""
+        return f"{self.folder.origin}, UID {uid}"
+
+    def lost(self, uid: int, what: str) -> Fault:
+        """A letter that could not be read."""
+        return Fault(self.letter(uid), what, "it is left out", lost=True)
 
 
 class Body:
@@ -23,24 +37,20 @@ class Body:
 
     def __init__(
         self,
-        pool: Pool,
+        mailbox: Mailbox,
         held: list[Connection],
-        connection: Connection | None,
-        folder: Folder,
-        spelled: bytes,
+        connection: Connection,
         uid: int,
         size: int,
         said: int | None,
     ) -> None:
-        self._pool = pool
+        self._mailbox = mailbox
         self._held = held
         self._connection = connection
-        self._folder = folder
-        self._spelled = spelled
         self._uid = uid
         self._said = said
         self._tag: bytes | None = None  # of the command on a new connection
-        self._tries = Tries(pool.pauses)
+        self._tries = Tries(mailbox.pool.pauses)
         self._done = False
         self.left = size
         self._got = 0
@@ -51,7 +61,6 @@ class Body:
     async def __anext__(self) -> bytes:
         """The next piece. Raises Unreadable, Unavailable, and what Access.connect raises."""
         while not self._done:
-            assert self._connection is not None
             try:
                 event = await self._connection.event()
                 if isinstance(event, Answer):
@@ -70,11 +79,10 @@ class Body:
         raise StopAsyncIteration
 
     async def _end(self, answer: Answer) -> None:
-        assert self._connection is not None
         self._done = True
         if self._said is None and uid_in(answer.text) not in (None, self._uid):
             self._connection.abort()
-            raise Unreadable(f"{self._folder.origin}, UID {self._uid}: the server sends another letter")
+            raise Unreadable(f"{self._mailbox.letter(self._uid)}: the server sends another letter")
         if self._tag is not None:
             await self._connection.finish(self._tag)
 
@@ -84,9 +92,9 @@ class Body:
             await self._tries.wait(fallen)
             if self._connection in self._held:
                 self._held.remove(self._connection)
-                self._pool.release(self._connection)
+                self._mailbox.pool.release(self._connection)
             try:
-                self._connection = await self._pool.lease()
+                self._connection = await self._mailbox.pool.lease()
                 self._held.append(self._connection)
                 await self._ask(self._connection)
                 return
@@ -94,7 +102,7 @@ class Body:
                 fallen = again
 
     async def _ask(self, connection: Connection) -> None:
-        (await examine(connection, self._spelled)).check_validity(self._folder)
+        (await examine(connection, self._mailbox.spelled)).check_validity(self._mailbox.folder)
         rest = b"%d (UID BODY.PEEK[]<%d.%d>)" % (self._uid, self._got, self.left)
         self._tag = await connection.send(b"UID FETCH " + rest)
         while True:
@@ -105,7 +113,7 @@ class Body:
                 self._done = True
                 connection.abort()
                 raise Unreadable(
-                    f"{self._folder.origin}, UID {self._uid}: the server does not go on with the letter"
+                    f"{self._mailbox.letter(self._uid)}: the server does not go on with the letter"
                 )
 
 

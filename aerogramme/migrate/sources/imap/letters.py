@@ -16,12 +16,12 @@ from typing import Final
 
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.imap.answers import fetched, uid, uid_in
-from aerogramme.migrate.sources.imap.body import Body, Small, lost
+from aerogramme.migrate.sources.imap.body import Body, Mailbox, Small
 from aerogramme.migrate.sources.imap.connection import Connection, Fallen, Stopped, Text
 from aerogramme.migrate.sources.imap.opening import Opened, check
-from aerogramme.migrate.sources.imap.pool import Pool, Tries
+from aerogramme.migrate.sources.imap.pool import Tries
 from aerogramme.migrate.sources.imap.reading import Answer, Head, Nonsense
-from aerogramme.migrate.sources.source import Fault, Folder, Letter
+from aerogramme.migrate.sources.source import Fault, Letter
 
 BATCH: Final = 32  # letters: half a megabyte, and a command of some 300 octets
 # Batches on each connection. Not more: Dovecot begins with the next one before it has ended the one before,
@@ -31,17 +31,15 @@ _TRIES: Final = 3  # of a letter at which the connection falls
 _WORTH_READING: Final = 1 << 20  # octets of a letter that nobody wants: for more it is better to connect anew
 
 
-async def read(
-    pool: Pool, folder: Folder, spelled: bytes, uids: Sequence[int]
-) -> AsyncGenerator[Letter | Fault, None]:
+async def read(mailbox: Mailbox, uids: Sequence[int]) -> AsyncGenerator[Letter | Fault, None]:
     """As Source.letters. Raises Unreadable, Unavailable, and what Access.connect raises."""
     at = 0  # index of the UID that is next
-    alone = 0 if pool.uid_first else len(uids)  # those before this index are asked for one by one
+    alone = 0 if mailbox.pool.uid_first else len(uids)  # those before this index are asked for one by one
     solo = False  # the next one, with nothing else on its way: a connection that falls may take that with it
     falls = 0  # of connections at the next one, when it was solo
-    tries = Tries(pool.pauses)
+    tries = Tries(mailbox.pool.pauses)
     while at < len(uids):
-        run = _Run(pool, folder, spelled, uids, at, alone, solo=solo)
+        run = _Run(mailbox, uids, at, alone, solo=solo)
         try:
             await run.start()
             while (found := await run.next()) is not None:
@@ -59,7 +57,7 @@ async def read(
             elif falls < _TRIES:
                 await tries.wait(stopped)
             else:  # it is this letter
-                yield lost(folder, uids[run.at], str(stopped.error))
+                yield mailbox.lost(uids[run.at], str(stopped.error))
                 tries.reset()
                 falls = 0
                 run.at += 1
@@ -94,22 +92,10 @@ class _Run:
     waits  whether the server was asked for this one, and it is its turn to answer
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        folder: Folder,
-        spelled: bytes,
-        uids: Sequence[int],
-        at: int,
-        alone: int,
-        *,
-        solo: bool,
-    ) -> None:
+    def __init__(self, mailbox: Mailbox, uids: Sequence[int], at: int, alone: int, *, solo: bool) -> None:
         self.at = at
         self.waits = False
-        self._pool = pool
-        self._folder = folder
-        self._spelled = spelled
+        self._mailbox = mailbox
         self._uids = uids
         self._alone = max(alone, at + 1) if solo else alone
         self._solo = solo
@@ -122,17 +108,21 @@ class _Run:
 
     async def start(self) -> None:
         """Asks for the first batches."""
-        self._held.append(await self._pool.lease())
+        self._held.append(await self._mailbox.pool.lease())
         batches = -(-(len(self._uids) - self.at) // BATCH)
         if batches > _ON_ITS_WAY and not self._solo:
-            self._held += await self._pool.more(batches // _ON_ITS_WAY)
+            self._held += await self._mailbox.pool.more(batches // _ON_ITS_WAY)
         for connection in self._held:
             # Anew each time: what has come since the mailbox was opened last is not there otherwise.
             try:
-                self._opening[connection] = await connection.send(b"EXAMINE ", Text(self._spelled)), Opened()
+                self._opening[connection] = (
+                    await connection.send(b"EXAMINE ", Text(self._mailbox.spelled)),
+                    Opened(),
+                )
             except Stopped as stopped:
                 check(connection, stopped.ended)
                 raise connection.nonsense("it does not want to hear the name of a mailbox") from None
+            self._opening[connection] = tag, Opened()
         for _ in range(1 if self._solo else _ON_ITS_WAY):
             for connection in self._held:
                 await self._ask(connection)
@@ -168,7 +158,7 @@ class _Run:
             if (opening := self._opening.pop(connection, None)) is not None:
                 tag, opened = opening
                 check(connection, await connection.finish(tag, opened.hear))
-                opened.check_validity(self._folder)
+                opened.check_validity(self._mailbox.folder)
             if batch.fallen is not None:
                 raise batch.fallen
             self.waits = True
@@ -177,9 +167,7 @@ class _Run:
             if isinstance(event, Head):
                 said = uid_in(event.text)
                 one = self._expected(batch, said)
-                self._body = Body(
-                    self._pool, self._held, connection, self._folder, self._spelled, one, event.size, said
-                )
+                self._body = Body(self._mailbox, self._held, connection, one, event.size, said)
                 return Letter(one, self._body)
             if isinstance(event, Answer) and not event.behind:
                 if event.text[:2] != b"* ":
@@ -207,7 +195,7 @@ class _Run:
         """The UID of a letter that comes, which must be the next one."""
         if said is None:
             if not batch.single:
-                self._pool.uid_first = False  # so is this server: one by one, then, it can be told
+                self._mailbox.pool.uid_first = False  # so is this server: one by one, then, it can be told
                 raise _GoOn(len(self._uids))
             said = batch.missing[0] if batch.missing else 0
         if said not in batch.missing:
@@ -225,7 +213,7 @@ class _Run:
         content = items[b"BODY[]"]
         if not isinstance(content, bytes):
             self.at += 1
-            return lost(self._folder, one, "the server has a message of this UID, and gives no letter")
+            return self._mailbox.lost(one, "the server has a message of this UID, and gives no letter")
         self._body = Small(content)
         return Letter(one, self._body)
 
@@ -238,16 +226,15 @@ class _Run:
             if not batch.single:
                 raise _GoOn(self.at + len(batch.missing))
             self.at += 1
-            return lost(
-                self._folder, batch.missing[0], f"the server says {how.status}: {how.words or how.code}"
-            )
+            what = f"the server says {how.status}: {how.words or how.code}"
+            return self._mailbox.lost(batch.missing[0], what)
         self.at += len(batch.missing)  # they are gone
         return None
 
     def give_up(self) -> None:
         """Gives the connections back."""
         while self._held:
-            self._pool.release(self._held.pop())
+            self._mailbox.pool.release(self._held.pop())
 
 
 def _set(uids: Sequence[int]) -> bytes:

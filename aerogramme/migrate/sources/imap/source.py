@@ -7,6 +7,7 @@ from typing import Final
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.imap import columns, letters, listing
 from aerogramme.migrate.sources.imap.access import Access
+from aerogramme.migrate.sources.imap.body import Mailbox
 from aerogramme.migrate.sources.imap.connection import Connection
 from aerogramme.migrate.sources.imap.listing import Listing
 from aerogramme.migrate.sources.imap.pool import PAUSES, Pool
@@ -71,7 +72,7 @@ class ImapSource:
     async def letters(self, folder: Folder, uids: Sequence[int]) -> AsyncGenerator[Letter | Fault, None]:
         """As Source.letters. What is read ahead waits in the sockets of several connections."""
         spelled = await self._spelled(folder)
-        async with aclosing(letters.read(self._pool, folder, spelled, uids)) as found:
+        async with aclosing(letters.read(Mailbox(self._pool, folder, spelled), uids)) as found:
             async for each in found:
                 yield each
 
