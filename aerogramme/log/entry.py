@@ -24,6 +24,9 @@ VERSION = 1
 MAX_UID = (1 << 32) - 1  # RFC 3501 §9 nz-number
 LINK_SIZE = 16
 NO_LINK = bytes(LINK_SIZE)  # before the first entry of a replica
+# Entries in one another (Again): each has come ten minutes too late for whoever has written the next. Whoever
+# writes parcels has no keys, and could nest them until the stack is full.
+MAX_NESTED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +251,14 @@ def encode(entry: Entry) -> bytes:
 
 
 def decode(key: str, plain: bytes) -> Entry:
-    """The entry of a row. Raises Damaged for anything that `encode` does not write."""
+    """The entry of a row. Raises Damaged for anything that `encode` does not write.
+
+    It takes memory in proportion to `plain`: that of a parcel (docs/format.md) may be from anybody.
+    """
+    return _decode(key, plain, MAX_NESTED)
+
+
+def _decode(key: str, plain: bytes, nested: int) -> Entry:
     clock, replica, seq = parse_key(key)
     try:
         version, previous, seen, silent, holes, floor, ops = msgpack.unpackb(plain, strict_map_key=True)
@@ -261,7 +271,7 @@ def decode(key: str, plain: bytes) -> Entry:
             replica,
             seq,
             previous,
-            tuple(_decode_op(op) for op in ops),
+            tuple(_decode_op(op, nested) for op in ops),
             dict(_pairs(seen)),
             frozenset(_number(replica, MAX_REPLICA) for replica in silent),
             _pairs(holes),
@@ -350,14 +360,16 @@ def _encode_op(op: Op) -> list[Any]:
             return [AGAIN, op.key, op.plain]
 
 
-def _decode_op(fields: list[Any]) -> Op:
+def _decode_op(fields: list[Any], nested: int) -> Op:
     kind, *rest = fields
     if kind == SUBSCRIBE:
         name, on = rest
         return Subscribe(_text(name), bool(on))
     if kind == AGAIN:
         key, plain = rest
-        decode(_text(key), plain)
+        if not nested:
+            raise Damaged("entries are in one another without end")
+        _decode(_text(key), plain, nested - 1)
         return Again(key, plain)
     mailbox = _number(rest[0], MAX_ID)
     if kind == MAILBOX:
@@ -378,6 +390,8 @@ def _decode_op(fields: list[Any]) -> Op:
         if len(rest) != 3 or len(uids) != len(ids):
             raise Damaged("a claim does not decode")
         return Claim(mailbox, ids, uids)
+    if not distinct(ids):
+        raise Damaged("an operation names a message twice")
     if kind == FLAGS:
         _, _, add, remove = rest
         return Flags(mailbox, ids, _names(add), _names(remove))
@@ -408,6 +422,9 @@ def _decode_add(
     contents: Any,
     segment: list[Any] | None,
 ) -> Add:
+    of_dates, of_sizes = column_from("I", dates), column_from("I", sizes)
+    if not len(ids) == len(of_dates) == len(of_sizes):  # before there is a flagset for each
+        raise Damaged("the columns of an add differ in length")
     flagsets = [_names(flags) for flags in sets]
     flags: list[tuple[str, ...]] = []
     for number, count in zip(numbers[::2], numbers[1::2], strict=True):
@@ -425,8 +442,8 @@ def _decode_add(
         mailbox,
         ids,
         _uids(uids),
-        column_from("I", dates),
-        column_from("I", sizes),
+        of_dates,
+        of_sizes,
         flags,
         ids if contents is None else Runs.from_wire(contents),
         ref,

@@ -3,13 +3,14 @@
 from contextlib import suppress
 from itertools import chain, permutations
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
 from aerogramme.log import rules
-from aerogramme.log.entry import NO_LINK, Add, Entry, MailboxOp, Remove, decode, encode
+from aerogramme.log.entry import NO_LINK, Add, Again, Entry, MailboxOp, Remove, decode, encode, row_key
 from aerogramme.log.segment import pack
 from aerogramme.log.state import State
 from aerogramme.seal import Keyring
@@ -18,6 +19,7 @@ from tests.helpers.log_reference import boxes
 from tests.helpers.log_strategies import logs
 
 KEYRING = Keyring.create(bytes(16))
+KEY = row_key(1, 1, 1)
 
 
 def state_of(entries):
@@ -85,6 +87,38 @@ def test_what_is_not_an_entry_is_damaged(log, data):
         for broken in bytes(stored), bytes(stored[:at]), bytes(stored) + b"\0":
             with suppress(Damaged):  # either it is an entry, or it is Damaged: never another error
                 state_of([decode(entry.key, broken)])
+
+
+def packed(*ops):
+    return msgpack.packb([1, NO_LINK, [], [], [], 0, list(ops)])
+
+
+def nested(depth):
+    plain = packed()
+    for _ in range(depth):
+        plain = packed([8, KEY, plain])
+    return plain
+
+
+LONG = 1 << 62
+BOMBS = {
+    "entries in one another": lambda: nested(2000),
+    "one message over and over": lambda: packed([3, 1, [5, LONG, -LONG, LONG]]),
+    "more messages than dates": lambda: packed(
+        [1, 1, [5, LONG], [5, 9], b"", b"", [[]], [0, LONG], None, None]
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_no_entry_takes_more_memory_or_stack_than_it_is_long(bomb):
+    """A parcel is one, and anybody who has the public key may write it."""
+    with pytest.raises(Damaged):
+        decode(KEY, BOMBS[bomb]())
+
+
+def test_an_entry_that_is_said_again_may_say_another_again():
+    assert isinstance(decode(KEY, nested(20)).ops[0], Again)
 
 
 def box(*names, clock=1):
