@@ -115,10 +115,7 @@ class _Run:
         for connection in self._held:
             # Anew each time: what has come since the mailbox was opened last is not there otherwise.
             try:
-                self._opening[connection] = (
-                    await connection.send(b"EXAMINE ", Text(self._mailbox.spelled)),
-                    Opened(),
-                )
+                tag = await connection.send(b"EXAMINE ", Text(self._mailbox.spelled))
             except Stopped as stopped:
                 check(connection, stopped.ended)
                 raise connection.nonsense("it does not want to hear the name of a mailbox") from None
