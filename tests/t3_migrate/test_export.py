@@ -338,8 +338,9 @@ async def test_only_a_folder_that_is_empty_or_ours_is_written_to(world: World, t
     ]
     record = tmp_path / "damaged" / "aerogramme-export"
     said = {"version": 1, "kind": "dovecot", "layout": "maildir++", "account": account.id}
-    outside, formless = said | {"made": {"../x": {"mailbox": "1"}}}, said | {"made": {"x": {}}}
-    for text in ("{", "[]", json.dumps(outside), json.dumps(formless)):
+    made = [{path: {"mailbox": "1"}} for path in ("../x", "x//y", "/x", "x\0y", "\ud800")]
+    strange = [json.dumps(said | {"made": each}) for each in (*made, {"x": {}})]
+    for text in ("{", "[]", "[" * 100_000, *strange):
         record.write_text(text)
         before = files_of(tmp_path)
         for run, error in refused:

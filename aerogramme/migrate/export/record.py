@@ -2,6 +2,7 @@
 form docs/format.md has."""
 
 import json
+import os
 import stat
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ class Record:
             if version == VERSION:
                 before = (said["kind"], said["layout"], said["account"])
                 made = {str(path): _made(each) for path, each in said["made"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Damaged(
                 f"the record of {place.path} cannot be read", hint="export into another folder"
             ) from error
@@ -75,7 +76,7 @@ class Record:
                 f"{place.path} was written by `export {before[0]}` in the layout {before[1]}",
                 hint="go on with that, or give another folder",
             )
-        if any(level in ("", ".", "..") for path in made if path for level in path.split("/")):
+        if not all(map(_is_below, made)):
             raise Damaged(
                 f"the record of {place.path} names other folders", hint="export into another folder"
             )
@@ -90,6 +91,15 @@ class Record:
             "made": {path: _plain(made) for path, made in sorted(self.made.items())},
         }
         place.write(self.name, [json.dumps(found, indent=1).encode() + b"\n"])
+
+
+def _is_below(path: str) -> bool:
+    """Whether it can be that of a folder or file of the export: who owns the folder may have written it."""
+    try:
+        whole = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return whole and (not path or not {"", ".", ".."}.intersection(path.split("/")))
 
 
 def _plain(made: Made) -> dict[str, Any]:
