@@ -66,7 +66,7 @@ async def all_letters(account):
 
 async def expunge(account, uids):
     table = account.find("INBOX")
-    await account.store_flags(table, uids, "add", ["\\Deleted"])
+    await account.store_flags(table, uids, "+", ["\\Deleted"])
     return await account.expunge(table)
 
 

@@ -138,7 +138,7 @@ async def test_what_is_removed_is_history_until_it_is_let_go_of_and_gone(world: 
     await put(account, "INBOX", *letters(0, 10, size=600))
     now.now += 60
     table = account.find("INBOX")
-    await account.store_flags(table, table.uids[:4], "add", ["\\Deleted"])
+    await account.store_flags(table, table.uids[:4], "+", ["\\Deleted"])
     await account.expunge(table)
     found = await look(world)
     assert counts(found, "live")["bodies"] == 6 and counts(found, "history") == {"bodies": 4}

@@ -136,8 +136,8 @@ async def test_a_later_run_changes_what_has_changed(
     await export(account, tmp_path, kind, layout)
     before = files_of(tmp_path)
     inbox = account.find("INBOX")
-    await account.store_flags(inbox, [2], "add", ["\\Flagged", "new"])
-    await account.store_flags(inbox, [3], "replace", [])
+    await account.store_flags(inbox, [2], "+", ["\\Flagged", "new"])
+    await account.store_flags(inbox, [3], "=", [])
     await account.remove(inbox, [1, 5])
     await put(account, "INBOX", b"Subject: more\r\n\r\n")
     await account.delete_mailbox("Größe")
@@ -164,7 +164,7 @@ async def test_a_run_that_was_killed_at_any_step_is_run_again(
     await put(account, "Work/a.b", LETTERS[0])
     first = tmp_path / "first"
     await export(account, first, kind, layout)
-    await account.store_flags(account.find("INBOX"), [1], "add", ["\\Flagged", "other"])
+    await account.store_flags(account.find("INBOX"), [1], "+", ["\\Flagged", "other"])
     await account.remove(account.find("INBOX"), [2])
     await account.rename_mailbox("Work", "Play")
     await put(account, "INBOX", LETTERS[4])
@@ -240,7 +240,7 @@ async def test_keywords_that_have_no_letter_are_said(account: Account, tmp_path:
     mails = exports.maildir(tmp_path).mails
     assert mails[2].flags == {f"later{n}" for n in range(6)}
     # A letter that no message has any more goes to another keyword.
-    await account.store_flags(account.find("INBOX"), [1], "remove", ["often3", "often19"])
+    await account.store_flags(account.find("INBOX"), [1], "-", ["often3", "often19"])
     report = await export(account, tmp_path)
     assert report.faults == []
     await check(account, tmp_path, report)
