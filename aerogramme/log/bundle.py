@@ -12,11 +12,11 @@ megabytes of the segments that are the reason for it.
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
-import zstandard
 
 from aerogramme.errors import Damaged
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import Runs
+from aerogramme.log.packing import compress, decompress
 
 PREFIX = "bundle/"
 KIND = "bundle"  # of the sealed record; its name is that of the object
@@ -66,20 +66,17 @@ def arrange(known: Bundled, segments: Iterable[str]) -> tuple[dict[str, Sequence
 def encode(refs: Iterable[SegmentRef]) -> bytes:
     """The stored form of a bundle, before it is sealed."""
     listed = [[bytes.fromhex(ref.name), Runs.of(ref.contents).wire()] for ref in refs]
-    packed: bytes = zstandard.ZstdCompressor(LEVEL).compress(msgpack.packb([VERSION, listed]))
-    return packed
+    return compress(msgpack.packb([VERSION, listed]), LEVEL)
 
 
 def decode(packed: bytes) -> dict[str, Runs]:
     """Names of segments, and their contents. Raises Damaged for anything that `encode` does not write."""
     try:
-        plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
-        version, listed = msgpack.unpackb(plain, strict_map_key=True)
+        version, listed = msgpack.unpackb(decompress(packed, MAX_UNPACKED), strict_map_key=True)
         if version != VERSION:
             raise Damaged("a bundle of an unknown version")
         found = {bytes(name).hex(): Runs.from_wire(runs).compact() for name, runs in listed}
-    # MemoryError: a damaged frame may claim a lot, and it is asked for before anything is unpacked.
-    except (ValueError, TypeError, MemoryError, msgpack.UnpackException, zstandard.ZstdError) as e:
+    except (ValueError, TypeError, msgpack.UnpackException) as e:
         raise Damaged("a bundle does not decode") from e
     if not all(found.values()):
         raise Damaged("a segment is of nothing")

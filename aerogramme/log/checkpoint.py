@@ -26,10 +26,9 @@ from aerogramme.log.manifest import (
     StoredTable,
     StoredTrail,
     completed,
-    compress,
-    decompress,
     read_alone,
 )
+from aerogramme.log.packing import compress, decompress
 from aerogramme.log.records import Records
 from aerogramme.log.state import State
 from aerogramme.log.table import Table

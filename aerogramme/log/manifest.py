@@ -10,19 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
-import zstandard
 
 from aerogramme.errors import Damaged, UnknownGeneration
 from aerogramme.log import bundle, segment
 from aerogramme.log.columns import column_from
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import Runs
+from aerogramme.log.packing import compress, decompress
 from aerogramme.log.records import Records
 
 KIND = "checkpoint"  # of the sealed record; its name is that of the object
 VERSION = 3
-MAX_UNPACKED = 1 << 30  # a checkpoint is written from memory; what unpacks to more is not one
-LEVEL = 1  # of zstd: columns of numbers gain little from more
 
 
 class StoredTrail(NamedTuple):
@@ -231,19 +229,6 @@ def _contents(packed: bytes | Damaged) -> Runs:
     if not contents:
         raise Damaged("a segment is of nothing")
     return contents
-
-
-def compress(plain: bytes) -> bytes:
-    """As manifests and pieces are stored."""
-    return zstandard.ZstdCompressor(LEVEL).compress(plain)
-
-
-def decompress(packed: bytes) -> bytes:
-    """Raises Damaged."""
-    try:
-        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
-    except zstandard.ZstdError as e:
-        raise Damaged("a checkpoint does not decode") from e
 
 
 def _encode_segment(ref: SegmentRef, bundled: bool) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK, Clock
 from aerogramme.log.columns import IdMap, array
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import MAX_ID, CompactRuns, Runs, each_once
+from aerogramme.log.packing import compress, decompress, unpacked_size
 from aerogramme.log.records import Records
 from aerogramme.log.segment import Column, ContentMap, Segments, pack, pack_group, unpack_group
 from aerogramme.seal import Keyring
@@ -140,6 +142,16 @@ def test_a_group_is_packed_and_unpacked(fields, data):
         unpack_group(bytes(broken), [7, 8, 9])
     except Damaged:
         return
+
+
+def test_what_is_packed_is_no_larger_than_asked_for():
+    packed = compress(bytes(1000))
+    assert unpacked_size(packed) == 1000 and decompress(packed, 1000) == bytes(1000)
+    without_size = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(10))
+    huge = packed[:4] + b"\xe0" + (1 << 45).to_bytes(8, "little") + b"\1\0\0"  # RFC 8878 §3.1.1.1
+    for wrong, most in (packed, 999), (without_size, 1000), (huge, 1 << 50), (packed[:-1], 1000), (b"", 1000):
+        with pytest.raises(Damaged):
+            decompress(wrong, most)
 
 
 async def test_segments_load_what_was_packed_and_keep_to_their_budget():

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
+from aerogramme.log.entry import NO_LINK, Add, Entry, MailboxOp, SegmentRef, encode
+from aerogramme.log.packing import compress
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.audit.faults import Kind
 from aerogramme.mailbox.audit.keys import letters as letters_audited
@@ -293,6 +295,19 @@ async def test_a_parcel_that_makes_no_sense_stays_and_is_reported(world, account
     [fault] = await letters_audited(account)
     assert fault.kind == Kind.LETTER and key in fault.what
     world.expected = [fault.what]
+
+
+def test_no_parcel_takes_more_memory_than_its_letters_do(monkeypatch) -> None:
+    """It says so before anything is unpacked: a frame of some hundred octets can be that of gigabytes."""
+    half, unpacked = compress(bytes(500)), []
+    monkeypatch.setattr(landing_module, "MAX_DIGESTS", 1000)
+    monkeypatch.setattr(landing_module, "read_group", unpacked.append)
+    for groups in {"a": half, "b": half, "c": compress(b"1")}, {"a": b"no frame"}:
+        packed = SegmentRef("00" * 16, [1], tuple(groups), groups)
+        ops = MailboxOp(1, "A"), Add(1, [1], [1], [0], [1], [()], [1], packed)
+        with pytest.raises(Damaged):
+            from_bytes(encode(Entry(1, 1, 1, NO_LINK, ops)), range(1, 2))
+    assert not unpacked
 
 
 @pytest.mark.parametrize("serial", [True, False], ids=["serial", "not"])

@@ -19,6 +19,7 @@ import trio
 from aerogramme.errors import Damaged, UnknownGeneration
 from aerogramme.log import bundle, chains, checkpoint, manifest, piece, segment
 from aerogramme.log.clock import wall_ms
+from aerogramme.log.packing import decompress
 from aerogramme.log.records import Missing
 from aerogramme.log.resealing import OBJECTS
 from aerogramme.log.segment import read_group
@@ -42,7 +43,7 @@ Kind = Literal["rollback", "entry", "gap", "link", "row", "letter", "missing", "
 
 _DECODE: Mapping[str, Callable[[bytes], object]] = {
     "segment/": read_group,
-    "piece/": lambda plain: piece.contents_of(manifest.decompress(plain)),
+    "piece/": lambda plain: piece.contents_of(decompress(plain)),
     bundle.PREFIX: bundle.decode,
     checkpoint.PREFIX: manifest.Manifest.decode,
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 from aerogramme.errors import Damaged, UnknownGeneration
-from aerogramme.log.manifest import compress, decompress
+from aerogramme.log.packing import compress, decompress
 from aerogramme.log.records import Records
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Row, Store

@@ -27,7 +27,8 @@ from aerogramme.log.adopting import message_ops
 from aerogramme.log.clock import COUNTER_BITS, ms_of
 from aerogramme.log.entry import Add, Entry, SegmentRef, decode, parse_key
 from aerogramme.log.journal import spilled
-from aerogramme.log.manifest import Manifest, decompress
+from aerogramme.log.manifest import Manifest
+from aerogramme.log.packing import decompress
 from aerogramme.log.segment import object_name, read_group
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account

@@ -30,6 +30,7 @@ from aerogramme.log.entry import (
 )
 from aerogramme.log.ids import Ids, Runs
 from aerogramme.log.journal import Draft
+from aerogramme.log.packing import unpacked_size
 from aerogramme.log.segment import Segments, pack_group, read_group
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -41,6 +42,9 @@ from aerogramme.mailbox.names import FIRST_MAILBOXES, ROLES, check
 
 # Above it too few numbers would be left for mailboxes that are made here: a mailbox keeps its own then.
 MAX_UIDVALIDITY = 0xF0000000
+# Octets of all columns of a parcel. Whoever makes one has 8 MiB of letters and the last one, and columns are
+# about as large; but who has the public key may make one of any number of gigabytes, in some kilobytes.
+MAX_DIGESTS = 1 << 29
 _KEY = row_key(1, 1, 1)  # of the entry that a parcel is written as
 _SEGMENT = bytes(16).hex()
 _SENT = ("envelope", "bodystructure", "body")  # fields of a digest that clients get as they are
@@ -275,6 +279,8 @@ def from_bytes(plain: bytes, contents: range) -> Landing:
             raise Damaged("a parcel does not decode")
     if Runs.of(add.contents) != Runs.of(contents) or add.ids != add.contents or segment.inline is None:
         raise Damaged("a parcel is not of the contents that it should be of")
+    if sum(map(unpacked_size, segment.inline.values())) > MAX_DIGESTS:
+        raise Damaged("a parcel is larger than it may be")
     digests: dict[str, Mapping[str, Sequence[bytes]]] = {}
     for group, packed in segment.inline.items():
         of, columns = read_group(packed)
