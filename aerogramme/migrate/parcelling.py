@@ -46,11 +46,12 @@ async def run_sealed_pass(
             await target.withdraw(unknown)
             waiting.difference_update(unknown)
             memory.pending.clear()
+        whole = _Pass(source, target, memory, options, report, told, waiting)
         for folder, name in named(folders, report):
             if options.only and name not in options.only:
                 continue
             try:
-                await _Mailbox(source, target, memory, options, report, told, folder, name, waiting).move()
+                await _Mailbox(whole, folder, name).move()
             except Unreadable as error:
                 report.fault(broken_off(folder, error))
     finally:
@@ -82,24 +83,24 @@ class _Filling:
         return self.ids[len(self.letters)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What all mailboxes of a pass have to do with. `waiting`: the row keys of parcels that wait."""
+
+    source: Source
+    target: Sealed
+    memory: Memory
+    options: Options
+    report: Report
+    told: Told
+    waiting: set[str]
+
+
 class _Mailbox:
     """One mailbox of a pass."""
 
-    def __init__(
-        self,
-        source: Source,
-        target: Sealed,
-        memory: Memory,
-        options: Options,
-        report: Report,
-        told: Told,
-        folder: Folder,
-        name: str,
-        waiting: set[str],
-    ) -> None:
-        self._source, self._target, self._memory = source, target, memory
-        self._options, self._report, self._told = options, report, told
-        self._folder, self._name, self._waiting = folder, name, waiting
+    def __init__(self, whole: _Pass, folder: Folder, name: str) -> None:
+        self._pass, self._folder, self._name = whole, folder, name
         self._moved = Moved(name, folder.origin, keeps=self._keeps)
 
     @property
@@ -108,15 +109,17 @@ class _Mailbox:
 
     async def move(self) -> None:
         """Compares, and sends what differs."""
-        faults = len(self._source.faults)
-        self._report.mailboxes.append(self._moved)
-        said = await said_by(self._source, self._folder, self._report)
+        faults = len(self._pass.source.faults)
+        self._pass.report.mailboxes.append(self._moved)
+        said = await said_by(self._pass.source, self._folder, self._pass.report)
         if said is None:
             return
         self._said, self._moved.messages = said, len(said.uids)
-        self._delete = self._options.delete and not any(fault.lost for fault in self._source.faults[faults:])
-        known = self._memory.sent(self._name, self._folder.uidvalidity)
-        self._sent = known or Sent(self._target.new_ids(1)[0])
+        self._delete = self._pass.options.delete and not any(
+            fault.lost for fault in self._pass.source.faults[faults:]
+        )
+        known = self._pass.memory.sent(self._name, self._folder.uidvalidity)
+        self._sent = known or Sent(self._pass.target.new_ids(1)[0])
         if self._folder.uidvalidity:
             await self._by_uid(new=known is None)
         else:
@@ -133,7 +136,7 @@ class _Mailbox:
             first = stop
             if self._is_as_sent(parcel, rows):
                 self._moved.done += len(rows)
-            elif parcel.key not in self._waiting:
+            elif parcel.key not in self._pass.waiting:
                 self._say("its parcel has been opened: what has changed since can be moved with the password")
                 self._moved.done += len(rows)
             elif len(rows) < parcel.contents and not self._delete:
@@ -141,8 +144,8 @@ class _Mailbox:
                 self._moved.done += len(rows)
             else:
                 await self._replace(at, parcel, rows)
-            self._told()
-        if self._options.dry_run:
+            self._pass.told()
+        if self._pass.options.dry_run:
             self._moved.landed = len(said.uids) - first
             self._moved.done = len(said.uids)
             return
@@ -156,19 +159,19 @@ class _Mailbox:
 
     def _fingerprint(self, rows: Sequence[int]) -> int:
         said = self._said
-        return self._memory.fingerprint(
+        return self._pass.memory.fingerprint(
             [said.uids[row] for row in rows],
             [said.flags[row] for row in rows],
             [said.dates[row] for row in rows],
         )
 
     def _say(self, what: str) -> None:
-        self._report.fault(Fault(self._folder.origin, what, "they stay as they were sent"))
+        self._pass.report.fault(Fault(self._folder.origin, what, "they stay as they were sent"))
 
     async def _replace(self, at: int, parcel: Parcel, rows: range) -> None:
         """A range is sent as it is now, in the place of what was sent of it."""
         moved = self._moved
-        if self._options.dry_run:
+        if self._pass.options.dry_run:
             moved.again += len(rows)
             moved.done += len(rows)
         elif rows:
@@ -184,10 +187,10 @@ class _Mailbox:
 
     async def _put_in_place(self, at: int, old: Parcel, new: Parcel) -> None:
         self._sent.parcels[at] = new
-        self._memory.pending.add(old.first)  # until it is gone
-        self._memory.save()
-        await self._target.withdraw([old.key])
-        self._memory.pending.discard(old.first)
+        self._pass.memory.pending.add(old.first)  # until it is gone
+        self._pass.memory.save()
+        await self._pass.target.withdraw([old.key])
+        self._pass.memory.pending.discard(old.first)
         self._moved.again += new.contents
 
     async def _send_new(self, rows: "array[int]", *, anyhow: bool) -> None:
@@ -210,7 +213,7 @@ class _Mailbox:
     # --- from a source without UIDs
 
     async def _by_letter(self, *, new: bool) -> None:
-        if self._options.dry_run:
+        if self._pass.options.dry_run:
             self._moved.landed = max(len(self._said.uids) - len(self._sent.marks), 0)
             self._moved.done = len(self._said.uids)
             return
@@ -235,10 +238,10 @@ class _Mailbox:
         said, moved = self._said, self._moved
         uids = array("I", (said.uids[row] for row in rows))
         filling = self._filling(MAX_PARCEL if bounded else len(rows))
-        async with aclosing(self._source.letters(self._folder, uids)) as letters:
+        async with aclosing(self._pass.source.letters(self._folder, uids)) as letters:
             async for letter in letters:
                 moved.done += 1
-                self._told()
+                self._pass.told()
                 if bounded and filling.full:
                     yield filling
                     filling = self._filling(MAX_PARCEL)
@@ -247,13 +250,13 @@ class _Mailbox:
                     self._lose(letter)
                     continue
                 try:
-                    arrived = await read(letter, self._target.arriving(filling.next_id))
+                    arrived = await read(letter, self._pass.target.arriving(filling.next_id))
                 except (Unreadable, TooLarge) as error:
                     self._lose(lost(self._folder, letter.uid, error))
                     continue
                 row = row_of(said, letter.uid)
                 if known is not None:
-                    mark = self._memory.mark(said.dates[row], arrived.size, arrived.message_id)
+                    mark = self._pass.memory.mark(said.dates[row], arrived.size, arrived.message_id)
                     if known[mark]:
                         known[mark] -= 1
                         filling.tried -= 1
@@ -266,15 +269,15 @@ class _Mailbox:
         yield filling
 
     def _filling(self, most: int) -> _Filling:
-        return _Filling(self._target.new_ids(most))
+        return _Filling(self._pass.target.new_ids(most))
 
     def _lose(self, fault: Fault) -> None:
-        self._report.fault(fault)
+        self._pass.report.fault(fault)
         self._moved.lost += fault.lost
 
     async def _send(self, filling: _Filling, rows: range, *, last: int, millis: int = 0) -> Parcel:
         """Sends a parcel, of a range of rows up to a UID. `millis`: its time, 0 for now."""
-        said, folder, memory = self._said, self._folder, self._memory
+        said, folder, memory = self._said, self._folder, self._pass.memory
         if not millis:
             millis = memory.millis = max(int(time.time() * 1000), memory.millis + 1)
         upto = last + 1
@@ -293,9 +296,9 @@ class _Mailbox:
             mailbox=self._sent.mailbox,
         )
         memory.note_sent(self._name, folder.uidvalidity, self._sent)
-        memory.note_origin(self._sent.mailbox, self._options.origin)
+        memory.note_origin(self._sent.mailbox, self._pass.options.origin)
         memory.pending.add(filling.ids[0])
         memory.save()
-        key = await self._target.send(landing, filling.letters, millis)
+        key = await self._pass.target.send(landing, filling.letters, millis)
         memory.pending.discard(filling.ids[0])  # what was sent is noted with the next that is saved
         return Parcel.of(key, last, self._fingerprint(rows))
