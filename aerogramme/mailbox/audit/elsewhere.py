@@ -16,6 +16,7 @@ from aerogramme.log.manifest import read
 from aerogramme.log.reading import entries
 from aerogramme.log.segment import object_name, read_group
 from aerogramme.log.suffix import base_of
+from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_binding, body_name, pack_name
 from aerogramme.mailbox.history.survey import Survey
@@ -207,14 +208,18 @@ async def _letters(account: Account) -> set[bytes]:
 
 
 async def _with_headers(account: Account, name: str, digests: Mapping[int, Digest]) -> None:
-    """Adds the header blocks to what is known of some contents of a segment."""
+    """Adds the header blocks to what is known of some contents of a segment; out of the letters, where the
+    write was cut off before the group of headers."""
     [packed] = await account.journal.records.read(segment.KIND, [object_name(name, "header")])
-    if isinstance(packed, Damaged):
-        return
-    contents, columns = read_group(packed)
-    for at, content in enumerate(contents):
-        if content in digests and "header" in columns:
-            digests[content]["header"] = columns["header"][at]
+    if not isinstance(packed, Damaged):
+        contents, columns = read_group(packed)
+        for at, content in enumerate(contents):
+            if content in digests and "header" in columns:
+                digests[content]["header"] = columns["header"][at]
+    for content, digest in digests.items():
+        if "header" not in digest:
+            letter = await find_letter(account, content, [record_of(digest)])
+            digest["header"] = b"" if letter is None else render(letter).header
 
 
 async def with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[int, Digest]:
