@@ -7,6 +7,7 @@ import pytest
 
 from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
+from aerogramme.mailbox.audit import bodies as audit_bodies
 from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import body_name
 from aerogramme.mailbox.keys import keys
@@ -147,3 +148,20 @@ async def test_a_digest_that_is_not_that_of_its_letter(world: World, broken, mon
     monkeypatch.setattr(broken.journal.segments, "pack", pack)
     await put(broken, "INBOX", b"Subject: three\r\n\r\n")
     assert any("field subject of the digest" in line for line in await audit(broken))
+
+
+async def test_the_bodies_in_memory_at_once_are_bounded(account, monkeypatch) -> None:
+    await put(account, "INBOX", *(os.urandom(1000) for _ in range(20)))
+    monkeypatch.setattr(audit_bodies, "BATCH_OCTETS", 4000)
+    read, most = account.store.get_many, 0
+
+    async def get_many(wanted):
+        nonlocal most
+        got = await read(wanted)
+        if str(wanted[0]).startswith("body/"):
+            most = max(most, sum(map(len, got)))
+        return got
+
+    monkeypatch.setattr(account.store, "get_many", get_many)
+    assert await audit(account) == []
+    assert 1000 < most <= 4000

@@ -24,7 +24,7 @@ class BodyCheck:
         """Of these contents and how each is opened: those that do not, and why. One that has an object of its
         own, and is not there, counts as sound: there is nothing to open. Raises Unavailable."""
         small = [each for each in bodies if each[1].sealed_size <= LARGE]
-        for some in _batches(small):
+        for some in batches(small):
             trip = Trip(some)
             got = await self._store.get_many(trip.wanted)
             for n, (content, record) in enumerate(some):
@@ -72,7 +72,8 @@ def _differs(record: BodyRecord, sealed_size: int, size: int) -> str:
     return "" if size == record.size else f"it has {size} octets, its record says {record.size}"
 
 
-def _batches(bodies: Sequence[tuple[int, BodyRecord]]) -> Iterator[Sequence[tuple[int, BodyRecord]]]:
+def batches(bodies: Sequence[tuple[int, BodyRecord]]) -> Iterator[Sequence[tuple[int, BodyRecord]]]:
+    """The bodies in their order, as many together as may be in memory; one that is larger, alone."""
     start = octets = 0
     for n, (_, record) in enumerate(bodies):
         if n > start and (octets + record.sealed_size > BATCH_OCTETS or n - start == BATCH_COUNT):

@@ -7,6 +7,7 @@ from aerogramme.errors import Damaged
 from aerogramme.log.state import State
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit.bodies import batches
 from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.contents import (
     GROUPS,
@@ -20,7 +21,7 @@ from aerogramme.mailbox.contents import (
 from aerogramme.mailbox.packs import Trip
 from aerogramme.seal import open_body
 
-BATCH = 200  # contents checked at a time: their bodies are in memory at once
+BATCH = 200  # contents whose digests are in memory at once
 
 Place = tuple[int, int, int]  # segment, position in it, content
 
@@ -56,41 +57,52 @@ async def contents(account: Account, told: Callable[[str], None] = lambda _: Non
 async def _some(account: Account, placed: Sequence[Place], sizes: Mapping[int, set[int]]) -> list[Fault]:
     faults: list[Fault] = []
     digests = await _digests(account, placed, faults)
-    contents = [content for _, _, content in placed]
     records = [_record(digest) for digest in digests]
     faults += _packs(account.state, placed, records)
-    singles = await account.store.get_many([body_name(content) for content in contents])
-    packed = await _packed(account, contents, records)
-    for n, (content, record, digest) in enumerate(zip(contents, records, digests, strict=True)):
-        check = partial(_content, account, content, sizes[content], digest)
+    bodies: list[tuple[int, BodyRecord]] = []
+    by_content: dict[int, dict[str, bytes]] = {}
+    for (_, _, content), record, digest in zip(placed, records, digests, strict=True):
         if isinstance(record, BodyRecord):
-            if n in packed and record.place is not None:
-                pack = record.place.pack
-                for kind, why in check(record, packed[n]):
-                    kind = Kind.PACK if kind == Kind.BODY else kind
-                    what = f"content {content:x}: in pack {pack}, {why}"
-                    faults.append(Fault(kind, what, item=("", pack_name(pack)), content=content))
-            if n not in packed or singles[n] is not None:
-                for kind, why in check(record, singles[n]):
-                    item = None if singles[n] is None else ("", body_name(content))
-                    if n in packed:  # a copy that nothing reads as long as there is the pack
-                        kind = Kind.OBJECT
-                    faults.append(Fault(kind, f"content {content:x}: {why}", item=item, content=content))
+            bodies.append((content, record))
+            by_content[content] = digest
         elif "record" in digest:  # else it is said already that the group cannot be read
             faults.append(Fault(Kind.DIGEST, f"content {content:x}: {record}", content=content))
+    for some in batches(bodies):
+        faults += await _bodies(account, some, by_content, sizes)
     return faults
 
 
-async def _packed(
-    account: Account, contents: Sequence[int], records: Sequence[BodyRecord | Damaged]
-) -> dict[int, bytes | None]:
-    """The sealed bodies that lie in packs, by position; None for one that is not there."""
-    at = [n for n, record in enumerate(records) if isinstance(record, BodyRecord) and record.place]
-    if not at:
-        return {}
-    trip = Trip([(contents[n], records[n]) for n in at])
-    got = await account.store.get_many(trip.wanted)
-    return {n: trip.sealed(number, got) for number, n in enumerate(at)}
+async def _bodies(
+    account: Account,
+    bodies: Sequence[tuple[int, BodyRecord]],
+    digests: Mapping[int, Mapping[str, bytes]],
+    sizes: Mapping[int, set[int]],
+) -> list[Fault]:
+    faults: list[Fault] = []
+    singles = await account.store.get_many([body_name(content) for content, _ in bodies])
+    packed = await _packed(account, bodies)
+    for (content, record), single in zip(bodies, singles, strict=True):
+        check = partial(_content, account, content, sizes[content], digests[content], record)
+        if record.place is not None:
+            for kind, why in check(packed[content]):
+                kind = Kind.PACK if kind == Kind.BODY else kind
+                what = f"content {content:x}: in pack {record.place.pack}, {why}"
+                faults.append(Fault(kind, what, item=("", pack_name(record.place.pack)), content=content))
+        if record.place is None or single is not None:
+            for kind, why in check(single):
+                item = None if single is None else ("", body_name(content))
+                if record.place is not None:  # a copy that nothing reads as long as there is the pack
+                    kind = Kind.OBJECT
+                faults.append(Fault(kind, f"content {content:x}: {why}", item=item, content=content))
+    return faults
+
+
+async def _packed(account: Account, bodies: Sequence[tuple[int, BodyRecord]]) -> dict[int, bytes | None]:
+    """The sealed bodies that lie in packs, by content; None for one that is not there."""
+    placed = [(content, record) for content, record in bodies if record.place is not None]
+    trip = Trip(placed)
+    got = await account.store.get_many(trip.wanted) if placed else []
+    return {content: trip.sealed(n, got) for n, (content, _) in enumerate(placed)}
 
 
 def _record(digest: Mapping[str, bytes]) -> BodyRecord | Damaged:
