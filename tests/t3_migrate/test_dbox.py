@@ -1,6 +1,7 @@
 """dbox: files and stores that nobody would write, and what is read of them all the same."""
 
 import os
+import struct
 from collections.abc import Callable
 from hashlib import sha1
 from pathlib import Path
@@ -191,6 +192,39 @@ async def test_what_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(Unreadable, match="Input/output error"):
         await source.folders()
     await source.aclose()
+
+
+async def test_an_index_whose_records_are_too_small_is_not_used(tmp_path: Path) -> None:
+    mdbox(tmp_path, LETTERS)
+    log = tmp_path / "mailboxes/INBOX/dbox-Mails/dovecot.index.log"
+    octets = log.read_bytes()
+    for number, name in ((0xFFFFFFFF, b"mdbox"), (0, b"")):
+        was, now = (struct.pack("<IIIHHHH", number, 0, 8, size, 4, 1, len(name)) + name for size in (8, 4))
+        assert was in octets
+        octets = octets.replace(was, now)
+    log.write_bytes(octets)
+    source = Dbox(tmp_path, Naming())
+    found = (await read_all(source))["INBOX"]
+    assert sorted(mail.content or b"" for mail in found.mails.values()) == sorted(WIDE.values())
+    assert any("records of b'mdbox' have 4 octets" in line for line in said(source.faults))
+
+
+async def test_a_mailbox_that_cannot_be_read_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdbox(tmp_path, LETTERS)
+    sdbox(tmp_path, LETTERS, "Work")
+    whole = os.listdir
+
+    def fail(folder: int) -> list[str]:
+        if os.readlink(f"/proc/self/fd/{folder}").endswith("Work/dbox-Mails"):
+            raise OSError(5, "Input/output error")
+        return whole(folder)
+
+    monkeypatch.setattr(os, "listdir", fail)
+    source = Dbox(tmp_path, Naming())
+    assert len((await read_all(source))["INBOX"].mails) == len(LETTERS)
+    assert [fault.what for fault in source.faults if fault.lost] == ["Input/output error"]
 
 
 async def test_what_its_index_does_not_know_yet(tmp_path: Path) -> None:

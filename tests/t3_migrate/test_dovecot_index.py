@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
-from aerogramme.migrate.sources.dovecot.flags import flags_of
+from aerogramme.migrate.sources.dovecot.flags import flags_of, read_index_flags
 from aerogramme.migrate.sources.dovecot.index import Index, read_backup, read_index
 from aerogramme.migrate.sources.dovecot.mailbox_list import WANTED, listed
 from aerogramme.migrate.sources.dovecot.records import Broken
+from aerogramme.migrate.sources.folders import Place
+from aerogramme.migrate.sources.source import Fault
 from tests.helpers.dovecot_index_writer import EXTERNAL, UIDVALIDITY, Writer
 
 SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
@@ -288,6 +290,21 @@ def test_keywords_of_many_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(index.records.keywords) == 4096
     assert any("too many keywords" in one for one in index.wrong)
     assert len(index.wrong) < 20
+
+
+def test_sets_of_keywords_without_end_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer()
+    for uid in range(1, 40):
+        writer.append(uid, 0)
+        writer.keyword(f"k{uid}", [(1, uid)], add=True)
+    put(tmp_path, writer)
+    assert len(flags_of(read(tmp_path).records)) == 39
+    monkeypatch.setattr("aerogramme.migrate.sources.dovecot.flags._MAX_SETS", 700)
+    with pytest.raises(Broken, match="too many different"):
+        flags_of(read(tmp_path).records)
+    faults: list[Fault] = []
+    assert read_index_flags(Place(tmp_path), (), faults).uidvalidity == 0
+    assert [fault.done for fault in faults] == ["flags are those that are with the mail"]
 
 
 def test_the_last_uids(tmp_path: Path) -> None:

@@ -206,6 +206,24 @@ async def test_a_first_line_without_date_begins_a_message_all_the_same(tmp_path)
     assert line.endswith("UID 1: its From line has no date: it has the time of the file")
 
 
+def test_a_line_that_is_read_in_parts_is_unquoted_at_its_start_only(tmp_path) -> None:
+    octets = b"\n" + b"x" * (10 + (1 << 16)) + b">>From y\n>From z\n"
+    (tmp_path / "m").write_bytes(octets)
+    with (tmp_path / "m").open("rb") as file:
+        letter = MboxLetter(Part(file.fileno(), 0, len(octets)), 1, quoted=True)
+        assert whole(letter, 10) == octets.replace(b"\n>From z", b"\nFrom z")
+
+
+async def test_keywords_without_end_take_no_memory(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("aerogramme.migrate.sources.mbox.mbox._MAX_FLAGS_TEXT", 5000)
+    path = tmp_path / "m"
+    path.write_bytes(b"".join(FROM + b"X-Keywords: %d%s\n\n.\n\n" % (n, b"k" * 500) for n in range(20)))
+    source = Mbox(path, Naming())
+    [folder] = await source.folders()
+    with pytest.raises(Unreadable, match="too many different"):
+        await source.messages(folder)
+
+
 async def test_a_letter_is_not_taken_for_a_compressed_one(tmp_path) -> None:
     octets = FROM + b"\x1f\x8b\x08 mail\n\n" + FROM + b"CRYPTED\x03\x07\n\n"
     letters, wrong = await only(tmp_path / "m", octets)

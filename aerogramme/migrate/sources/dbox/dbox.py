@@ -149,11 +149,15 @@ class Dbox:
         folders = []
         for spelled, entry in by_spelling.items():
             name = names.of[spelled]
-            mailbox = self._read_entry(entry)
+            origin = store.shown(store.mails(entry.folder))
+            try:
+                mailbox = self._read_entry(entry)
+            except (Unreadable, OSError) as error:
+                self.faults.append(Fault(origin, reading.reason(error), "it is left out", lost=True))
+                continue
             if mailbox is None:
                 continue
             said = None if chosen is None else spelled in chosen
-            origin = store.shown(store.mails(entry.folder))
             role = names.roles.get(name)
             folders.append(Folder(name, origin, mailbox.uidvalidity, mailbox.uidnext, role, said))
         return sorted(folders, key=lambda folder: (folder.name != INBOX, folder.name))

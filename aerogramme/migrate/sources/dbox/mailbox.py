@@ -16,7 +16,7 @@ from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dbox.store import Parts, Store, opened
 from aerogramme.migrate.sources.dovecot.flags import flags_of
 from aerogramme.migrate.sources.dovecot.index import Index, file_states, read_backup, read_index
-from aerogramme.migrate.sources.dovecot.records import MAX_UID, Broken, Records
+from aerogramme.migrate.sources.dovecot.records import MAX_UID, Broken
 from aerogramme.migrate.sources.source import Fault
 
 INDEX = "dovecot.index"
@@ -40,6 +40,7 @@ class Mailbox:
     places       rows of letters that were found in files, and not by an index: the file, and the offset
     own_guid     16 octets of the mailbox itself; none if it is not known
     said         its name, as its index has it; none if it does not
+    deleted      it is being deleted
     """
 
     levels: Parts
@@ -54,6 +55,7 @@ class Mailbox:
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
     own_guid: bytes = b""
     said: Parts = ()
+    deleted: bool = False
 
     def row_of(self, uid: int) -> int | None:
         row = bisect_left(self.uids, uid)
@@ -89,13 +91,10 @@ def read_mailbox(store: Store, levels: Parts, faults: list[Fault]) -> Mailbox | 
     """A mailbox as it is now; None if it is being deleted. It waits for a disk: call it in a thread."""
     for left in range(_TRIES - 1, -1, -1):
         said: list[Fault] = []
-        index = _read_index(store, levels, said)
-        if index is not None and index.records.deleted:
+        indexed = _read_index(store, levels, said)
+        if indexed is not None and indexed.deleted:
             return None
-        found = Mailbox(levels, old=True)
-        if index is not None:
-            found = _of_records(levels, index.records, many=store.many)
-            found.old = index.old
+        found = indexed or Mailbox(levels, old=True)
         new = [] if store.many else _newer(store, found)
         if not new or not left:
             break
@@ -105,7 +104,7 @@ def read_mailbox(store: Store, levels: Parts, faults: list[Fault]) -> Mailbox | 
         found.uids.append(uid)
         found.flags.append(())
         found.uidnext = uid + 1
-    if new and index is not None:
+    if new and indexed is not None:
         what = f"the index does not know {len(new)} of its letters, from UID {new[0]} on"
         faults.append(Fault(store.shown(store.mails(levels)), what, "they are taken over, without flags"))
     return found
@@ -118,8 +117,8 @@ def state_of(store: Store, levels: Parts) -> list[tuple[int, int, int]]:
         return [] if folder is None else file_states(folder, INDEX)
 
 
-def _read_index(store: Store, levels: Parts, faults: list[Fault]) -> Index | None:
-    """The index, or the one before it, or none; none is no fault where there is nothing at all yet."""
+def _read_index(store: Store, levels: Parts, faults: list[Fault]) -> Mailbox | None:
+    """What the index says, or the one before it; None if neither can be used."""
     root, parts = store.index_of(levels)
     origin = store.shown(store.mails(levels))
     wrong = ""
@@ -127,16 +126,17 @@ def _read_index(store: Store, levels: Parts, faults: list[Fault]) -> Index | Non
         try:
             with opened(root, parts) as folder:
                 index = None if folder is None else read(folder, INDEX, _WANTED)
+            mailbox = None if index is None else _indexed(levels, index, many=store.many)
         except (Unreadable, Broken) as error:
             wrong = wrong or f"its index cannot be used: {error}"
             continue
-        if index is None:
+        if index is None or mailbox is None:
             wrong = wrong or "its index is missing"
             continue
         if wrong:
             faults.append(Fault(origin, wrong, "the one before it is used"))
         faults.extend(Fault(origin, wrong, "what the index says is used") for wrong in index.wrong)
-        return index
+        return mailbox
     done = "letters that no other mailbox has are taken over" if store.many else "UIDs are those of the files"
     faults.append(Fault(origin, wrong, f"{done}; there are no flags"))
     return None
@@ -147,8 +147,10 @@ def _newer(store: Store, mailbox: Mailbox) -> list[int]:
     return [uid for uid in _uids_of_files(store, mailbox.levels) if uid >= mailbox.uidnext]
 
 
-def _of_records(levels: Parts, records: Records, *, many: bool) -> Mailbox:
-    found = Mailbox(levels, records.uidvalidity, records.uidnext, records.uids, flags_of(records))
+def _indexed(levels: Parts, index: Index, *, many: bool) -> Mailbox:
+    records = index.records
+    found = Mailbox(levels, records.uidvalidity, records.uidnext, records.uids, flags_of(records), index.old)
+    found.deleted = records.deleted
     name = records.extension(_NAME)
     if name is not None:
         found.said = tuple(bytes(name.header).rstrip(b"\0").split(b"\0"))

@@ -13,6 +13,7 @@ from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.reading import reason
 from aerogramme.migrate.sources.source import Fault
 
+_MAX_SETS: Final = 4 << 20  # flags and keywords in all sets of them that differ
 _CHUNK: Final = 1 << 13  # messages whose keywords are laid out at once; a multiple of 8
 _DIRTY: Final = 0x80  # the flags of this message are newer than what is written elsewhere
 # Bits of the flags of a record; \Recent and Dovecot's own are left out.
@@ -49,9 +50,10 @@ def read_index_flags(place: Place, known: Collection[str], faults: list[Fault]) 
     try:
         with place.opened() as folder:
             index = read_index(folder, "dovecot.index", (_MBOX,))
+        all_flags = [] if index is None else flags_of(index.records)
     except (FileNotFoundError, NotADirectoryError):
         return IndexFlags()
-    except (OSError, Unreadable) as e:
+    except (OSError, Unreadable, Broken) as e:
         faults.append(Fault(origin, reason(e), done))
         return IndexFlags()
     if index is None:
@@ -60,7 +62,7 @@ def read_index_flags(place: Place, known: Collection[str], faults: list[Fault]) 
     records = index.records
     flags = IndexFlags(records.uidvalidity, records.uidnext)
     extra: dict[tuple[str, ...], tuple[str, ...]] = {}  # of all flags, those that nothing else knows
-    for uid, octet, found in zip(records.uids, records.flags, flags_of(records), strict=True):
+    for uid, octet, found in zip(records.uids, records.flags, all_flags, strict=True):
         if octet & _DIRTY:
             flags.newer[uid] = found
             continue
@@ -79,7 +81,9 @@ def read_index_flags(place: Place, known: Collection[str], faults: list[Fault]) 
 
 
 def flags_of(records: Records) -> list[tuple[str, ...]]:
-    """The flags and keywords of each message, one tuple for all that have the same."""
+    """The flags and keywords of each message, one tuple for all that have the same. Broken, if there are too
+    many that differ."""
+    kept = 0
     all_of: dict[tuple[str, ...], tuple[str, ...]] = {}
     flags = []
     for start, end, columns in records.keyword_chunks(_CHUNK):
@@ -90,6 +94,10 @@ def flags_of(records: Records) -> list[tuple[str, ...]]:
             if found is None:
                 system = [name for bit, name in _FLAGS if key[0] & bit]
                 found = (*system, *compress(names, key[1:]))
+                if found not in all_of:
+                    kept += len(found) + 1
+                    if kept > _MAX_SETS:
+                        raise Broken("there are too many different sets of flags")
                 found = known[key] = all_of.setdefault(found, found)
             flags.append(found)
     return flags

@@ -1,8 +1,9 @@
 """The letters of a mailbox, in order, read ahead over several connections.
 
-A batch of UIDs is one command, and each connection has one batch on its way. The letters are read one after
-the other, so of those that nobody has asked for yet nothing is in memory here: they wait in the sockets, and
-the server waits for us.
+A batch of UIDs is one command, and each connection has one batch on its way. Not more: Dovecot begins with
+the next one before it has ended the one before, and sends letters of both. While one is read, the server
+works for the other connections. The letters are read one after the other, so of those that nobody has asked
+for yet nothing is in memory here: they wait in the sockets, and the server waits for us.
 
 Where a batch does not come as it should (a letter is missing amid it, the server says NO, the connection
 falls), all connections are given up, and it goes on from where it stands: what was missing is asked for one
@@ -24,9 +25,6 @@ from aerogramme.migrate.sources.imap.reading import Answer, Head, Nonsense
 from aerogramme.migrate.sources.source import Fault, Letter
 
 BATCH: Final = 32  # letters: half a megabyte, and a command of some 300 octets
-# Batches on each connection. Not more: Dovecot begins with the next one before it has ended the one before,
-# and sends letters of both. While one is read, the server works for the other connections.
-_ON_ITS_WAY: Final = 1
 _TRIES: Final = 3  # of a letter at which the connection falls
 _WORTH_READING: Final = 1 << 20  # octets of a letter that nobody wants: for more it is better to connect anew
 
@@ -110,8 +108,8 @@ class _Run:
         """Asks for the first batches."""
         self._held.append(await self._mailbox.pool.lease())
         batches = -(-(len(self._uids) - self.at) // BATCH)
-        if batches > _ON_ITS_WAY and not self._solo:
-            self._held += await self._mailbox.pool.more(batches // _ON_ITS_WAY)
+        if batches > 1 and not self._solo:
+            self._held += await self._mailbox.pool.more(batches)
         for connection in self._held:
             # Anew each time: what has come since the mailbox was opened last is not there otherwise.
             try:
@@ -120,9 +118,8 @@ class _Run:
                 check(connection, stopped.ended)
                 raise connection.nonsense("it does not want to hear the name of a mailbox") from None
             self._opening[connection] = tag, Opened()
-        for _ in range(1 if self._solo else _ON_ITS_WAY):
-            for connection in self._held:
-                await self._ask(connection)
+        for connection in self._held:
+            await self._ask(connection)
 
     async def _ask(self, connection: Connection) -> None:
         """Asks for the next batch."""

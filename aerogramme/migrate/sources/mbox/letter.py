@@ -13,6 +13,7 @@ from aerogramme.migrate.sources.mbox.scan import OWN
 
 _LONGEST: Final = 1 << 16  # octets that are looked at as one line
 _QUOTED: Final = re.compile(rb"^>(>*From )", re.MULTILINE)
+_QUOTED_BELOW: Final = re.compile(rb"(?<=\n)>(>*From )")  # in what begins amid a line
 _NAME: Final = re.compile(rb"(" + b"|".join(OWN) + rb")[ \t]*:", re.IGNORECASE)
 
 
@@ -84,6 +85,6 @@ class MboxLetter:
     def _unquoted(self, octets: bytes) -> bytes:
         if not octets.endswith(b"\n"):
             octets += self._file.readline(_LONGEST)  # so that no line is cut
-        first = b"" if self._at_start else octets[:1]
+        quoted = _QUOTED if self._at_start else _QUOTED_BELOW
         self._at_start = octets.endswith(b"\n")
-        return first + _QUOTED.sub(rb"\1", octets[len(first) :]) if b">From " in octets else octets
+        return quoted.sub(rb"\1", octets) if b">From " in octets else octets

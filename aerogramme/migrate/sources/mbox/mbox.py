@@ -32,6 +32,7 @@ from aerogramme.migrate.sources.mbox.scan import Base, Found
 from aerogramme.migrate.sources.naming import Naming, unlike
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
+_MAX_FLAGS_TEXT: Final = 32 << 20  # characters of all sets of flags in a mailbox that differ
 _LOCK_WAIT: Final = 60.0  # seconds: somebody puts mail in
 # What stands beside mbox files and is none.
 _OTHER: Final = (b".msf", b".lock", b".dat", b".html", b".plist", b"table_of_contents")
@@ -302,6 +303,7 @@ class _Numbers:
         self._first = True
         self._has_base = False
         self._same: dict[tuple[str, ...], tuple[str, ...]] = {}  # one for all that have the same
+        self._text = 0  # characters of these
         self._last = 0
         self._next = 1
 
@@ -326,6 +328,10 @@ class _Numbers:
         flags = self._index.newer.get(uid)
         if flags is None:
             flags = (*found.flags, *keywords)
+        if flags not in self._same:
+            self._text += sum(map(len, flags))
+            if self._text > _MAX_FLAGS_TEXT:
+                raise Unreadable("it has too many different flags")
         return uid, self._same.setdefault(flags, flags)
 
     def _begin(self, base: Base | None) -> None:
