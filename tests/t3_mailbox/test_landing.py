@@ -297,6 +297,13 @@ async def test_a_parcel_that_makes_no_sense_stays_and_is_reported(world, account
     world.expected = [fault.what]
 
 
+async def test_a_parcel_that_is_too_large_stays_and_is_reported(world, account, monkeypatch) -> None:
+    monkeypatch.setattr("aerogramme.mailbox.incoming.drain.MAX_PARCEL_OCTETS", 10)
+    key = await Sealed(world, account).send("A", [1])
+    await account.drain.all_waiting()
+    assert list(account.drain.unreadable) == [key] == await rows(world.stores)
+
+
 def test_no_parcel_takes_more_memory_than_its_letters_do(monkeypatch) -> None:
     """It says so before anything is unpacked: a frame of some hundred octets can be that of gigabytes."""
     half, unpacked = compress(bytes(500)), []

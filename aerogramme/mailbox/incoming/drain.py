@@ -35,7 +35,7 @@ from aerogramme.mailbox.incoming.incoming import (
     decode_letter,
     is_parcel,
 )
-from aerogramme.mailbox.incoming.landing import Landing, from_bytes, plan
+from aerogramme.mailbox.incoming.landing import MAX_PARCEL_OCTETS, Landing, from_bytes, plan
 from aerogramme.mailbox.names import INBOX, canonical
 from aerogramme.seal import Binding, open_body
 from aerogramme.store.port import Cursor
@@ -291,7 +291,7 @@ async def _landing(contents: range, record: BodyRecord, binding: Binding, body: 
     Raises Damaged."""
 
     def read() -> Landing:
-        return from_bytes(open_body(record.key, binding, body), contents)
+        return from_bytes(open_body(record.key, binding, body, MAX_PARCEL_OCTETS), contents)
 
     return await trio.to_thread.run_sync(read) if record.size > LARGE else read()
 

@@ -42,9 +42,9 @@ from aerogramme.mailbox.names import FIRST_MAILBOXES, ROLES, check
 
 # Above it too few numbers would be left for mailboxes that are made here: a mailbox keeps its own then.
 MAX_UIDVALIDITY = 0xF0000000
-# Octets of all columns of a parcel. Whoever makes one has 8 MiB of letters and the last one, and columns are
-# about as large; but who has the public key may make one of any number of gigabytes, in some kilobytes.
-MAX_DIGESTS = 1 << 29
+# Octets of a parcel, and of all its columns. Whoever makes one has 8 MiB of digests and the last one, of some
+# more at most; but who has the public key may make one of any number of gigabytes, in some kilobytes.
+MAX_PARCEL_OCTETS, MAX_DIGESTS = 1 << 25, 1 << 28
 _KEY = row_key(1, 1, 1)  # of the entry that a parcel is written as
 _SEGMENT = bytes(16).hex()
 _SENT = ("envelope", "bodystructure", "body")  # fields of a digest that clients get as they are
