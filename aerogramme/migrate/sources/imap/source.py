@@ -44,6 +44,7 @@ class ImapSource:
         self.faults: list[Fault] = []
         self._naming = naming or Naming()
         self._views = views
+        self._host = access.host
         self._pool = Pool(access, connections, pauses)
         self._listing: Listing | None = None
 
@@ -52,6 +53,9 @@ class ImapSource:
         naming, views = self._naming, self._views
         found = await self._pool.again(lambda each: listing.list_all(each, naming, views=views))
         self.faults += found.faults
+        # There is INBOX at least (RFC 3501 §5.1). Believed, a pass with --delete would remove all there is.
+        if not found.folders:
+            raise Unreadable(f"{self._host} lists no mailbox that could be taken over")
         self._listing = found
         return found.folders
 

@@ -40,7 +40,7 @@ class Where:
     index: Place
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class File:
     """A file with mail; `place`: in which of PARTS."""
 
@@ -138,8 +138,8 @@ def _listing(folder: int) -> dict[bytes, File]:
             with folders.inner(folder, PARTS[place]) as inner:
                 for name in folders.names(inner):
                     if not name.startswith(b"."):
-                        file = File(place, name)
-                        found[name + b":" if file.base in found else file.base] = file
+                        base = name.partition(b":")[0]
+                        found[name + b":" if base in found else base] = File(place, name)
         except FileNotFoundError:
             continue
     return found
@@ -189,18 +189,19 @@ def _looked_at(
             except FileNotFoundError:
                 missing.append(key)
                 continue
-            base = file.base
-            link = about.st_ino, base  # Dovecot copies by links, too, but with other names
-            if what := _is_no_mail(about):
+            if not stat.S_ISREG(about.st_mode):
+                what = "it is a symbolic link" if stat.S_ISLNK(about.st_mode) else "it is not a file"
                 faults.append(Fault(where.mail.origin(*path), what, "it is left out", lost=True))
-            elif about.st_nlink > 1 and link in links:
-                what = "another file with this name is the same"
-                faults.append(Fault(where.mail.origin(*path), what, "it is left out"))
-            else:
-                if about.st_nlink > 1:
-                    links.add(link)
-                date = dates.kept(int(about.st_mtime // 1), partial(where.mail.origin, *path), faults)
-                found[key if base in found else base] = File(file.place, file.name, date)
+                continue
+            if about.st_nlink > 1:  # Dovecot copies by links, too, but with other names
+                link = about.st_ino, file.base
+                if link in links:
+                    what = "another file with this name is the same"
+                    faults.append(Fault(where.mail.origin(*path), what, "it is left out"))
+                    continue
+                links.add(link)
+            file.date = dates.kept(int(about.st_mtime // 1), partial(where.mail.origin, *path), faults)
+            found[file.base if key.endswith(b":") and file.base not in found else key] = file
         if not missing:
             break
         # Their flags have changed meanwhile, and so their names; or they are gone.
@@ -213,12 +214,6 @@ def _looked_at(
                 Fault(origin, "its file gets other names all the time", "it is left out", lost=True)
             )
     return found
-
-
-def _is_no_mail(about: os.stat_result) -> str:
-    if stat.S_ISLNK(about.st_mode):
-        return "it is a symbolic link"
-    return "" if stat.S_ISREG(about.st_mode) else "it is not a file"
 
 
 def _numbered(
