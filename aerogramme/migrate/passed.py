@@ -16,15 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import zstandard
-
 from aerogramme.errors import Damaged, Unavailable
 from aerogramme.log.columns import column_bytes, column_from, from_planes, planes
+from aerogramme.log.packing import compress, decompress
 from aerogramme.seal.strict import pack, unpack
 
 MAGIC = b"AGM\x01"
 SALT = 16  # octets
-LARGEST = 1 << 30  # octets of what the file holds: two million messages are 50 MB
+LEVEL = 3  # of zstd
 _HASH = 8
 
 
@@ -214,22 +213,18 @@ class Memory:
         ]
         origins = [list(each) for each in sorted(self.origins.items())]
         plain = pack([self._salt, passed, sent, sorted(self.pending), self.millis, origins])
-        return MAGIC + zstandard.ZstdCompressor(3, write_content_size=True).compress(plain)
+        return MAGIC + compress(plain, LEVEL)
 
     @classmethod
     def _decode(cls, path: Path, stored: bytes) -> "Memory":
         if stored[: len(MAGIC)] != MAGIC:
             raise Damaged("it is not what passes remember")
-        try:
-            plain = zstandard.ZstdDecompressor().decompress(stored[len(MAGIC) :], max_output_size=LARGEST)
-        except zstandard.ZstdError:
-            raise Damaged("it does not decode") from None
-        match unpack(plain):
+        match unpack(decompress(stored[len(MAGIC) :])):
             case [bytes(salt), list(passed), list(sent), list(pending), int(millis), list(origins)] if (
                 len(salt) == SALT
             ):
                 memory = cls(path, salt, dict(map(_passed, passed)), dict(map(_sent, sent)))
-                memory.pending.update(map(int, pending))
+                memory.pending.update(map(_id, pending))
                 memory.millis = millis
                 memory.origins.update(map(_origin, origins))
                 return memory
@@ -251,6 +246,12 @@ def _sent(row: Any) -> tuple[bytes, Sent]:
         case [bytes(name), int(mailbox), list(parcels), marks] if len(name) == _HASH:
             return name, Sent(mailbox, list(map(_parcel, parcels)), column_from("Q", marks))
     raise Damaged("it does not decode")
+
+
+def _id(found: Any) -> int:
+    if not isinstance(found, int):
+        raise Damaged("it does not decode")
+    return found
 
 
 def _origin(row: Any) -> tuple[int, int]:

@@ -227,6 +227,13 @@ async def test_names_without_end_take_no_memory(monkeypatch: pytest.MonkeyPatch)
             await source.folders()
 
 
+async def test_a_server_that_lists_nothing() -> None:
+    """Else a run with --delete would take it that all mailboxes are gone."""
+    async with scripted(listed() + NOBODY_SUBSCRIBED) as source:
+        with pytest.raises(Unreadable, match="lists no mailbox"):
+            await source.folders()
+
+
 async def test_no_list_is_an_error() -> None:
     async with scripted(IN + 'C: LIST "" "*"\nS: @ NO [CANNOT] no\n') as source:
         with pytest.raises(Unreadable, match="does not list"):
@@ -254,8 +261,8 @@ async def test_it_waits_as_long_as_the_server_asks(monkeypatch: pytest.MonkeyPat
         ask + "S: @ BAD Request is throttled. Suggested Backoff Time: 299961 milliseconds\n",
         ask + "S: * BYE [THROTTLED] come again\nX",
         ask + "S: @ NO [UNAVAILABLE] later\n",
-        ask + "S: @ OK\n" + NOBODY_SUBSCRIBED,
+        ask + 'S: * LIST () "/" INBOX\nS: @ OK\n' + NOBODY_SUBSCRIBED + status("INBOX"),
     ]
     async with scripted(*scripts, pauses=(1, 2, 3)) as source:
-        assert await source.folders() == []
+        assert [folder.name for folder in await source.folders()] == ["INBOX"]
     assert slept == [299.961, 2, 3]

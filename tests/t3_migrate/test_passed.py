@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged, Unavailable
+from aerogramme.log.packing import compress
 from aerogramme.mailbox.incoming.incoming import first_of, is_parcel
-from aerogramme.migrate.passed import Memory, Parcel, Passed, Sent
+from aerogramme.migrate.passed import MAGIC, Memory, Parcel, Passed, Sent
+from aerogramme.seal.strict import pack
 
 PARCEL = Parcel(1 << 40, 1 << 63, 3 << 62, 1000, 70, 1 << 63)
 FLAGS = st.lists(st.sampled_from(["\\Seen", "\\Deleted", "$Label1", "$label1", "a"]), max_size=4)
@@ -77,6 +79,11 @@ def test_what_is_damaged_is_said(tmp_path):
         with pytest.raises(Damaged) as error:
             Memory.load(path)
         assert str(path) in str(error.value) and "remove it" in error.value.hint
+    salt = bytes(16)
+    for fields in (5, [salt, [], [], ["1"], 0, []], [salt, [], [[]], [], 0, []], [b"", [], [], [], 0, []]):
+        path.write_bytes(MAGIC + compress(pack(fields)))
+        with pytest.raises(Damaged):
+            Memory.load(path)
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):
