@@ -149,6 +149,11 @@ async def texts_are_gone(stores: MemoryStores) -> None:
 
 
 @breaker(Kind.DIGEST)
+async def sizes_are_damaged(stores: MemoryStores) -> None:
+    flip(stores, "", await named_segment(stores, "sizes"))
+
+
+@breaker(Kind.DIGEST)
 async def digests_are_damaged(stores: MemoryStores) -> None:
     flip(stores, "", await named_segment(stores, "digest"))
 

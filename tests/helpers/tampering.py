@@ -11,7 +11,7 @@ import trio
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint, journal, segment
 from aerogramme.log.clock import wall_ms
-from aerogramme.log.entry import MailboxOp, Subscribe
+from aerogramme.log.entry import Add, MailboxOp, Subscribe
 from aerogramme.log.reading import entries
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.account import audit
@@ -82,7 +82,7 @@ def small():
         small_packs(patch)
         patch.setattr(checkpoint, "INLINE_ROWS", 3)
         patch.setattr(journal, "ROW_MAX", 1500)
-        patch.setattr(segment.pack, "__kwdefaults__", {**segment.pack.__kwdefaults__, "inline_max": 3000})
+        patch.setattr(segment.pack, "__kwdefaults__", {**segment.pack.__kwdefaults__, "inline_max": 3100})
         yield
 
 
@@ -216,6 +216,9 @@ async def _touches(whole: Whole) -> dict[Item, set[int]]:
         told = {
             message for op in entry.ops if not isinstance(op, MailboxOp | Subscribe) for message in op.ids
         }
+        # A copy needs the digest that came with what it is a copy of.
+        brought = {content for op in entry.ops if isinstance(op, Add) for content in op.contents}
+        told.update(message for content in brought for message in by_content.get(content, ()))
         touches["log", key] = touches["", f"entry/{key}"] = told
     for partition, key in whole.items:
         if partition == "incoming":
