@@ -1,5 +1,6 @@
 """Undo: what was expunged comes back as it was, once, whatever has happened since; and goes again."""
 
+import os
 import time
 from collections import Counter
 from contextlib import suppress
@@ -9,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from aerogramme.errors import Forgotten, NoSuchMailbox, Refused, Unavailable
+from aerogramme.errors import Forgotten, NoSuchMailbox, OverQuota, Refused, Unavailable
 from aerogramme.log import checkpoint
 from aerogramme.log.clock import ms_of
 from aerogramme.log.past import clock_at
@@ -21,8 +22,10 @@ from aerogramme.mailbox.history.compaction import compact
 from aerogramme.mailbox.history.past import past_of
 from aerogramme.mailbox.history.undo import Report, Undo, Wanted
 from aerogramme.mailbox.keys.reencrypting import Reencrypting
+from aerogramme.mailbox.policy import Policy
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
+from tests.helpers.packed import small_packs
 from tests.t3_mailbox.conftest import World, put
 from tests.t3_mailbox.test_rotation import contents, fill, opened, rotate
 
@@ -329,6 +332,50 @@ async def test_many_come_back_some_with_each_entry(account: Account, monkeypatch
     # In the order that they had.
     subjects, *_ = await account.digests(account.find("INBOX").contents, ["subject"])
     assert subjects == [b"mail %d" % n for n in range(8)]
+
+
+async def test_bodies_in_packs_come_a_few_at_a_time(monkeypatch) -> None:
+    small_packs(monkeypatch)
+    monkeypatch.setattr(undo, "BATCH_OCTETS", 1000)
+    world = World()
+    world.stores = MemoryStores(serial=True, object_costs_request=True)
+    account = await world.open()
+    await put(account, "INBOX", *(os.urandom(300) for _ in range(12)))
+    await account.fold(force=True)
+    await account.store.delete(await account.store.list("body/"))
+    since = moment(account)
+    await expunge(account, "INBOX", *range(1, 13))
+    read, most = account.store.get_many, 0
+
+    async def get_many(wanted):
+        nonlocal most
+        got = await read(wanted)
+        if wanted and str(wanted[0][0]).startswith("pack/"):
+            most = max(most, sum(map(len, got)))
+        return got
+
+    monkeypatch.setattr(account.store, "get_many", get_many)
+    assert (await bring_back(account, since)).messages == 12
+    assert 300 < most <= 1000
+    assert await world.audit() == []
+
+
+async def test_nothing_comes_back_if_there_is_no_room_for_all_of_it(account: Account) -> None:
+    await put(account, "INBOX", *map(letter, range(3)))
+    await put(account, "Archive", letter(9))
+    since = moment(account)
+    await expunge(account, "INBOX", 1, 2)
+    await account.delete_mailbox("Archive")
+    account.policy = Policy(quota=4 * len(letter(1)) - 1)
+    for dry_run in True, False:
+        run = Undo(account, Wanted(since, time.time() + 60))
+        await run.plan()
+        with pytest.raises(OverQuota):
+            await run.bring_back(dry_run=dry_run)
+    assert len(account.find("INBOX")) == 1 and "Archive" not in account.state.names
+    account.policy = Policy(quota=4 * len(letter(1)))
+    assert (await bring_back(account, since)).messages == 3
+    assert (await bring_back(account, since)).there == 3, "what is there takes no room"
 
 
 async def test_a_crash_at_any_call_and_it_is_done_again() -> None:

@@ -9,7 +9,7 @@ A content that no message has may be missing in the newest checkpoint, and in it
 along, out of the past, and a body that lies in a pack is written as an object of its own.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_name
 from aerogramme.mailbox.history.reach import check_reach
 from aerogramme.mailbox.names import INBOX, canonical, check
 from aerogramme.mailbox.packs import Trip
+from aerogramme.mailbox.usage import check_room
 from aerogramme.store.port import Part
 
 BATCH, BATCH_OCTETS = 1000, 8 * 1024 * 1024  # messages of an entry, and octets of bodies that come with it
@@ -144,12 +145,15 @@ class Undo:
 
     async def bring_back(self, *, dry_run: bool = False) -> Report:
         """Brings back what is not there, some with each entry; may be done again. `dry_run` only looks.
-        Raises Unavailable."""
+        Raises OverQuota, having done nothing, if there is no room for all of it; Unavailable."""
         assert self._found is not None
-        report = Report(unreadable=self._found.unreadable)
+        account, report = self._account, Report(unreadable=self._found.unreadable)
+        missing = self._missing(report)
+        check_room(account.state, account.policy.quota, sum(back.message.size for back in missing))
+        names = {mailbox: name for name, mailbox in account.state.names.items()}
         by_target: dict[str, list[Back]] = {}
-        for back in self._missing(report):
-            by_target.setdefault(self._target(back.message), []).append(back)
+        for back in missing:
+            by_target.setdefault(self._target(back.message, names), []).append(back)
         await self._make_mailboxes(by_target, report, dry_run=dry_run)
         for name, some in by_target.items():
             # In the order that they had, so that digests are read about once.
@@ -239,11 +243,11 @@ class Undo:
 
     # --- mailboxes
 
-    def _target(self, message: Expunged) -> str:
-        """The name of the mailbox that a message goes into."""
+    def _target(self, message: Expunged, names: Mapping[int, str]) -> str:
+        """The name of the mailbox that a message goes into. `names`: those that there are."""
         if self._wanted.into is not None:
             return canonical(self._wanted.into)
-        return self._account.name_of(message.mailbox) or message.name
+        return names.get(message.mailbox) or message.name
 
     async def _make_mailboxes(
         self, targets: Mapping[str, Sequence[Back]], report: Report, *, dry_run: bool
@@ -281,26 +285,15 @@ class Undo:
     async def _batch(self, name: str, some: Sequence[Back], report: Report, *, dry_run: bool) -> None:
         """Some messages for one mailbox; with one entry, unless the bodies that come with them are many."""
         digests = await self._digests([each.message.content for each in some])
-        share: list[Back] = []
-        bodies: dict[int, bytes] = {}
-        octets = 0
-        there = await self._bodies(digests)
-        for back in some:
-            content = back.message.content
-            if content not in self._shared and content not in there:
-                report.lost += 1
-                self._tell(1)
-                continue
-            body = there.get(content) or b""
-            if share and octets + len(body) > BATCH_OCTETS:
-                await self._add(name, share, digests, bodies, report, dry_run=dry_run)
-                share, bodies, octets = [], {}, 0
-            share.append(back)
-            octets += len(body)
-            if body:
-                bodies[content] = body
-        if share:
-            await self._add(name, share, digests, bodies, report, dry_run=dry_run)
+        for share in _shares(some, digests):
+            wanted = dict.fromkeys(back.message.content for back in share)
+            bodies = await self._bodies({c: digests[c] for c in wanted if c in digests})
+            found = [b for b in share if b.message.content in self._shared or b.message.content in bodies]
+            if len(found) < len(share):
+                report.lost += len(share) - len(found)
+                self._tell(len(share) - len(found))
+            if found:
+                await self._add(name, found, digests, bodies, report, dry_run=dry_run)
 
     async def _digests(self, contents: Sequence[int]) -> dict[int, "_Digest"]:
         """The digests of those contents that no message has, as far as they can be read."""
@@ -362,7 +355,7 @@ class Undo:
         brought = {content: digests[content] for content in contents if content in digests}
         packed = self._packed(brought) if brought else None
         ref = None if packed is None else packed.ref
-        objects = [(body_name(content), sealed) for content, sealed in bodies.items()]
+        objects = [(body_name(content), sealed) for content, sealed in bodies.items() if sealed]
 
         def build(state: State) -> Draft | None:
             known = self._places(state, {back.id for back in share})
@@ -424,6 +417,22 @@ class _Digest(NamedTuple):
         """The fields, for a body that is an object of its own."""
         record = self.record._replace(place=None).to_bytes()
         return {**self.fields, "digest": {**self.fields["digest"], "record": record}}
+
+
+def _shares(some: Sequence[Back], digests: Mapping[int, _Digest]) -> Iterator[list[Back]]:
+    """The messages in their order, as many together as may be in memory with bodies that lie in packs."""
+    share: list[Back] = []
+    octets = 0
+    for back in some:
+        digest = digests.get(back.message.content)
+        size = digest.record.sealed_size if digest and digest.record.place else 0
+        if share and octets + size > BATCH_OCTETS:
+            yield share
+            share, octets = [], 0
+        share.append(back)
+        octets += size
+    if share:
+        yield share
 
 
 def following_id(one: int) -> int:
