@@ -7,6 +7,7 @@ from typing import Final
 from aerogramme.errors import Unreadable
 from aerogramme.imap.dates import parse_date_time
 from aerogramme.mailbox.flags import SYSTEM_FLAGS
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.imap.answers import fetched, number, shown, uid
 from aerogramme.migrate.sources.imap.connection import Connection
 from aerogramme.migrate.sources.imap.listing import label_key
@@ -16,7 +17,6 @@ from aerogramme.migrate.sources.source import Fault, Folder, Messages
 
 MAX_MESSAGES: Final = 20_000_000  # of a mailbox: half a gigabyte of columns
 _MAX_FLAGS_TEXT: Final = 32 << 20  # octets of all different sets of flags in a mailbox
-_MAX_FAULTS: Final = 100  # of one kind in a mailbox, each told by itself
 
 _WHAT: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE)"
 _WITH_LABELS: Final = b"(UID FLAGS INTERNALDATE RFC822.SIZE X-GM-LABELS)"  # of Gmail's X-GM-EXT-1
@@ -76,7 +76,7 @@ class Columns:
     """Collects the answers to a FETCH."""
 
     def __init__(self, origin: str, elsewhere: frozenset[bytes] | None = None) -> None:
-        self.faults: list[Fault] = []
+        self.faults = Faults()
         self.left_out = 0
         self._elsewhere = elsewhere
         self._origin = origin
@@ -136,7 +136,8 @@ class Columns:
             # The same in each pass: that of the message before, which came about then.
             date = self._found.dates[-1] if self._found.dates else 0
             said = f"has the date {shown(text)!r}" if text else "has no date"
-            self._fault(f"UID {one} {said}", "it gets the date of the message before it")
+            done = "it gets the date of the message before it"
+            self.faults.append(Fault(self._origin, f"UID {one} {said}", done))
             return date
 
     def _flag_set(self, text: bytes) -> tuple[str, ...]:
@@ -147,12 +148,6 @@ class Columns:
                 raise Unreadable(f"{self._origin} has too many different flags")
             found = self._flags[text] = _flags(text)
         return found
-
-    def _fault(self, what: str, done: str) -> None:
-        if len(self.faults) < _MAX_FAULTS:
-            self.faults.append(Fault(self._origin, what, done))
-        elif len(self.faults) == _MAX_FAULTS:
-            self.faults.append(Fault(self._origin, "there are more like these", "they are treated alike"))
 
     def messages(self) -> Messages:
         """All that was heard, in the order of UIDs. What was said of one twice counts as it was said last."""

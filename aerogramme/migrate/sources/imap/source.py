@@ -5,6 +5,7 @@ from contextlib import aclosing
 from typing import Final
 
 from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.imap import columns, letters, listing
 from aerogramme.migrate.sources.imap.access import Access
 from aerogramme.migrate.sources.imap.body import Mailbox
@@ -41,7 +42,7 @@ class ImapSource:
         views: bool = False,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = Faults()
         self._naming = naming or Naming()
         self._views = views
         self._host = access.host

@@ -13,6 +13,7 @@ from typing import Final
 from aerogramme import maildir
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources import dates, folders
+from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.maildir import uidlist
 from aerogramme.migrate.sources.maildir.flags import Flags, read_flags
@@ -61,7 +62,7 @@ class Files:
     """
 
     messages: Messages = field(default_factory=Messages)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=Faults)
     doubled: set[bytes] = field(default_factory=set)
     _places: bytearray = field(default_factory=bytearray)
     _names: bytearray = field(default_factory=bytearray)  # one after the other: a list is thrice as large

@@ -74,7 +74,7 @@ class _Scan:
 
     signature: tuple[int, int, int] = (0, 0, 0)
     messages: Messages = field(default_factory=Messages)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=Faults)
     starts: "array[int]" = field(default_factory=lambda: array("Q"))
     bodies: "array[int]" = field(default_factory=lambda: array("Q"))
     ends: "array[int]" = field(default_factory=lambda: array("Q"))
