@@ -1,7 +1,8 @@
 """Nothing happens by chance: what the program asks the machine for comes from the seed.
 
 Times of day, random numbers, the order in which trio runs its tasks. Keys and nonces stay random: nothing
-depends on them. There are no threads, which are not replayed; and passwords cost nothing.
+depends on them. There are no threads, which are not replayed; passwords cost nothing, and a key is read, and
+what was sealed to it opened, once: what comes out is the same each time.
 """
 
 import gc
@@ -9,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +23,7 @@ from aerogramme.mailbox import account, packs
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.keys import keys, passwords, reencrypting
+from aerogramme.seal.hybrid import HybridPrivate, HybridPublic
 
 START = 1_700_000_000.0  # unix seconds at which every schedule begins
 
@@ -94,6 +97,39 @@ async def _stretch(slot: keys.Slot, secret: keys.Secret) -> keys.SlotPrivate:
     return _stretched[known]
 
 
+_once = lru_cache(maxsize=4096)
+
+
+def _read_once(kind: type) -> Callable[[Any, bytes], None]:
+    """In place of the __init__ of keys."""
+    read = kind.__init__
+
+    @_once
+    def known(raw: bytes) -> Any:
+        key = object.__new__(kind)
+        read(key, raw)
+        return key
+
+    def init(self: Any, raw: bytes) -> None:
+        key = known(raw)
+        for name in kind.__slots__:
+            setattr(self, name, getattr(key, name))
+
+    return init
+
+
+_public, _private = _read_once(HybridPublic), _read_once(HybridPrivate)
+
+
+@_once
+def _opened(seed: bytes, sealed: bytes, info: bytes, opening=HybridPrivate.open) -> bytes:
+    return opening(HybridPrivate(seed), sealed, info)
+
+
+def _open(key: HybridPrivate, sealed: bytes, info: bytes) -> bytes:
+    return _opened(key.seed, bytes(sealed), info)
+
+
 async def _run_here(work: Callable[..., Any], *args: Any, **_: Any) -> Any:
     """In place of a thread: when that is done nobody can tell, and the clock would not wait for it."""
     await trio.lowlevel.checkpoint()
@@ -115,6 +151,8 @@ def seeded(seed: int, **constants: int) -> Iterator[Complaints]:
         stack.enter_context(patch.object(segment, "os", _Os(Random(seed))))
         stack.enter_context(patch.object(incoming, "_ids", incoming._LetterIds()))
         stack.enter_context(patch.object(keys, "stretch", _stretch))
+        stack.enter_context(patch.object(HybridPublic, "__init__", _public))
+        stack.enter_context(patch.multiple(HybridPrivate, __init__=_private, open=_open))
         stack.enter_context(patch.object(trio.to_thread, "run_sync", _run_here))
         stack.enter_context(patch.object(run, "_ALLOW_DETERMINISTIC_SCHEDULING", True))
         stack.enter_context(patch.object(packs, "LEAST", 2))  # of few mails some are packed

@@ -42,6 +42,7 @@ from aerogramme.store.port import Row
 from tests.sim.chance import HERE, Complaints, Machine, seeded
 from tests.sim.clients import KINDS, Program
 from tests.sim.ledger import Ledger
+from tests.sim.loop import quick_loop
 from tests.sim.mover import Mover
 from tests.sim.nemesis import Nemesis
 from tests.sim.senders import Sender
@@ -341,8 +342,8 @@ def run(seed: int, **given: int) -> Outcome:
     constants = {"FOLD_ENTRIES": random.choice([4, 12, 256]), "SEGMENT": random.choice([4, 1000])}
     constants |= given
     world: World
-    with seeded(seed, **constants) as complaints:
-        world = trio.run(_run, seed, complaints, clock=trio.testing.MockClock(autojump_threshold=0))
+    with seeded(seed, **constants) as complaints, quick_loop() as clock:
+        world = trio.run(_run, seed, complaints, clock=clock)
     return Outcome(world.story, world.commands, world.ledger.checked, world.ledger.facts)
 
 
