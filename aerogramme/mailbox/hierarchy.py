@@ -2,7 +2,9 @@
 changes.py.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 
 from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused
 from aerogramme.log.entry import MailboxOp, Op, Remove, Subscribe
@@ -23,6 +25,11 @@ class Maker:
         # deleted and made again, or renamed over, never has the UIDVALIDITY it had (RFC 3501 §2.3.1.1).
         self._uidvalidity = max(now, state.last_uidvalidity + 1)
 
+    @cached_property
+    def _having(self) -> Counter[int | None]:
+        """UIDVALIDITY -> how many mailboxes have it, deleted ones too."""
+        return Counter(self._state.attribute(mailbox, "uidvalidity") for mailbox in self._state.attributes)
+
     def make(self, name: str, role: str | None = None, mailbox: int | None = None) -> MailboxOp:
         if mailbox is None:
             [mailbox] = self._new_ids(1)
@@ -33,9 +40,7 @@ class Maker:
     def rename(self, mailbox: int, name: str) -> MailboxOp:
         """Another name. An imported mailbox may share its UIDVALIDITY with others, where one of them may
         have had the new name: it gets a new one too."""
-        theirs = self._state.attribute(mailbox, "uidvalidity")
-        others = (m for m in self._state.attributes if m != mailbox)
-        if all(self._state.attribute(other, "uidvalidity") != theirs for other in others):
+        if self._having[self._state.attribute(mailbox, "uidvalidity")] < 2:
             return MailboxOp(mailbox, name=name)
         uidvalidity = self._uidvalidity
         self._uidvalidity += 1
@@ -55,17 +60,17 @@ def create(state: State, maker: Maker, name: str, role: str | None, mailbox: int
     They are subscribed at once: mail programs that show subscribed mailboxes only would hide what they have
     made.
     """
-    name = check(name)
-    if name in state.names:
+    name, names, subscribed = check(name), state.names, state.subscribed
+    if name in names:
         raise AlreadyExists("There is a mailbox of this name")
     if role is not None and role in state.roles.values():
         raise Refused("Another mailbox has this use")  # RFC 6154 §3: a server may have one of each
-    new = [above for above in parents(name) if above not in state.names] + [name]
-    if len(state.names) + len(new) > MAX_MAILBOXES:
+    new = [*_missing_parents(names, name), name]
+    if len(names) + len(new) > MAX_MAILBOXES:
         raise Refused(f"An account has at most {MAX_MAILBOXES} mailboxes")
     ops: list[Op] = [maker.make(each) for each in new[:-1]]
     ops.append(maker.make(name, role, mailbox))
-    return ops + [Subscribe(each, True) for each in new if each not in state.subscribed]
+    return ops + [Subscribe(each, True) for each in new if each not in subscribed]
 
 
 def delete(state: State, name: str, *, empty: bool = False) -> list[Op]:
@@ -96,29 +101,29 @@ def rename(
     INBOX keeps its name and gives its messages to a new mailbox; what is below it stays. A new name is
     subscribed if the old one was; the old one stays subscribed (§6.3.6 forbids a server to remove it).
     """
-    name, new = canonical(name), check(new)
-    inner = below(name, state.names)
-    if name not in state.names and not inner:
+    name, new, names, subscribed = canonical(name), check(new), state.names, state.subscribed
+    inner = below(name, names)
+    if name not in names and not inner:
         raise NoSuchMailbox
-    if new in (INBOX, name) or new in state.names:
+    if new in (INBOX, name) or new in names:
         raise AlreadyExists("There is a mailbox of the new name")
     if new.startswith(name + DELIMITER) and name != INBOX:
         raise Refused("A mailbox cannot go below itself")
     if name == INBOX:
         return _rename_inbox(state, maker, new_ids, new)
-    moved = {old: new + old[len(name) :] for old in ([name] if name in state.names else []) + inner}
+    moved = {old: new + old[len(name) :] for old in ([name] if name in names else []) + inner}
     for target in moved.values():
         check(target)
-        if target in state.names and target not in moved:
+        if target in names and target not in moved:
             raise AlreadyExists(f"There is a mailbox {target} already")
-    ops = _make_all(maker, _missing_parents(state, new, moved))
-    ops += [maker.rename(state.names[old], target) for old, target in moved.items()]
-    return ops + [Subscribe(t, True) for old, t in moved.items() if old in state.subscribed]
+    ops = _make_all(maker, _missing_parents(names, new, moved))
+    ops += [maker.rename(names[old], target) for old, target in moved.items()]
+    return ops + [Subscribe(t, True) for old, t in moved.items() if old in subscribed]
 
 
-def _missing_parents(state: State, new: str, moved: Iterable[str]) -> list[str]:
+def _missing_parents(names: Collection[str], new: str, moved: Collection[str] = ()) -> list[str]:
     """The levels above a new name that are not there once the mailboxes in `moved` have left."""
-    return [above for above in parents(new) if above not in state.names or above in moved]
+    return [above for above in parents(new) if above not in names or above in moved]
 
 
 def _make_all(maker: Maker, names: Sequence[str]) -> list[Op]:
@@ -129,7 +134,7 @@ def _make_all(maker: Maker, names: Sequence[str]) -> list[Op]:
 
 def _rename_inbox(state: State, maker: Maker, new_ids: Callable[[int], Sequence[int]], new: str) -> list[Op]:
     inbox = state.tables[state.names[INBOX]]
-    ops = _make_all(maker, _missing_parents(state, new, ()))
+    ops = _make_all(maker, _missing_parents(state.names, new))
     made = maker.make(new)
     ops += [made, Subscribe(new, True)]
     if len(inbox):

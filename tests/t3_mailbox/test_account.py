@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, Refused, TooLarge, Unavailable
+from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.contents import GROUPS, NewMessage, body_name
@@ -280,6 +281,31 @@ async def test_rename_takes_along_what_is_below(account: Account) -> None:
     ]:
         with pytest.raises(error):
             await account.rename_mailbox(name, new)
+
+
+async def test_a_rename_looks_at_each_mailbox_some_times_however_many_there_are(account, monkeypatch) -> None:
+    looked = 0
+    attribute = State.attribute
+
+    def counted(self, mailbox, name):
+        nonlocal looked
+        looked += 1
+        return attribute(self, mailbox, name)
+
+    async def looks(name: str, new: str) -> int:
+        nonlocal looked
+        looked = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(State, "attribute", counted)
+            await account.rename_mailbox(name, new)
+        return looked
+
+    for n in range(20):
+        await account.create_mailbox(f"A/{n}")
+    few = await looks("A", "B")
+    for n in range(20, 80):
+        await account.create_mailbox(f"B/{n}")
+    assert await looks("B", "C") < 5 * few, "four times as many"
 
 
 async def test_rename_of_a_level_that_is_no_mailbox(account: Account) -> None:

@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 
 import pytest
+import trio
 
 from aerogramme.log import clock
+from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import PARTITION
 from aerogramme.mailbox import account as accounts
 from aerogramme.mailbox.history import compaction, letting_go
+from aerogramme.mailbox.history import survey as survey_module
 from aerogramme.mailbox.history.compaction import compact
 from aerogramme.mailbox.history.survey import kept_of, survey
 from aerogramme.mailbox.policy import DAY, Policy
@@ -262,3 +265,25 @@ def test_which_checkpoints_are_kept() -> None:
     assert kept_of([name(30)], now, 7 * DAY * 1000) == ([name(30)], name(30))
     assert kept_of([], now, 7 * DAY * 1000) == ([], None)
     assert kept_of([name(2)], now, 7 * DAY * 1000) == ([name(2)], None)
+
+
+async def test_others_have_their_turn_while_old_entries_are_gone_through(account, monkeypatch) -> None:
+    for n in range(20):
+        await put(account, "INBOX", b"%d" % n)
+    monkeypatch.setattr(survey_module, "TURN", 1)
+    surveying = survey_module._Surveying(account, wall_ms())
+    surveying._found.base = SimpleNamespace(vector={}, covers=lambda *_: True)
+    rows, _ = await account.store.read(PARTITION)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await surveying._entries(rows)
+        nursery.cancel_scope.cancel()
+    assert len(surveying._found.old) == len(rows) > 20 and turns > 10

@@ -237,6 +237,8 @@ class _Surveying:
         found, base = self._found, self._found.base
         vector = {} if base is None else base.vector  # once: it is made of columns
         for n, (key, value) in enumerate(rows):
+            if n % TURN == 0:
+                await trio.lowlevel.checkpoint()
             try:
                 clock, replica, seq = parse_key(key)
                 if base is not None and base.covers(clock, replica, seq, vector):
@@ -249,8 +251,6 @@ class _Surveying:
                 raise
             except Damaged as why:
                 self._unreadable_entry(key, why)
-            if n % TURN == 0:
-                await trio.lowlevel.checkpoint()
 
     async def _old_entry(self, key: str, value: bytes) -> None:
         """One that is not kept: its segments are no lost mail, and who is mentioned in it may be mentioned
