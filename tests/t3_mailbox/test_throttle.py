@@ -56,4 +56,14 @@ def test_what_is_remembered_is_bounded() -> None:
     throttle = Throttle(Clock())
     for n in range(MAX_TRACKED + 10):
         throttle.begin([str(n)])
+    throttle.begin(["x" * 100_000])
     assert len(throttle._tries) == MAX_TRACKED
+    assert max(map(len, throttle._tries)) <= 100
+
+
+def test_a_long_name_is_taken_back_too() -> None:
+    throttle = Throttle(Clock())
+    for _ in range(FREE + 2):
+        throttle.begin(["x" * 1000])
+        throttle.right(["x" * 1000])
+    assert throttle.begin(["x" * 1000]) == 0.0
