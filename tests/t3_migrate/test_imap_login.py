@@ -186,9 +186,10 @@ async def test_a_login_that_worked_before_is_tried_again() -> None:
     async with scripted(
         IN + "X",
         TRIED + "S: @ NO you are here already",
-        IN + 'C: LIST "" "*"\nS: @ OK\nC: LSUB "" "*"\nS: @ OK\n',
+        IN + 'C: LIST "" "*"\nS: * LIST () "/" INBOX\nS: @ OK\nC: LSUB "" "*"\nS: @ OK\n'
+        'C: STATUS "INBOX" (UIDVALIDITY UIDNEXT)\nS: * STATUS INBOX (UIDVALIDITY 7 UIDNEXT 8)\nS: @ OK\n',
     ) as source:
-        assert await source.folders() == []
+        assert [folder.name for folder in await source.folders()] == ["INBOX"]
 
 
 async def test_it_gives_up_after_the_last_pause() -> None:
