@@ -51,6 +51,7 @@ class _Open:
 
     account: Account
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    nursery: trio.Nursery | None = None  # for what uses its store, and ends with it
     logins: set["Login"] = field(default_factory=set)
     leaves: int = 0  # counts how often the last user has gone: a linger that has been overtaken does nothing
     # keyed hash of a password -> (how far the keys were read when it was right, its slot)
@@ -65,14 +66,21 @@ class Login:
     revoked: whatever comes after is of no use.
     """
 
-    __slots__ = ("_release", "account", "read_only", "slot", "when_lost")
+    __slots__ = ("_release", "account", "lost", "read_only", "slot", "when_lost")
 
     def __init__(self, account: Account, slot: SlotPrivate, release: Callable[["Login"], None]) -> None:
         self.account = account
         self.slot = slot.public.fingerprint
         self.read_only = slot.read_only  # this password must not change anything
+        self.lost = False
         self.when_lost: Callable[[], None] | None = None
         self._release: Callable[[Login], None] | None = release
+
+    def lose(self) -> None:
+        """It is of no use any more."""
+        self.lost = True
+        if self.when_lost is not None:
+            self.when_lost()
 
     def release(self) -> None:
         """Lets go of the account. Doing it twice is fine."""
@@ -180,6 +188,9 @@ class Accounts:
             self._throttle.right(tried)
             raise
         self._throttle.right(tried)
+        if login.lost:  # before anybody could be told
+            login.release()
+            raise Unavailable("The account was closed just now")
         return login
 
     # --- remembered passwords
@@ -254,6 +265,7 @@ class Accounts:
         try:
             with opened.scope:
                 async with trio.open_nursery() as nursery:
+                    opened.nursery = nursery
                     nursery.start_soon(self._seen.keep, account)
                     if not account.past:
                         for chore in (compact_from_time_to_time, *self._chores):
@@ -269,8 +281,7 @@ class Accounts:
             if self._open.get(account.id) is opened:
                 del self._open[account.id]
             for login in list(opened.logins):
-                if login.when_lost is not None:
-                    login.when_lost()
+                login.lose()
             with trio.CancelScope(shield=True):
                 await self._seen.note(account)
                 await account.aclose()
@@ -280,8 +291,8 @@ class Accounts:
         opened.account.holding.add(slot)
         login = Login(opened.account, slot, partial(self._leave, opened))
         opened.logins.add(login)
-        if slot.kind == "app" and self._nursery is not None:
-            self._nursery.start_soon(self._note_use, opened, login.slot)
+        if slot.kind == "app" and opened.nursery is not None:
+            opened.nursery.start_soon(self._note_use, opened, login.slot)
         return login
 
     async def _note_use(self, opened: _Open, slot: bytes) -> None:
@@ -289,11 +300,12 @@ class Accounts:
         today = int(time.time()) // uses.DAY
         if opened.used.get(slot) == today:
             return
-        opened.used[slot] = today
         try:
             await uses.note(opened.account.store, opened.account.keyring, slot)
         except (Unavailable, NoSuchUser) as error:
             log.warning("account %s: the use of an app password is not noted: %s", opened.account.id, error)
+        else:
+            opened.used[slot] = today
 
     def _revoked(self, opened: _Open, slot: bytes) -> None:
         """A slot that has opened the account opens it no more: its sessions end, others go on."""
@@ -301,8 +313,8 @@ class Accounts:
             if its.public.fingerprint == slot:
                 del opened.known[known]
         for login in list(opened.logins):
-            if login.slot == slot and login.when_lost is not None:
-                login.when_lost()
+            if login.slot == slot:
+                login.lose()
 
     def _leave(self, opened: _Open, login: Login) -> None:
         opened.logins.remove(login)
@@ -328,7 +340,7 @@ class Accounts:
 
     def end(self, account_id: str) -> None:
         """Closes an account under its sessions, which are told so; one that is not open is fine."""
-        if opened := self._open.get(account_id):
+        if opened := self._open.pop(account_id, None):  # at once: a login that comes now opens it anew
             opened.scope.cancel()
 
     @property

@@ -4,17 +4,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 
-from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
+from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, Unavailable
 from aerogramme.log.journal import Journal
 from aerogramme.mailbox.accounts import FAILURE_TIME, Accounts
 from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.incoming.drain import Drain
 from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
-from aerogramme.mailbox.keys import keys, passwords
+from aerogramme.mailbox.keys import keys, passwords, uses
 from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
 from aerogramme.mailbox.throttle import FREE
 from aerogramme.seal import Secret, Slot
+from aerogramme.store.memory import MemoryStore
 from tests.t3_mailbox.conftest import CHEAP, PASSWORD, World
 
 ID = "00" * 16
@@ -194,6 +196,52 @@ async def test_an_account_that_is_erased_ends_its_sessions_and_nothing_else(worl
         await accounts.login(ID, PASSWORD, None)
     await other.account.create_mailbox("still here")
     assert (await accounts.login(other.account.id, PASSWORD, None)).account is other.account
+
+
+async def test_who_logs_in_while_an_account_is_ended_gets_another(accounts) -> None:
+    ended = await accounts.login(ID, PASSWORD, None)
+    accounts.end(ID)
+    assert accounts.open_count == 0
+    login = await accounts.login(ID, PASSWORD, None)
+    assert login.account is not ended.account and not login.lost
+    await login.account.create_mailbox("still here")
+
+
+async def test_a_login_whose_account_closes_before_it_is_there_is_none(world, accounts, monkeypatch) -> None:
+    first = await accounts.login(ID, PASSWORD, None)
+    app = (await passwords.create_app_password(first.account.store, ID, PASSWORD, "phone")).secret
+    aclose = MemoryStore.aclose
+
+    async def closing(self) -> None:
+        accounts.end(ID)
+        await trio.testing.wait_all_tasks_blocked()
+        await aclose(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "aclose", closing)
+        with pytest.raises(Unavailable):
+            await accounts.login(ID, app, None)
+    assert not (await accounts.login(ID, app, None)).lost
+
+
+async def test_noting_the_use_of_a_password_ends_with_its_account(accounts, monkeypatch) -> None:
+    login = await accounts.login(ID, PASSWORD, None)
+    app = (await passwords.create_app_password(login.account.store, ID, PASSWORD, "phone")).secret
+    begun, ended = trio.Event(), trio.Event()
+
+    async def note(*_: object) -> None:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(uses, "note", note)
+    await accounts.login(ID, app, None)
+    await begun.wait()
+    accounts.end(ID)
+    with trio.fail_after(60):
+        await ended.wait()
 
 
 @pytest.mark.parametrize("task", [Drain, Journal])
