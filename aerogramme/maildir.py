@@ -23,6 +23,7 @@ PARTS = ("cur", "new", "tmp")
 
 LONGEST = 255  # octets of a name, on every file system in use (NAME_MAX)
 
+_FORM = "%d.M%x.%s,S=%d,W=%d,U=%d"
 _NAME = re.compile(r"\d+\.M([0-9a-f]{1,16})\.([^,/:]+),S=(\d{1,15}),W=(\d{1,15}),U=\d+", re.ASCII)
 
 
@@ -46,7 +47,21 @@ def host_of(account: str) -> str:
 
 def base_name(date: int, message: int, host: str, size: int, wide: int, uid: int) -> str:
     """The name of a message without its flags. `size` of the file, `wide`: when its lines end with CRLF."""
-    return f"{date}.M{message:x}.{host},S={size},W={wide},U={uid}"
+    return _FORM % (date, message, host, size, wide, uid)
+
+
+def file_names(
+    host: str,
+    dates: Iterable[int],
+    messages: Iterable[int],
+    sizes: Iterable[int],
+    wide: Iterable[int],
+    uids: Iterable[int],
+    infos: Iterable[bytes],
+) -> list[bytes]:
+    """The names of several messages, as folders have them: each is that of `base_name`, and an info."""
+    form = (_FORM.replace("%s", host) + "%b").encode()
+    return list(map(form.__mod__, zip(dates, messages, sizes, wide, uids, infos, strict=True)))
 
 
 def parse(name: str) -> FileName:

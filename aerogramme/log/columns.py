@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, compress
-from operator import sub
+from operator import gt, sub
 from typing import Any
 
 from aerogramme.errors import Damaged
@@ -137,7 +137,7 @@ class IdMap:
         count = len(ids)
         if count == 0:
             return
-        if count > 1 and any(map(int.__gt__, ids, ids[1:])):
+        if count > 1 and any(map(gt, ids, ids[1:])):
             order = sorted(range(count), key=ids.__getitem__)
             ids = array("Q", map(ids.__getitem__, order))
             values = tuple(array(v.typecode, map(v.__getitem__, order)) for v in values)

@@ -7,39 +7,48 @@ come from; it never changes, but is replaced: who lists a folder holds those tha
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import compress, repeat
-from operator import add, sub
+from itertools import compress
+from operator import sub
 
-from aerogramme.log.clock import COUNTER_BITS
 from aerogramme.log.columns import compressed
 from aerogramme.log.table import Table
-from aerogramme.maildir import base_name
+from aerogramme.maildir import file_names, letters_of
+from aerogramme_fuse.sizes import Sizes
 
 LISTED = ("cur", "new")  # the folders of messages
 CHUNK_BITS = 9  # 512 UIDs a chunk: naming them takes about a millisecond
 
-LettersOf = Callable[[int], str]
-"""The letters of a flagset number."""
+ListingVersion = tuple[int | str, ...]
+"""All that the names in a mailbox come from."""
+Span = tuple[int, int, int]
+"""The number of a chunk, and its rows: start, stop."""
 
 
 @dataclass(slots=True)
 class Files:
-    """Files of one folder, in the order of UIDs: for each its name and what stat(2) tells, times in
-    nanoseconds since 1970."""
+    """Files of one folder, in the order of UIDs. `dates`: mtime, in seconds since 1970; `modseqs` have the
+    time of the last change (ctime) in them: see clock.ms_of."""
 
-    names: list[str] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
     inodes: "array[int]" = field(default_factory=lambda: array("Q"))
     sizes: "array[int]" = field(default_factory=lambda: array("I"))
-    mtimes: "array[int]" = field(default_factory=lambda: array("q"))
-    ctimes: "array[int]" = field(default_factory=lambda: array("q"))
+    dates: "array[int]" = field(default_factory=lambda: array("I"))
+    modseqs: "array[int]" = field(default_factory=lambda: array("Q"))
 
-    def rows(self, start: int) -> Iterator[tuple[str, int, int, int, int]]:
-        """Those from a place on: name, inode, size, mtime, ctime."""
+    def rows(self, start: int) -> Iterator[tuple[bytes, int, int, int, int]]:
+        """Those from a place on: name, inode, size, date, modseq."""
         names, inodes, sizes = self.names[start:], self.inodes[start:], self.sizes[start:]
-        return zip(names, inodes, sizes, self.mtimes[start:], self.ctimes[start:], strict=True)
+        return zip(names, inodes, sizes, self.dates[start:], self.modseqs[start:], strict=True)
+
+    def where(self, there: Sequence[bool]) -> "Files":
+        """Some of them."""
+        if all(there):
+            return self
+        columns = self.inodes, self.sizes, self.dates, self.modseqs
+        return Files(list(compress(self.names, there)), *(compressed(column, there) for column in columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +63,16 @@ class Chunk:
 class Listing:
     """The files of cur/ and new/ of a mailbox, as they were at a version of it."""
 
-    version: tuple[int | str, ...]  # all that names come from
+    version: ListingVersion
     chunks: dict[int, Chunk] = field(default_factory=dict)
 
     def files(self, part: str) -> list[Files]:
         """Those of cur or new, in the order of UIDs."""
         return [chunk.files[part] for chunk in self.chunks.values() if chunk.files[part].names]
 
-    def since(self, before: "Listing", part: str) -> tuple[set[str], bool]:
+    def since(self, before: "Listing", part: str) -> tuple[set[bytes], bool]:
         """The names that are there no more, and whether anything has changed."""
-        gone: set[str] = set()
+        gone: set[bytes] = set()
         changed = False
         for number in before.chunks.keys() | self.chunks.keys():
             one, other = before.chunks.get(number), self.chunks.get(number)
@@ -77,8 +86,8 @@ class Listing:
         return gone, changed
 
 
-def spans_of(table: Table) -> Iterator[tuple[int, int, int]]:
-    """The chunks of a mailbox: number, and its rows as start, stop."""
+def spans_of(table: Table) -> Iterator[Span]:
+    """The chunks of a mailbox."""
     start = 0
     while start < len(table):
         number = table.uids[start] >> CHUNK_BITS
@@ -87,9 +96,10 @@ def spans_of(table: Table) -> Iterator[tuple[int, int, int]]:
         start = stop
 
 
-def made_of(table: Table, start: int, stop: int, moved: set[int]) -> bytes:
-    """A hash of what some rows look like. `moved`: messages without flags that are in cur/ all the same."""
-    seen = blake2b(digest_size=16)
+def made_of(table: Table, start: int, stop: int, moved: set[int], keywords: Sequence[str]) -> bytes:
+    """A hash of what some rows look like. `moved`: messages without flags that are in cur/ all the same;
+    `keywords`: those that have letters."""
+    seen = blake2b(" ".join(keywords).encode(), digest_size=16)
     for column in columns_of(table):
         seen.update(column[start:stop].tobytes())
     if moved:
@@ -101,34 +111,23 @@ def chunk_of(
     table: Table,
     start: int,
     stop: int,
-    lines: Sequence[int],
-    bare: Mapping[int, int],
+    known: Sizes,
     host: str,
-    letters_of: LettersOf,
     moved: set[int],
+    keywords: Sequence[str],
 ) -> Chunk:
-    """The files of some rows. `lines` of their contents, and `bare` by content: see Digest. Column by column:
-    it is what the first listing of a mailbox takes its time for."""
+    """The files of some rows, of whose letters the sizes are known. Column by column: it is what the first
+    listing of a mailbox takes its time for."""
     ids, uids, flags, sizes, dates, contents, modseqs = (column[start:stop] for column in columns_of(table))
-    octets = array("I", map(sub, sizes, lines))
-    wide: Sequence[int] = sizes
-    if not bare.keys().isdisjoint(contents):
-        wide = [size + bare.get(content, 0) for size, content in zip(sizes, contents, strict=True)]
-    names = list(map(base_name, dates, ids, repeat(host), octets, wide, uids))
+    octets = array("I", map(sub, sizes, known.lines_of(table.mailbox, contents)))
     in_new = [not number and message not in moved for number, message in zip(flags, ids, strict=True)]
-    if not all(in_new):
-        info = {number: f":2,{letters_of(number)}" for number in set(flags)}
-        ends = ["" if new else info[number] for new, number in zip(in_new, flags, strict=True)]
-        names = list(map(add, names, ends))
-    mtimes = array("q", [date * 1_000_000_000 for date in dates])
-    ctimes = array("q", [(modseq >> COUNTER_BITS) * 1_000_000 for modseq in modseqs])
-    files = {}
-    for part, there in ("cur", [not new for new in in_new]), ("new", in_new):
-        files[part] = Files(
-            list(compress(names, there)),
-            *(compressed(column, there) for column in (ids, octets, mtimes, ctimes)),
-        )
-    return Chunk(made_of(table, start, stop, moved), files)
+    letters = {number: letters_of(table.flagsets.sets[number], keywords) for number in set(flags)}
+    info = {number: f":2,{those}".encode() for number, those in letters.items()}
+    infos = [b"" if new else info[number] for new, number in zip(in_new, flags, strict=True)]
+    names = file_names(host, dates, ids, octets, known.wide_of(contents, sizes), uids, infos)
+    every = Files(names, ids, octets, dates, modseqs)
+    files = {"cur": every.where([not new for new in in_new]), "new": every.where(in_new)}
+    return Chunk(made_of(table, start, stop, moved, keywords), files)
 
 
 def columns_of(table: Table) -> tuple["array[int]", ...]:

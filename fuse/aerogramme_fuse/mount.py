@@ -1,7 +1,6 @@
 """A mount from beginning to end: pyfuse3, the account behind it, and what tells the kernel of changes."""
 
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from aerogramme.mailbox.history.compaction import compact_from_time_to_time
 from aerogramme.mailbox.keys.seen import Seen
 from aerogramme.mailbox.persisting import persist
 from aerogramme.maildir import Layout
+from aerogramme_fuse.ahead import look_ahead
 from aerogramme_fuse.operations import Operations
 from aerogramme_fuse.telling import Telling
 from aerogramme_fuse.tree import Tree
@@ -26,6 +26,7 @@ from aerogramme_fuse.writing import Writing
 log = logging.getLogger(__name__)
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+BEFORE = 0.25  # seconds that a mount may look ahead before it is said that it can be used; then it goes on
 
 
 async def mount(
@@ -73,9 +74,12 @@ async def mount(
                 for task in beside:
                     nursery.start_soon(persist, account.id, task)
                 nursery.start_soon(_until_signal, signals)
+                nursery.start_soon(_serve, nursery.cancel_scope)
+                looked = trio.Event()
+                nursery.start_soon(_look_ahead, tree, mountpoint, looked)
+                with trio.move_on_after(BEFORE):
+                    await looked.wait()
                 mounted()
-                await pyfuse3.main()
-                nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             ours = _first(group)
             if ours is None:
@@ -99,6 +103,17 @@ async def _until_signal(signals: AsyncIterator[int]) -> None:
         pyfuse3.terminate()
 
 
+async def _serve(scope: trio.CancelScope) -> None:
+    """Answers the kernel; with the mount all else ends."""
+    await pyfuse3.main()
+    scope.cancel()
+
+
+async def _look_ahead(tree: Tree, mountpoint: Path, ended: trio.Event) -> None:
+    await look_ahead(tree, mountpoint)
+    ended.set()
+
+
 async def _tell_changes(operations: Operations, telling: Telling) -> None:
     """The kernel lets go of names and attributes that are not so any more."""
     tree = operations.tree
@@ -107,8 +122,7 @@ async def _tell_changes(operations: Operations, telling: Telling) -> None:
         version = tree.account.version
         await tree.catch_up()
         while tree.gone:
-            folder, name = tree.gone.pop()
-            telling.gone(folder, os.fsencode(name))
+            telling.gone(*tree.gone.pop())
         while tree.changed:
             _changed(tree.changed.pop())
         await tree.account.wait_changed(version)

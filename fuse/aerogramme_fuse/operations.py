@@ -11,6 +11,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, ReaddirToken, RequestContext, SetattrFields
 
+from aerogramme.log.clock import ms_of
 from aerogramme.mailbox.usage import usage
 from aerogramme.maildir import LONGEST
 from aerogramme_fuse.bodies import Bodies
@@ -138,19 +139,22 @@ class Operations(pyfuse3.Operations):
             # There may be many, and nothing is waited for: so they share one object, which pyfuse3 copies,
             # and what is as it was listed, stays so.
             entry, as_listed = self._entry(Attributes(0, False, 0, 0, 0)), listed.version == self.tree.version
+            changed = 0
             for number in range(at, len(listed.files)):
                 place = number * EACH + within
-                for name, inode, size, mtime, ctime in listed.files[number].rows(within):
+                for name, inode, size, date, modseq in listed.files[number].rows(within):
                     place += 1
                     if as_listed:
-                        entry.st_ino, entry.st_size, entry.st_blocks = inode, size, -(-size // 512)
-                        entry.st_atime_ns = entry.st_mtime_ns = mtime
-                        entry.st_ctime_ns = ctime
+                        entry.st_ino, entry.st_size, entry.st_blocks = inode, size, size + 511 >> 9
+                        entry.st_atime_ns = entry.st_mtime_ns = date * 1_000_000_000
+                        if modseq != changed:  # those of mail that came together are the same
+                            changed = modseq
+                            entry.st_ctime_ns = ms_of(modseq) * 1_000_000
                     elif (now := await self._listed_before(inode)) is not None:
                         entry = now
                     else:
                         continue
-                    if not pyfuse3.readdir_reply(token, name.encode(), entry, place):
+                    if not pyfuse3.readdir_reply(token, name, entry, place):
                         return
                 within = 0
             last = len(listed.files) * EACH

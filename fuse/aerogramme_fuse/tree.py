@@ -9,16 +9,17 @@ stays there while the account is mounted.
 """
 
 import logging
+import os
 import time
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain, compress
+from itertools import chain
+
+import trio
 
 from aerogramme.errors import NoSuchMailbox
 from aerogramme.log.clock import ms_of
-from aerogramme.log.columns import IdMap
 from aerogramme.log.flagsets import SYSTEM
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -39,13 +40,24 @@ from aerogramme.maildir import (
     uidlist_head,
     uidlist_line,
 )
-from aerogramme_fuse.listing import LISTED, Files, Listing, chunk_of, made_of, spans_of
+from aerogramme_fuse.listing import (
+    LISTED,
+    Chunk,
+    Files,
+    Listing,
+    ListingVersion,
+    Span,
+    chunk_of,
+    made_of,
+    spans_of,
+)
+from aerogramme_fuse.sizes import Sizes
 
 log = logging.getLogger(__name__)
 
 ROOT = 1  # the inode that FUSE begins with
 MOST_ALIASES = 10_000  # names that programs have given: who comes back to one does so soon
-BATCH = 5000  # contents whose digests are asked for at a time
+AT_ONCE = 8  # chunks that are named in a row: a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +111,11 @@ class Tree:
         self.account = account
         self.layout = layout
         self.host = host_of(account.id)
-        self._bare: dict[int, int] = {}  # content -> see Digest; of those few that have any
-        self._lines: dict[int, IdMap] = {}  # mailbox -> content -> lines that end with CRLF
+        self.sizes = Sizes(account)
         self._listings: dict[int, Listing] = {}
+        self._naming: dict[int, trio.Lock] = {}  # mailbox -> who makes its listing
         self.renumbered: dict[int, int] = {}  # a message that a program has moved -> what it is now
-        self.gone: set[tuple[int, str]] = set()  # folder, name: what nobody finds there any more
+        self.gone: set[tuple[int, bytes]] = set()  # folder, name: what nobody finds there any more
         self.changed: set[int] = set()  # folders that have other names in them now
         self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
         self._announced: list[str] = []  # keywords that a program has given letters
@@ -141,7 +153,7 @@ class Tree:
         for inode in before.keys() & self._children.keys():
             was, now = before[inode].items(), self._children[inode].items()
             if was != now:
-                self.gone.update((inode, name) for name, _ in was - now)
+                self.gone.update((inode, os.fsencode(name)) for name, _ in was - now)
                 self.changed.add(inode)
 
     def _make_folders(self, names: Mapping[str, int]) -> None:
@@ -297,7 +309,7 @@ class Tree:
 
     def base(self, table: Table, row: int) -> str:
         content, size = table.contents[row], table.sizes[row]
-        file, wide = size - self._lines_of(table.mailbox, content), size + self._bare.get(content, 0)
+        file, wide = size - self.sizes.lines(table.mailbox, content), self.sizes.wide(content, size)
         return base_name(table.dates[row], table.ids[row], self.host, file, wide, table.uids[row])
 
     def keywords(self) -> list[str]:
@@ -349,78 +361,39 @@ class Tree:
         """A program has put a message into new/: it finds it there, also if it is listed in cur/."""
         self._put_in_new.add(message)
 
-    # --- sizes
-
-    async def _learn_lines(self, mailbox: int, contents: Iterable[int]) -> None:
-        """Get to know how many lines some letters have."""
-        known = self._lines.setdefault(mailbox, IdMap("I"))
-        wanted = set(contents)
-        unknown = sorted(c for c in wanted if known.find(c) is None) if len(known) else sorted(wanted)
-        for at in range(0, len(unknown), BATCH):
-            some, before = unknown[at : at + BATCH], len(known)
-            lines, bare = await self.account.digests(some, ["lines", "bare"])
-            # Somebody else may have asked for the same meanwhile.
-            if len(known) != before:
-                new = [known.find(content) is None for content in some]
-                some = list(compress(some, new))
-                lines, bare = list(compress(lines, new)), list(compress(bare, new))
-            known.put_new(array("Q", some), array("I", map(int, lines)))
-            self._bare |= {c: int(times) for c, times in zip(some, bare, strict=True) if times != b"0"}
-
-    def _lines_of(self, mailbox: int, content: int) -> int:
-        known = self._lines[mailbox]
-        at = known.find(content)
-        assert at is not None, "lines are learnt before names are made"
-        return known.columns[0][at]
-
-    def _lines_of_all(self, mailbox: int, contents: "array[int]") -> Sequence[int]:
-        """The same of several. Mail that came in order is in order, too, with nothing between."""
-        known, count = self._lines[mailbox], len(contents)
-        at = known.find(contents[0]) if count else None
-        if at is not None and known.ids[at : at + count] == contents:
-            return known.columns[0][at : at + count]
-        return [self._lines_of(mailbox, content) for content in contents]
-
     # --- listing
 
-    def _version(self, table: Table) -> tuple[int | str, ...]:
+    def _version(self, table: Table) -> ListingVersion:
         return table.version, self._moves, *self.keywords()
 
     async def listing(self, mailbox: int) -> Listing:
         """The files of cur/ and new/. What has changed since it was last asked for is made anew, no more.
         Raises Unavailable."""
+        before = self._listings.get(mailbox)
+        if before is not None and before.version == self._version(self.table(mailbox)):
+            return before
+        async with self._naming.setdefault(mailbox, trio.Lock()):  # who comes second finds it done
+            return await self._list(mailbox)
+
+    async def _list(self, mailbox: int) -> Listing:
+        before, table = self._listings.get(mailbox), self.table(mailbox)
+        chunks = dict(before.chunks) if before is not None else {}
         while True:
-            table, before = self.table(mailbox), self._listings.get(mailbox)
-            version = self._version(table)
+            version, keywords = self._version(table), self.keywords()
             if before is not None and before.version == version:
                 return before
-            known = before.chunks if before is not None and before.version[2:] == version[2:] else {}
             spans = list(spans_of(table))
             stale = [
                 (number, start, stop)
                 for number, start, stop in spans
-                if number not in known or known[number].made_of != made_of(table, start, stop, self._moved)
+                if number not in chunks
+                or chunks[number].made_of != made_of(table, start, stop, self._moved, keywords)
             ]
             some = (table.contents[start:stop] for _, start, stop in stale)
-            await self._learn_lines(mailbox, chain.from_iterable(some))
-            if self._version(table) == version:
+            await self.sizes.learn(mailbox, chain.from_iterable(some))
+            if await self._name(table, version, stale, chunks):
                 break
-        keywords = self.keywords()
-        fresh = {
-            number: chunk_of(
-                table,
-                start,
-                stop,
-                self._lines_of_all(mailbox, table.contents[start:stop]),
-                self._bare,
-                self.host,
-                lambda number: letters_of(self.account.flags_of(number), keywords),
-                self._moved,
-            )
-            for number, start, stop in stale
-        }
-        listing = Listing(version, {n: fresh[n] if n in fresh else known[n] for n, _, _ in spans})
-        before = self._listings.get(mailbox)  # perhaps another one: somebody else asked meanwhile
+        listing = Listing(version, {number: chunks[number] for number, _, _ in spans})
         self._listings[mailbox] = listing
         if before is not None:
             for part in LISTED:
@@ -430,6 +403,19 @@ class Tree:
                 if changed:
                     self.changed.add(folder)
         return listing
+
+    async def _name(
+        self, table: Table, version: ListingVersion, spans: Sequence[Span], chunks: dict[int, Chunk]
+    ) -> bool:
+        """Puts the chunks of these spans to the others, if the mailbox stays at a version meanwhile."""
+        keywords = self.keywords()
+        for n, (number, start, stop) in enumerate(spans):
+            if self._version(table) != version:
+                return False
+            chunks[number] = chunk_of(table, start, stop, self.sizes, self.host, self._moved, keywords)
+            if n % AT_ONCE == AT_ONCE - 1:
+                await trio.lowlevel.checkpoint()
+        return self._version(table) == version
 
     async def files(self, folder: Folder) -> list[Files]:
         """The messages in cur/ or new/; none are in other folders. Raises Unavailable."""
@@ -441,7 +427,11 @@ class Tree:
     async def entries(self, folder: Folder) -> list[tuple[str, int]]:
         """Names and inode numbers in a folder, without . and .. Raises Unavailable."""
         files = await self.files(folder)
-        messages = [entry for some in files for entry in zip(some.names, some.inodes, strict=True)]
+        messages = [
+            (os.fsdecode(name), inode)
+            for some in files
+            for name, inode in zip(some.names, some.inodes, strict=True)
+        ]
         return messages or list(self._children.get(folder.inode, {}).items())
 
     # --- attributes and contents
@@ -450,7 +440,7 @@ class Tree:
         """Raises NoSuchMailbox when it has gone, Unavailable."""
         if isinstance(node, Message):
             table = self.table(node.mailbox)
-            await self._learn_lines(node.mailbox, [table.contents[node.row]])
+            await self.sizes.learn(node.mailbox, [table.contents[node.row]])
             row = table.row_of_id(node.inode)
             if row is None:
                 raise NoSuchMailbox("the message has gone")  # just now
@@ -467,7 +457,7 @@ class Tree:
     def attributes_of(self, table: Table, row: int) -> Attributes:
         """Those of a message whose lines are known. Changes of flags change the name: so ctime is that of the
         last change."""
-        size = table.sizes[row] - self._lines_of(table.mailbox, table.contents[row])
+        size = table.sizes[row] - self.sizes.lines(table.mailbox, table.contents[row])
         changed = 1_000_000 * ms_of(table.modseqs[row])
         return Attributes(table.ids[row], False, size, table.dates[row] * 1_000_000_000, changed)
 
@@ -480,7 +470,7 @@ class Tree:
         table = self.table(node.mailbox)
         match node.what:
             case "dovecot-uidlist":
-                await self._learn_lines(node.mailbox, table.contents)
+                await self.sizes.learn(node.mailbox, table.contents)
                 head = uidlist_head(table.uidvalidity, table.uidnext, node.mailbox)
                 lines = (uidlist_line(table.uids[n], self.base(table, n)) for n in range(len(table)))
                 return (head + "".join(lines)).encode()

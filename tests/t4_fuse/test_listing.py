@@ -25,12 +25,12 @@ async def account() -> AsyncIterator[Account]:
     await account.aclose()
 
 
-def files(listing: listings.Listing) -> list[tuple[object, ...]]:
+def files(listing: listings.Listing) -> list[tuple[str, bytes, int, int, int, int]]:
     return [
         (part, *file)
         for part in LISTED
         for some in listing.files(part)
-        for file in zip(some.names, some.inodes, some.sizes, some.mtimes, some.ctimes, strict=True)
+        for file in zip(some.names, some.inodes, some.sizes, some.dates, some.modseqs, strict=True)
     ]
 
 
@@ -40,7 +40,7 @@ async def test_it_is_what_it_would_be_anew(account: Account, monkeypatch, seed: 
     random = Random(seed)
     tree = Tree(account)
     table = account.find("INBOX")
-    shown: set[tuple[str, str]] = set()
+    shown: set[tuple[str, bytes]] = set()
     part_of: dict[int, str] = {}
     for part in LISTED:
         node = await tree.lookup(tree.folder_of("INBOX"), part)
@@ -66,7 +66,7 @@ async def test_it_is_what_it_would_be_anew(account: Account, monkeypatch, seed: 
         anew._moved = tree._moved
         assert files(listing) == files(await anew.listing(table.mailbox))
         assert len(files(listing)) == len(table)
-        now = {(str(part), str(name)) for part, name, *_ in files(listing)}
+        now = {(part, name) for part, name, *_ in files(listing)}
         assert {(part_of[folder], name) for folder, name in tree.gone} >= shown - now
         assert not {(part_of[folder], name) for folder, name in tree.gone} - shown
         assert bool(tree.changed) == (shown != now) or not shown
