@@ -355,8 +355,7 @@ class Journal:
                 if draft is None:
                     return None
                 if not draft.ops:
-                    for partition, key in draft.delete:
-                        await self._store.delete_rows(partition, [key])
+                    await self._store.append(PARTITION, (), delete=draft.delete)
                     return None
                 try:
                     entry = await self._append(draft)

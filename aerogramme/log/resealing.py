@@ -35,7 +35,10 @@ OBJECTS = {
 
 PAGE = 1000  # names listed, and heads read, at a time
 AT_ONCE = 8  # objects in memory: segments have some MB
-BATCH_ROWS, BATCH_OCTETS = 128, 1 << 20  # rows of an append: others that append read them first
+ROWS_PAGE, BATCH_OCTETS = (
+    128,
+    1 << 20,
+)  # rows of an append, and read for it: others that append read them first
 PAUSE = 1.0  # seconds of rest for a second of work
 
 
@@ -82,9 +85,12 @@ async def census(store: Store, partitions: Mapping[str, str]) -> Census:
                 for name, head in page:
                     note(kind, name, head)
     for partition, kind in partitions.items():
-        for key, value in (await store.read(partition))[0]:
-            if value:  # else it is an object, which has been counted
-                note(kind, f"{partition}/{key}", value)
+        after = ""
+        while rows := await store.page(partition, after, ROWS_PAGE):
+            after = rows[-1].key
+            for key, value in rows:
+                if value:  # else it is an object, which has been counted
+                    note(kind, f"{partition}/{key}", value)
     return found
 
 
@@ -177,21 +183,23 @@ class Resealing:
 
     async def _rows(self, partition: str) -> None:
         kind, generation = self._partitions[partition], self._keyring.current
-        rows, _ = await self._store.read(partition)
-        batch: list[tuple[str, Row]] = []
-        octets = 0
-        for key, value in rows:
-            named = f"{partition}/{key}"
-            if value and await self._is_older(named, value):  # else it is an object
-                again = self._again(kind, key, value, generation, named)
-                if again is not None:
-                    batch.append((key, Row(sealed_for(key, generation), again)))
-                    octets += len(again)
-            if len(batch) == BATCH_ROWS or octets >= BATCH_OCTETS:
+        after = ""
+        while page := await self._store.page(partition, after, ROWS_PAGE):
+            after = page[-1].key
+            batch: list[tuple[str, Row]] = []
+            octets = 0
+            for key, value in page:
+                named = f"{partition}/{key}"
+                if value and await self._is_older(named, value):  # else it is an object
+                    again = self._again(kind, key, value, generation, named)
+                    if again is not None:
+                        batch.append((key, Row(sealed_for(key, generation), again)))
+                        octets += len(again)
+                if octets >= BATCH_OCTETS:
+                    await self._some_rows(partition, batch)
+                    batch, octets = [], 0
+            if batch:
                 await self._some_rows(partition, batch)
-                batch, octets = [], 0
-        if batch:
-            await self._some_rows(partition, batch)
 
     async def _some_rows(self, partition: str, batch: Sequence[tuple[str, Row]]) -> None:
         began = trio.current_time()

@@ -8,6 +8,7 @@ from aerogramme.log.entry import PARTITION, Add, Flags, MailboxOp, Remove, Subsc
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.suffix import sealed_for
 from aerogramme.seal import Keyring
+from aerogramme.store.faults import CrashAt
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row
 from aerogramme.store.sqlite import SqliteStores
@@ -93,6 +94,18 @@ async def test_commit_builds_on_the_newest_state(stores, keyring):
     uids = list(one.state.table(1).uids)
     assert uids == list(two.state.table(1).uids) and len(uids) == 4
     assert list(one.state.table(1).ids) == list(two.state.table(1).ids)
+
+
+async def test_rows_that_are_needless_go_with_one_call(keyring):
+    stores, calls = MemoryStores(), CrashAt(0)
+    store = await new_store(stores)
+    rows = [Row(f"{n:02}", b"letter") for n in range(30)]
+    await store.append("incoming", rows)
+    one = await Journal.open(await stores.another(calls).open(ACCOUNT.hex()), keyring, ACCOUNT)
+    before = calls.calls
+    assert await one.commit(lambda s: Draft([], delete=[("incoming", row.key) for row in rows[1:]])) is None
+    assert (await store.read("incoming"))[0] == rows[:1] and not one.state.vector
+    assert calls.calls - before == 1
 
 
 async def test_a_large_entry_is_spilled(stores, keyring):

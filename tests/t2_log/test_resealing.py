@@ -1,5 +1,7 @@
 """Sealing again: the same bytes from everybody, and nothing is lost wherever it stops."""
 
+from typing import Any
+
 import pytest
 
 from aerogramme.log import entry, resealing
@@ -71,7 +73,7 @@ async def opened(store: MemoryStore, keyring: Keyring) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("serial", [True, False])
 async def test_a_crash_at_any_call_loses_nothing_and_the_next_run_finishes(serial: bool, monkeypatch) -> None:
-    monkeypatch.setattr(resealing, "BATCH_ROWS", 1)
+    monkeypatch.setattr(resealing, "ROWS_PAGE", 1)
     monkeypatch.setattr(resealing, "PAGE", 2)
     old = Keyring.create(bytes.fromhex(ID))
     new = old.rotate()
@@ -122,6 +124,30 @@ async def test_what_does_not_open_stays_and_is_named() -> None:
     assert {"k1", "k2"} <= {key for key, _ in (await store.read("log"))[0]}
     found = await census(store, PARTITIONS)
     assert (found.older(new.current), set(found.unreadable)) == (1, {"entry/k2"})
+
+
+class Paged:
+    """A store whose partitions nobody reads as a whole."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        assert name != "read"
+        return getattr(self._store, name)
+
+
+async def test_a_long_log_is_never_in_memory_as_a_whole(monkeypatch) -> None:
+    monkeypatch.setattr(resealing, "ROWS_PAGE", 10)
+    old = Keyring.create(bytes.fromhex(ID))
+    new = old.rotate()
+    store = await MemoryStores(serial=True).open(ID, create=True)
+    keys = [f"k{n:02}" for n in range(35)]
+    await store.append("log", [Row(key, old.seal("entry", key, key.encode())) for key in keys])
+    paged = Paged(store)
+    assert (await census(paged, PARTITIONS)).older(new.current) == 35
+    assert await Resealing(paged, new, PARTITIONS, renew=_no_renewal).once() == 35
+    assert [row.key for row in await store.page("log", "", 99)] == [sealed_for(k, new.current) for k in keys]
 
 
 async def test_two_at_once_make_one() -> None:

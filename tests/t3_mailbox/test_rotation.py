@@ -175,7 +175,7 @@ async def test_a_rotated_account_opens_with_as_many_calls(make_stores, monkeypat
 
 @pytest.mark.parametrize("make_stores", ["serial", "bucket"], indirect=True)
 async def test_a_crash_at_any_call_and_the_next_run_finishes(make_stores, monkeypatch) -> None:
-    monkeypatch.setattr(resealing, "BATCH_ROWS", 4)
+    monkeypatch.setattr(resealing, "ROWS_PAGE", 8)
     stores = make_stores()
     before = await fill(stores, monkeypatch)
     stored = stores._accounts[ID]
