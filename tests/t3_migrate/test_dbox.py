@@ -301,6 +301,7 @@ def test_any_damage(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aerogramme.migrate.sources.dovecot.index._PAUSE", 0)
+        patch.setattr("aerogramme.migrate.sources.dbox.mailbox._PAUSE", 0)
         box = trio.run(read)
     if "index" not in path.name:
         same = {uid for uid, mail in box.mails.items() if mail.content == WIDE[uid]}
