@@ -4,7 +4,7 @@ with one of its own, before them: so that letters come after what was there befo
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -69,50 +69,67 @@ class Drain:
 
     async def follow(self) -> None:
         """Drains what waits, and then what comes, for ever."""
+        store = self._account.store
+        await self.all_waiting()
         while True:
-            await self.all_waiting()
             assert self._cursor is not None
-            await self._account.store.watch(PARTITION, self._cursor, eager=self._account.eager)
-            await self._give_way()
+            await store.watch(PARTITION, self._cursor, eager=self._account.eager)
+            if seconds := self._give_way():
+                came, _ = await store.read(PARTITION, self._cursor)
+                await trio.sleep(seconds)
+                # For what has come meanwhile it gives way anew.
+                await self.all_waiting(among={row.key for row in came})
+            else:
+                await self.all_waiting()
 
-    async def _give_way(self) -> None:
-        """Where other servers are at work on this account, one of them drains what has come, mostly: the one
-        that has drained last, of those where somebody waits for it. All at once would do no harm, but it is
-        work in vain, and those who have not seen the same letters give them UIDs that are given anew."""
+    def _give_way(self) -> float:
+        """For how long. Where other servers are at work on this account, one of them drains what has come,
+        mostly: the one that has drained last, of those where somebody waits for it. All at once would do no
+        harm, but it is work in vain, and those who have not seen the same letters give them UIDs that are
+        given anew."""
         journal = self._account.journal
         if not journal.accompanied():
-            return
+            return 0.0
         seconds = 0.0 if self._account.eager() else GIVE_WAY
         last = _drained_last(journal.state)
         if last != journal.replica:
             mixed = (journal.replica ^ journal.state.clock) * 0x9E3779B97F4A7C15
             chance = mixed % (1 << 64) / (1 << 64)  # another one each time
             seconds += GIVE_WAY * (chance if last is None else (1 + chance) / 2)
-        await trio.sleep(seconds)
+        return seconds
 
-    async def all_waiting(self, patience: float = float("inf")) -> int:
-        """Drains all letters that are there now; returns how many.
+    async def all_waiting(self, patience: float = float("inf"), among: Container[str] | None = None) -> int:
+        """Drains all letters that are there now, or of those some (row keys); returns how many.
 
         After `patience` seconds no new batch is begun: what is left is for the next call. Raises Unavailable.
         """
-        store, deadline, drained = self._account.store, trio.current_time() + patience, 0
+        deadline, drained = trio.current_time() + patience, 0
         async with self._lock:
             began = wall_ms()
-            rows, self._cursor = await store.read(PARTITION, self._cursor)
-            self._rows.update(rows)
+            complete = await self._read(among)
             while self._rows and trio.current_time() < deadline:
                 drained += await self._batch()
-            if not self._rows:
+            if complete and not self._rows:
                 self.until = began
         return drained
+
+    async def _read(self, among: Container[str] | None = None) -> bool:
+        """Takes in the rows that have come. False if some are not among those that are wanted: the next read
+        gives them again."""
+        rows, cursor = await self._account.store.read(PARTITION, self._cursor)
+        wanted = [row for row in rows if among is None or row.key in among]
+        self._rows.update(row for row in wanted if row.key not in self.unreadable)
+        if len(wanted) < len(rows):
+            return False
+        self._cursor = cursor
+        return True
 
     async def parcels(self) -> int:
         """Opens the parcels that are there now, and leaves letters where they are; returns how many
         messages they have brought. Raises Unavailable."""
         landed = 0
         async with self._lock:
-            rows, self._cursor = await self._account.store.read(PARTITION, self._cursor)
-            self._rows.update(rows)
+            await self._read()
             while (parcel := min(filter(is_parcel, self._rows), default=None)) is not None:
                 landed += await self._parcel(parcel)
         return landed
