@@ -141,18 +141,14 @@ def hashed(scheme: str, password: str) -> str:
 
 @contextlib.contextmanager
 def running(folder: Path, location: str, settings: str = "", users: str = "") -> Iterator[Daemon]:
-    """A Dovecot that is stopped at the end; skips the test that asks where there can be none."""
+    """A Dovecot that is stopped at the end; skips the test that asks where there can be none.
+
+    All must be able to enter the folder that `folder` is in.
+    """
     for program in "dovecot", "doveadm":
         needs(program)
     if os.geteuid() != 0:
         pytest.skip("Dovecot's daemons start as root only")
-    for each in (
-        folder,
-        *folder.parents,
-    ):  # pytest makes them for their owner alone
-        if each.exists() and each.owner() == "root" and each != Path("/"):
-            with contextlib.suppress(PermissionError):
-                each.chmod(each.stat().st_mode | 0o011)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     daemon = Daemon(folder, location, settings, users)
