@@ -155,6 +155,8 @@ class File:
             status = os.stat(self.path)
         except FileNotFoundError:
             raise NoSuchUser("The account was erased") from None
+        except OSError as error:
+            raise _told(error) from error
         stamp: tuple[int, ...] = (status.st_mtime_ns, status.st_size)
         with suppress(FileNotFoundError):
             log = os.stat(f"{self.path}-wal")
@@ -196,11 +198,17 @@ class File:
             raise _told(error) from error
 
     async def _open(self) -> None:
-        async with self._changing:
-            if self.closed:
-                raise trio.ClosedResourceError
-            if self._writer is None:
-                await self._open_files.add(self, self._connect)
+        self.busy += 1  # who makes room for another would wait for this one, which waits for him
+        try:
+            async with self._changing:
+                if self.closed:
+                    raise trio.ClosedResourceError
+                if self._writer is None:
+                    await self._open_files.add(self, self._connect)
+        except (sqlite3.Error, OSError) as error:
+            raise _told(error) from error
+        finally:
+            self.busy -= 1
 
     async def _connect(self) -> None:
         self._connections = await trio.to_thread.run_sync(self._connected)

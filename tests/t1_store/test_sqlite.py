@@ -410,6 +410,42 @@ async def test_only_so_many_files_are_open_at_once(
     assert threads() == []
 
 
+async def test_a_file_that_somebody_waits_for_is_not_closed_for_another(
+    stores: SqliteStores, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He would hold it while he waits for room, and who makes room would wait for it."""
+    monkeypatch.setattr(sqlite_file, "OPEN_MAX", 1)
+    await (await stores.open("b" * 32, create=True)).aclose()
+    _, cursor = await store.read("log")
+    end = await blocked(store)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store._file.close)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(store.read, "log", cursor)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(stores.open, "b" * 32)
+            await wait_all_tasks_blocked()
+            end.set()
+
+
+async def test_a_file_that_cannot_be_opened_again_is_told_in_our_words(
+    stores: SqliteStores, store: SqliteStore
+) -> None:
+    _, cursor = await store.read("log")
+    await store._file.close()
+    path = stores.folder / f"{ACCOUNT}.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    for call in (store.read, store.watch):
+        with pytest.raises(Damaged):
+            await call("log", cursor)
+    path.unlink()
+    path.mkdir()
+    for call in (store.read, store.watch):
+        with pytest.raises(Unavailable):
+            await call("log", cursor)
+
+
 async def test_opening_and_closing_alone_do_not_look_like_writing(
     store: SqliteStore, stores: SqliteStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
