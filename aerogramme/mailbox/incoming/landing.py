@@ -209,8 +209,10 @@ def _place(state: State, table: Table | None, landing: Landing, kept: bool) -> l
     uids = [0] * len(landing.contents)
     last = top
     rest = []
-    for at, content in enumerate(landing.contents):
-        if content in state.contents or (kept and landing.uids[at] < below):
+    spans = state.contents.spans(landing.contents)
+    known = [segment >= 0 for segment, _, count in spans for _ in range(count)]
+    for at, here in enumerate(known):
+        if here or (kept and landing.uids[at] < below):
             continue
         if kept and landing.uids[at] > last:
             last = uids[at] = landing.uids[at]
