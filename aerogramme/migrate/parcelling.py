@@ -76,7 +76,7 @@ class _Filling:
 
     @property
     def full(self) -> bool:
-        return self.tried >= MAX_PARCEL or self.held >= BATCH_OCTETS
+        return self.tried >= len(self.ids) or self.held >= BATCH_OCTETS * len(self.ids) // MAX_PARCEL
 
     @property
     def next_id(self) -> int:
@@ -175,12 +175,17 @@ class _Mailbox:
             moved.again += len(rows)
             moved.done += len(rows)
         elif rows:
-            async with aclosing(self._fill(array("I", rows), bounded=False)) as fillings:
-                async for filling in fillings:  # just one
-                    if len(filling.letters) < min(parcel.contents, len(rows)):
-                        return  # what was sent cannot be read any more: it is better than what can
-                    new = await self._send(filling, rows, last=parcel.last, millis=parcel.millis)
-                    await self._put_in_place(at, parcel, new)
+            # Besides those that were sent, letters may be among them which could not be read then.
+            async with aclosing(self._fill(array("I", rows), 2 * MAX_PARCEL)) as fillings:
+                filling = await anext(fillings)
+            if not filling.last:
+                self._say("more letters can be read now than fit into the place of their parcel")
+                moved.done += len(rows) - filling.tried
+                return
+            if len(filling.letters) < min(parcel.contents, len(rows)):
+                return  # what was sent cannot be read any more: it is better than what can
+            new = await self._send(filling, rows, last=parcel.last, millis=parcel.millis)
+            await self._put_in_place(at, parcel, new)
         else:
             await self._put_in_place(at, parcel, parcel._replace(contents=0))
         moved.removed += max(parcel.contents - len(rows), 0)
@@ -197,9 +202,9 @@ class _Mailbox:
         """Sends rows that were never sent; with `anyhow` the mailbox at least."""
         sent, said = self._sent, self._said
         after = rows[0] if rows else 0
-        async with aclosing(self._fill(rows, bounded=True)) as fillings:
+        async with aclosing(self._fill(rows)) as fillings:
             async for filling in fillings:
-                if not filling.letters and not anyhow:
+                if not filling.letters and not (anyhow and filling.last):
                     continue
                 stop = len(said.uids) if filling.last else filling.taken[-1] + 1
                 last = said.uids[stop - 1] if stop else 0
@@ -219,9 +224,9 @@ class _Mailbox:
             return
         known = Counter(self._sent.marks)
         rows = array("I", range(len(self._said.uids)))
-        async with aclosing(self._fill(rows, bounded=True, known=known)) as fillings:
+        async with aclosing(self._fill(rows, known=known)) as fillings:
             async for filling in fillings:
-                if filling.letters or new:
+                if filling.letters or (new and filling.last):
                     await self._send(filling, range(0), last=0)
                     self._sent.marks.extend(filling.marks)
                     self._moved.landed += len(filling.letters)
@@ -231,20 +236,21 @@ class _Mailbox:
     # --- both
 
     async def _fill(
-        self, rows: "array[int]", *, bounded: bool, known: "Counter[int] | None" = None
+        self, rows: "array[int]", most: int = 0, known: "Counter[int] | None" = None
     ) -> AsyncGenerator[_Filling, None]:
-        """Parcels of the letters of rows. `bounded`: more than one, as many as it takes; `known`: the marks
-        of letters that were sent, which are left out."""
+        """Parcels of the letters of rows, as many as it takes, and one at least. `most`: letters in each, if
+        that is not MAX_PARCEL; `known`: the marks of letters that were sent, which are left out."""
         said, moved = self._said, self._moved
         uids = array("I", (said.uids[row] for row in rows))
-        filling = self._filling(MAX_PARCEL if bounded else len(rows))
+        most = most or MAX_PARCEL
+        filling = _Filling(self._pass.target.new_ids(most))
         async with aclosing(self._pass.source.letters(self._folder, uids)) as letters:
             async for letter in letters:
                 moved.done += 1
                 self._pass.told()
-                if bounded and filling.full:
+                if filling.full:
                     yield filling
-                    filling = self._filling(MAX_PARCEL)
+                    filling = _Filling(self._pass.target.new_ids(most))
                 filling.tried += 1
                 if isinstance(letter, Fault):
                     self._lose(letter)
@@ -267,9 +273,6 @@ class _Mailbox:
                 filling.held += arrived.held
         filling.last = True
         yield filling
-
-    def _filling(self, most: int) -> _Filling:
-        return _Filling(self._pass.target.new_ids(most))
 
     def _lose(self, fault: Fault) -> None:
         self._pass.report.fault(fault)

@@ -149,6 +149,23 @@ async def test_what_cannot_be_read_is_tried_again(sealing: Sealing):
     assert await sealing.same("INBOX")
 
 
+@pytest.mark.parametrize("count, comes", [(7, True), (13, False)])
+async def test_of_a_mailbox_the_first_letters_cannot_be_read(sealing: Sealing, count, comes):
+    """More than go into a parcel: the others are sent. What can be read later takes the place of their
+    parcel, unless it is too much for one."""
+    for n in range(count):
+        sealing.inbox.put(letter(n))
+    sealing.source.unreadable |= {("INBOX", uid) for uid in range(1, count - 2)}
+    assert counts(await sealing.run(), "landed", "lost") == [3, count - 3]
+    sealing.source.unreadable.clear()
+    sealing.inbox.put(letter(count))
+    report = await sealing.run()
+    assert counts(report, "landed", "again") == [1, count if comes else 0]
+    assert bool(report.faults) != comes
+    await sealing.login()
+    assert len(await sealing.seen("INBOX")) == (count + 1 if comes else 4)
+
+
 async def test_what_was_sent_and_cannot_be_read_any_more_stays(sealing: Sealing):
     for n in range(3):
         sealing.inbox.put(letter(n))
