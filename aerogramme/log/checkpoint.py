@@ -121,7 +121,7 @@ def take(state: State, keyring: Keyring) -> Snapshot:
                     packed = compress(piece.encode_rows(table, start, stop))
                     objects.append((name, keyring.seal(PIECE_KIND, name, packed)))
                 pieces[mailbox][number] = name
-        dirty[mailbox], table.dirty = table.dirty, set()
+        dirty[mailbox] = table.dirty
         mailboxes.append(_encode_table(state, table, pieces[mailbox], inline))
     segments = [state.segments[index] for index in sorted(state.named_segments())]
     long = {ref.name: ref for ref in segments if bundle.is_long(ref)}
@@ -150,6 +150,8 @@ def take(state: State, keyring: Keyring) -> Snapshot:
     name = _name_after(state.checkpoint, clock)
     objects.append((name, keyring.seal(KIND, name, manifest.encode())))
     bases = {mailbox: table.highestmodseq for mailbox, table in state.tables.items()}
+    for table in state.tables.values():  # now that nothing can fail any more
+        table.dirty = set()
     return Snapshot(objects, pieces, dirty, bundles, history.vector(), clock, bases)
 
 
@@ -171,7 +173,6 @@ def stored(state: State, snapshot: Snapshot) -> None:
     for mailbox, names in snapshot.pieces.items():
         if mailbox in state.tables:
             state.tables[mailbox].pieces = names
-            state.tables[mailbox].base = snapshot.bases[mailbox]
 
 
 def failed(state: State, snapshot: Snapshot) -> None:
@@ -332,7 +333,7 @@ def _decode_table(
             table.claimed.setdefault(uid, set()).add(message)
     table.early.update((message, modseq) for message, modseq in stored.early)
     piece.decode_facts(table, stored.facts)
-    table.top, table.highestmodseq, table.base = stored.top, stored.highestmodseq, stored.highestmodseq
+    table.top, table.highestmodseq = stored.top, stored.highestmodseq
     table.forgotten, table.forgotten_uid = stored.forgotten, stored.forgotten_uid
     # A message that appears at a UID whose tombstone was dropped might be taken for the one that was there.
     table.told = stored.forgotten_uid + 1

@@ -39,7 +39,6 @@ class Table(Rows):
         self.version = 0
         self.top = 0  # the highest UID ever claimed
         self.told = 1  # UIDNEXT as it has been told here: a message that appears below gets another claim
-        self.base = 0  # HIGHESTMODSEQ of the checkpoint this state started from
         self.forgotten = 0  # the highest MODSEQ of a tombstone that has been dropped after its time
         self.forgotten_uid = 0  # and the highest UID
         self.tombs = IdMap("I", "Q")  # removed messages: UID if plain, else 0; MODSEQ

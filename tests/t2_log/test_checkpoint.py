@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from aerogramme.errors import Damaged, Unavailable
-from aerogramme.log import bundle, folding
+from aerogramme.log import bundle, folding, piece
 from aerogramme.log.entry import PARTITION, Add, Flags, MailboxOp, Remove
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.manifest import read
@@ -214,6 +214,29 @@ async def test_a_fold_that_fails_can_be_done_again(now):
     assert await one.fold(force=True)
     two = await opened(await a_store(stores), now, seed=2)
     assert facts_of(one.state) == facts_of(two.state)
+
+
+async def test_a_state_that_cannot_be_encoded_now_is_whole_in_the_next_checkpoint(stores, now, monkeypatch):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    ids = {box: await add(one, 300, box) for box in (1, 2)}
+    await one.fold(force=True)
+    for box in ids:
+        await one.commit(flag(box, ids[box][:1], "\\Seen"))
+
+    def full(table, start, stop):
+        if table.mailbox == 2:
+            raise MemoryError
+        return encode_rows(table, start, stop)
+
+    with monkeypatch.context() as patch:
+        encode_rows = piece.encode_rows
+        patch.setattr(piece, "encode_rows", full)
+        with pytest.raises(MemoryError):
+            await one.fold(force=True)
+    await one.fold(force=True)
+    await store.delete_range(PARTITION, "0", "g")
+    assert facts_of((await opened(store, now, 2)).state) == facts_of(one.state)
 
 
 async def test_a_damaged_checkpoint_is_passed_over(stores, now):
