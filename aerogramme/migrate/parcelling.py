@@ -21,10 +21,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from aerogramme.errors import TooLarge, Unreadable
+from aerogramme.log.columns import filled
 from aerogramme.mailbox.incoming.incoming import MAX_PARCEL, first_of
 from aerogramme.mailbox.incoming.landing import MAX_UIDVALIDITY, Landing
 from aerogramme.migrate.asking import broken_off, lost, named, read, row_of, said_by
-from aerogramme.migrate.passed import Memory, Parcel, Sent
+from aerogramme.migrate.passed import Memory, Parcel, Passed, Sent
 from aerogramme.migrate.passing import BATCH_OCTETS, Options, Told
 from aerogramme.migrate.report import Moved, Report
 from aerogramme.migrate.sources.source import Fault, Folder, Source
@@ -298,6 +299,7 @@ class _Mailbox:
             subscribed=folder.subscribed,
             mailbox=self._sent.mailbox,
         )
+        self._note_left_out(rows, filling.taken)
         memory.note_sent(self._name, folder.uidvalidity, self._sent)
         memory.note_origin(self._sent.mailbox, self._pass.options.origin)
         memory.pending.add(filling.ids[0])
@@ -305,3 +307,18 @@ class _Mailbox:
         key = await self._pass.target.send(landing, filling.letters, millis)
         memory.pending.discard(filling.ids[0])  # what was sent is noted with the next that is saved
         return Parcel.of(key, last, self._fingerprint(rows))
+
+    def _note_left_out(self, rows: range, taken: Sequence[int]) -> None:
+        """Letters of a range that are not in its parcel, though their UIDs are below its end: a pass with the
+        password would take it that they were removed here, if it did not know."""
+        memory, folder, said = self._pass.memory, self._folder, self._said
+        before = memory.passed(self._name, folder.uidvalidity)
+        if not rows or (before is not None and any(before.here)):  # one with the password knows all of it
+            return
+        known = set() if before is None else set(before.uids)
+        known.difference_update(said.uids[row] for row in rows)
+        known.update(said.uids[row] for row in set(rows).difference(taken))
+        if known or before is not None:
+            uids = array("I", sorted(known))
+            here, flags = filled("I", 0, len(uids)), filled("Q", 0, len(uids))
+            memory.note(self._name, Passed(folder.uidvalidity, self._sent.mailbox, uids, here, flags))

@@ -254,6 +254,21 @@ async def test_whatever_happens_the_last_pass_counts(sealing: Sealing, seed):
     assert [await sealing.same(name) for name in boxes] == [True, True]
 
 
+async def test_a_letter_that_no_parcel_could_have_comes_with_the_password(sealing: Sealing):
+    for n in range(6):
+        sealing.inbox.put(letter(n))
+    sealing.source.unreadable |= {("INBOX", 2), ("INBOX", 4)}
+    await sealing.run()
+    sealing.source.unreadable = {("INBOX", 4)}
+    await sealing.run()
+    sealing.account = await sealing.world.open()
+    assert counts(await Moving.run(sealing), "landed", "lost", "gone") == [0, 1, 0]
+    sealing.source.unreadable.clear()
+    assert counts(await Moving.run(sealing), "landed", "renumbered", "gone") == [1, 1, 0]
+    seen = await sealing.seen("INBOX")
+    assert sorted(seen) == [1, 2, 3, 5, 6, 7] and seen[7][0] == letter(3)
+
+
 async def test_a_pass_with_the_password_goes_on_where_parcels_have_ended(sealing: Sealing):
     for n in range(6):
         sealing.inbox.put(letter(n))
