@@ -6,7 +6,7 @@ with mail-crypt: a table of docs/performance.md, as Markdown.
 The messages are as mailboxes have them: half are below 15 kB, one in a hundred is above 1.4 MB (an attachment). They
 lie in a Maildir with ten folders, which a Dovecot without encryption serves; it has been read once before. In FOLDER,
 if it is given, they stay for the next run. Memory is the sum of the proportional set sizes of all processes of a move,
-at its highest of ten looks a second.
+at its highest of four looks a second.
 """
 
 import base64
@@ -30,6 +30,28 @@ MESSAGES = 50_000
 FOLDERS = ("", *(f".Archive.{year}" for year in range(2016, 2025)))
 PASSWORD = "hunter2"
 MEDIAN, LARGE, LARGEST, LARGE_SHARE = 15_000, 1_400_000, 5_000_000, 0.01
+WITH_ATTACHMENT = b"""\
+Message-ID: <%d@migration.example>
+From: alice@migration.example
+To: bob@migration.example
+Subject: What you asked for
+Date: Tue, 13 May 2014 16:53:20 +0000
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="=_part"
+
+--=_part
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: 8bit
+
+%b
+--=_part
+Content-Type: application/pdf; name="report.pdf"
+Content-Disposition: attachment; filename="report.pdf"
+Content-Transfer-Encoding: base64
+
+%b
+--=_part--
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +72,9 @@ def letters(count: int) -> Iterator[bytes]:
         header = b"Message-ID: <%d@migration.example>\n%b" % (n, header)
         if rng.random() < LARGE_SHARE:
             size = rng.randint(LARGE, LARGEST)
+            at = rng.randrange(len(text) - MEDIAN)
             attached = base64.encodebytes(rng.randbytes(size * 3 // 4))
-            yield header + b"\nContent-Transfer-Encoding: base64\n\n" + attached
+            yield WITH_ATTACHMENT % (n, text[at : at + 2000], attached)
         else:
             size = max(500, int(rng.lognormvariate(0, 1.0) * MEDIAN) - len(header))
             size = min(size, LARGE - 100_000)
@@ -104,7 +127,7 @@ def measured(command: list[str], given: str, beside: Callable[[], list[int]] = l
 
     def look() -> None:
         nonlocal most
-        while not done.wait(0.1):
+        while not done.wait(0.25):
             most = max(most, sum(map(proportional, descendants(process.pid))))
 
     looking = threading.Thread(target=look)

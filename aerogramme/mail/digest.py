@@ -97,6 +97,8 @@ def render(raw: bytes) -> Digest:
     bodystructure, body = body_structures(root)
     text, preview = body_text(raw, root)
     lines = raw.count(b"\r\n")
+    # Nearly always CR stands before LF only, and to know that takes half the time.
+    doubled = raw.count(b"\r\r\n") if raw.count(b"\r") > lines else 0
 
     def folded(name: bytes) -> bytes:
         value = fields.get(name)
@@ -122,5 +124,5 @@ def render(raw: bytes) -> Digest:
         in_reply_to=_ids(fields.get(b"in-reply-to")),
         references=_ids(fields.get(b"references")),
         lines=lines,
-        bare=raw.count(b"\n") - lines - raw.count(b"\r\r\n"),
+        bare=raw.count(b"\n") - lines - doubled,
     )

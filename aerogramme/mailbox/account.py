@@ -358,10 +358,13 @@ class Account:
         """Messages that come from another mail store, with one entry; the quota does not hold for them.
         `objects`: their bodies, but those that are stored already. Raises Refused."""
         landed: Landed | None = None
+        segments, packed = self.journal.segments, None
+        if sum(landing.sizes) > changes.LARGE:  # it takes some ten milliseconds, in which others may go on
+            packed = await trio.to_thread.run_sync(segments.pack, landing.contents, landing.digests)
 
         def build(state: State) -> Draft | None:
             nonlocal landed
-            draft, landed = plan(state, self.maker(state), self.journal.segments, landing, objects)
+            draft, landed = plan(state, self.maker(state), segments, landing, objects, packed)
             return draft
 
         await self._commit(build)

@@ -21,7 +21,7 @@ from aerogramme.together import together
 
 GROUP = 64  # letters
 GROUP_OCTETS = 512 * 1024
-WHOLE = 4 * 1024 * 1024  # octets of a letter that is held whole; a larger one is stored while it comes
+WHOLE = 8 * 1024 * 1024  # octets of a letter that is held whole; a larger one is stored while it comes
 
 Take = Callable[[Sequence[int], Sequence[Arrived]], Awaitable[None]]
 """Takes UIDs, and their letters."""

@@ -1,16 +1,20 @@
 """Letters are sealed and rendered: here, or in processes beside, so that other cores have a share of it.
 
-A process beside is this module, run as a program. It is given some letters at a time, and gives back what has
-become of them; both as msgpack after eight octets of length. It holds no key of the account: every letter
-gets a key of its own, which comes back with it.
+A process beside is this module, run as a program. It is given some letters at a time: eight octets of length,
+so many of msgpack that say how long each letter is, and the letters. It gives back, in the same way, their
+records and digests, and the sealed bodies. It holds no key of the account: every letter gets a key of its
+own, which comes back with it.
 """
 
+import fcntl
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
+from itertools import accumulate
 from typing import Any, BinaryIO, Final
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
@@ -20,26 +24,26 @@ from aerogramme.errors import Unavailable
 from aerogramme.mail.digest import Digest, render
 from aerogramme.mailbox.contents import BodyRecord, Content, body_binding
 from aerogramme.migrate.targets.arriving import Arrived
-from aerogramme.seal.body import BodySealer, ContentKey
+from aerogramme.seal.body import ContentKey, seal_body
 
 WORTH_IT: Final = 300  # letters for which a process is started: that costs as much as some hundred
 MOST: Final = 2  # processes: more have nothing to do, since letters are read and land in this one
 _LENGTH: Final = 8
+_PIPE: Final = 1 << 20  # octets that a pipe holds, as many as anybody may ask for: a group passes at once
 _FIELDS: Final = tuple(each.name for each in fields(Digest))
 
 
 def workers_of_this_machine() -> int:
-    """How many processes beside this one are of use."""
-    return min(MOST, (os.cpu_count() or 1) - 1)
+    """How many processes beside this one are of use: it waits for disks, too, so two are with two cores."""
+    cores = len(os.sched_getaffinity(0))
+    return min(MOST, cores) if cores > 1 else 0
 
 
-def seal(account: bytes, content: int, raw: bytes) -> Arrived:
-    """A letter that is held whole."""
+def seal(account: bytes, content: int, raw: bytes) -> tuple[BodyRecord, Digest, bytes]:
+    """Of a letter that is held whole the record, the digest and the sealed body."""
     key = ContentKey.generate()
-    sealer = BodySealer(key, body_binding(account, content))
-    sealed = sealer.update(raw) + sealer.finish()
-    record = BodyRecord(key, sealer.sealed_size, len(raw))
-    return Arrived(Content(content, record, render(raw)), sealed)
+    sealed = seal_body(key, body_binding(account, content), raw)
+    return BodyRecord(key, len(sealed), len(raw)), render(raw), sealed
 
 
 class Sealing:
@@ -62,6 +66,10 @@ class Sealing:
                 process = await trio.lowlevel.open_process(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
                 )
+                for pipe in process.stdin, process.stdout:
+                    assert isinstance(pipe, trio.lowlevel.FdStream)
+                    with suppress(OSError):  # this user has too many: it is only slower
+                        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
                 self._processes.append(process)
                 await self._free.send(process)
 
@@ -75,17 +83,18 @@ class Sealing:
         if not self._processes:
             done = []
             for content, raw in zip(contents, raws, strict=True):
-                done.append(seal(account, content, raw))
+                record, digest, sealed = seal(account, content, raw)
+                done.append(Arrived(Content(content, record, digest), sealed))
                 await trio.lowlevel.checkpoint()
             return done
         process = await self._idle.receive()
         try:
-            answer = await _ask(process, [account, list(contents), list(raws)])
+            told, bodies = await _ask(process, account, contents, raws)
         finally:  # one that has ended says so to the next, too
             self._free.send_nowait(process)
         return [
             Arrived(Content(content, BodyRecord(ContentKey.from_bytes(key), *sizes), Digest(*digest)), sealed)
-            for content, (key, sizes, digest, sealed) in zip(contents, answer, strict=True)
+            for content, ((key, *sizes), digest), sealed in zip(contents, told, bodies, strict=True)
         ]
 
     async def aclose(self) -> None:
@@ -114,40 +123,54 @@ async def sealing(most: int) -> AsyncGenerator[Sealing, None]:
         await found.aclose()
 
 
-async def _ask(process: trio.Process, question: Any) -> Any:
+async def _ask(process: trio.Process, account: bytes, contents: Sequence[int], raws: Sequence[bytes]) -> Any:
+    """What a process says of letters, and their sealed bodies."""
     assert process.stdin is not None and process.stdout is not None
-    packed = msgpack.packb(question)
-    held = bytearray()
+    packed = msgpack.packb([account, [*contents], [*map(len, raws)]])
     try:
         await process.stdin.send_all(len(packed).to_bytes(_LENGTH, "big") + packed)
-        end = _LENGTH
-        while len(held) < end:
-            data = await process.stdout.receive_some(1 << 20)
-            if not data:
-                raise trio.BrokenResourceError
-            held += data
-            if end == _LENGTH <= len(held):
-                end += int.from_bytes(held[:_LENGTH], "big")
+        await process.stdin.send_all(b"".join(raws))
+        length = int.from_bytes(await _received(process.stdout, _LENGTH), "big")
+        told = msgpack.unpackb(await _received(process.stdout, length))
+        sizes = [record[1] for record, _digest in told]
+        return told, _cut(await _received(process.stdout, sum(sizes)), sizes)
     except trio.BrokenResourceError:
         raise Unavailable(
             "a process that seals letters has ended", hint="the same command again goes on"
         ) from None
-    return msgpack.unpackb(memoryview(held)[_LENGTH:])
+
+
+async def _received(stream: trio.abc.ReceiveStream, size: int) -> bytes:
+    held: list[bytes] = []
+    while size:
+        data = await stream.receive_some(min(size, _PIPE))
+        if not data:
+            raise trio.BrokenResourceError
+        held.append(bytes(data))
+        size -= len(data)
+    return b"".join(held)
+
+
+def _cut(joined: bytes, sizes: Sequence[int]) -> list[bytes]:
+    """Values of these sizes, which came one after the other."""
+    return [joined[stop - size : stop] for stop, size in zip(accumulate(sizes), sizes, strict=True)]
 
 
 def main(given: BinaryIO, out: BinaryIO) -> None:
     """Until who has started this has no more letters, or is gone."""
+    gc.freeze()  # what has been imported stays
     while len(head := given.read(_LENGTH)) == _LENGTH:
-        account, contents, raws = msgpack.unpackb(given.read(int.from_bytes(head, "big")))
-        answer = []
-        for content, raw in zip(contents, raws, strict=True):
-            arrived = seal(account, content, raw)
-            record, digest = arrived.content.record, arrived.content.digest
-            sizes = record.sealed_size, record.size
-            told = [getattr(digest, name) for name in _FIELDS]
-            answer.append([record.key.to_bytes(), sizes, told, arrived.sealed])
-        packed = msgpack.packb(answer)
+        account, contents, sizes = msgpack.unpackb(given.read(int.from_bytes(head, "big")))
+        told, bodies = list[Any](), list[bytes]()
+        for content, size in zip(contents, sizes, strict=True):
+            record, digest, sealed = seal(account, content, given.read(size))
+            fields = [getattr(digest, name) for name in _FIELDS]
+            told.append([[record.key.to_bytes(), record.sealed_size, record.size], fields])
+            bodies.append(sealed)
+        packed = msgpack.packb(told)
         out.write(len(packed).to_bytes(_LENGTH, "big") + packed)
+        for body in bodies:
+            out.write(body)
         out.flush()
 
 

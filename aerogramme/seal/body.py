@@ -93,14 +93,15 @@ class BodySealer:
 
     def update(self, plain: bytes) -> bytes:
         """The sealed bytes that are ready now; `TooLarge` past MAX_BODY."""
-        self._plain += plain
         self.plain_size += len(plain)
         if self.plain_size > MAX_BODY:
             raise TooLarge
         out = []
-        while len(self._plain) >= FRAME:
-            out.append(self._stream.update(self._frame(bytes(self._plain[:FRAME]))))
-            del self._plain[:FRAME]
+        for at in range(0, len(plain), FRAME):  # so that of a large piece no second one is made
+            self._plain += plain[at : at + FRAME]
+            if len(self._plain) >= FRAME:
+                out.append(self._stream.update(self._frame(bytes(self._plain[:FRAME]))))
+                del self._plain[:FRAME]
         sealed = b"".join(out)
         self.sealed_size += len(sealed)
         return sealed

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aerogramme.config import Config
+from aerogramme.heap import one_heap
 from aerogramme_cli import common
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Job:
 def run(settings: Config, job: Job, told: "Told", workers: int = 0) -> "Outcome":
     """Moves the mail of one account; so many other processes may have a share of the work. Raises whatever
     cannot be a fault of a mailbox or message."""
+    one_heap()
     return common.run(_run, settings, job, told, workers)
 
 

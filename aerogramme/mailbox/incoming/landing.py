@@ -31,7 +31,7 @@ from aerogramme.log.entry import (
 from aerogramme.log.ids import Ids, Runs
 from aerogramme.log.journal import Draft
 from aerogramme.log.packing import unpacked_size
-from aerogramme.log.segment import Segments, pack_group, read_group
+from aerogramme.log.segment import Packed, Segments, pack_group, read_group
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mail.wire import is_wire
@@ -123,8 +123,10 @@ def plan(
     segments: Segments,
     landing: Landing,
     bodies: Sequence[tuple[str, bytes]] = (),
+    packed: Packed | None = None,
 ) -> tuple[Draft | None, Landed]:
-    """What to append, if anything, so that a landing has landed; `bodies` go with it. Raises Refused."""
+    """What to append, if anything, so that a landing has landed; `bodies` go with it. `packed`: the segment
+    of all its contents, if somebody has made it already. Raises Refused."""
     name = check(landing.name)
     ops: list[Op] = []
     table = None
@@ -148,12 +150,13 @@ def plan(
     objects: Sequence[tuple[str, bytes]] = ()
     if landed:
         contents = [landing.contents[at] for at in landed]
-        segment = segments.pack(contents, _some(landing.digests, landed, len(uids)))
-        objects = segment.objects
+        if packed is None or len(landed) < len(uids):
+            packed = segments.pack(contents, _some(landing.digests, landed, len(uids)))
+        objects = packed.objects
         given = [uids[at] for at in landed]
         dates, sizes = [landing.dates[at] for at in landed], [landing.sizes[at] for at in landed]
         flags = [landing.flags[at] for at in landed]
-        ops.append(Add(mailbox, contents, given, dates, sizes, flags, contents, segment.ref))
+        ops.append(Add(mailbox, contents, given, dates, sizes, flags, contents, packed.ref))
     before = 1 if table is None else state.attribute(mailbox, "imported") or 1
     # After the Add: what raises UIDNEXT first would have each message looked at by itself.
     if kept and landing.imported > before and (table is None or table.uidnext <= before):

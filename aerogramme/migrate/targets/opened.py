@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
@@ -17,6 +18,7 @@ from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder
 from aerogramme.migrate.targets.arriving import Arriving
 from aerogramme.migrate.targets.target import New
+from aerogramme.together import together
 
 
 @asynccontextmanager
@@ -104,13 +106,15 @@ class Opened:
         account = self._account
         contents: list[Content] = []
         objects: list[tuple[str, bytes]] = []
+        large = []
         for message in messages:
             content, sealed = message.arrived.content, message.arrived.sealed
             contents.append(content)
             if sealed is not None and len(sealed) > changes.LARGE:
-                await account.store.put(body_name(content.id), sealed)
+                large.append(partial(account.store.put, body_name(content.id), sealed))
             elif sealed is not None:
                 objects.append((body_name(content.id), sealed))
+        await together(*large)
         landing = Landing.of(
             name,
             contents,
