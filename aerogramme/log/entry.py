@@ -213,6 +213,11 @@ def row_key(clock: int, replica: int, seq: int) -> str:
     return f"{clock:016x}-{replica:010x}-{seq:08x}"
 
 
+def spilled(key: str) -> str:
+    """The object that holds an entry which is too large for its row."""
+    return f"entry/{key}"
+
+
 _KEY = re.compile(r"([0-7][0-9a-f]{15})-([0-9a-f]{10})-([0-9a-f]{8})(?:\.[0-9a-f]{8})?", re.ASCII)
 
 

@@ -16,8 +16,6 @@ from aerogramme.log.records import Records
 from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
 from aerogramme.log.suffix import base_of
-from aerogramme.seal import Keyring
-from aerogramme.store.port import Store
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +38,14 @@ class Folding:
 
     def __init__(
         self,
-        store: Store,
-        keyring: Keyring,
         records: Records,
         state: State,
         segments: Segments,
         newest: Newest,
         now_ms: Callable[[], int],
     ) -> None:
-        self._store = store
         self._records = records
-        self._keyring = keyring
+        self._store, self._keyring = records.store, records.keyring
         self._state = state
         self._segments = segments
         self._newest = newest

@@ -22,7 +22,7 @@ A client may be told less than there is: entries that wait, and all that has com
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Container, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -32,25 +32,24 @@ import trio
 
 from aerogramme.errors import Behind, Damaged, Outdated, Unavailable
 from aerogramme.log import checkpoint, remains, rules
-from aerogramme.log.clock import COUNTER_BITS, Clock, wall_ms
+from aerogramme.log.clock import Clock, wall_ms
 from aerogramme.log.entry import (
     KIND,
     NO_LINK,
     PARTITION,
     Entry,
     Op,
-    decode,
     encode,
     link,
-    parse_key,
+    spilled,
 )
 from aerogramme.log.folding import Folding
-from aerogramme.log.history import MARGIN, SILENCE, unseen
+from aerogramme.log.history import MARGIN, SILENCE
 from aerogramme.log.ids import MAX_COUNT
+from aerogramme.log.pending import Pending
 from aerogramme.log.records import Records, Renew, never
 from aerogramme.log.segment import Packer, Segments
 from aerogramme.log.state import State
-from aerogramme.log.suffix import base_of, suffix_of
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Cursor, Row, Store, always
 from aerogramme.together import together
@@ -89,24 +88,21 @@ class Journal:
     encoding an entry, nor between an entry's being durable and its being in the state.
     """
 
-    def __init__(
-        self, store: Store, keyring: Keyring, records: Records, state: State, clock: Clock, random: Random
-    ) -> None:
+    def __init__(self, records: Records, state: State, clock: Clock, random: Random) -> None:
         """Use `open`."""
         self.state = state
         self.records = records
-        self.segments = Segments(records, keyring, state.segments)
+        self.segments = Segments(records, records.keyring, state.segments)
         self.version = state.version
         self.replica = 0
-        self._store = store
-        self._keyring = keyring
+        self._store, self._keyring = records.store, records.keyring
         self._clock = clock
         self._random = random
         self._lock = trio.Lock()
-        self._folding = Folding(store, keyring, records, state, self.segments, self._newest, clock.now_ms)
+        self._folding = Folding(records, state, self.segments, self._newest, clock.now_ms)
         self._cursor: Cursor | None = None
         self._horizon = checkpoint.horizon(state)
-        self._shown: dict[str, tuple[Row, Entry | Damaged]] = {}  # read and not applied, by its first key
+        self._pending = Pending(records, state, clock)  # read, and not in the state yet
         self._unlooked = False  # numbers were claimed, and no read since has shown that nobody disputes them
         self._reads_begun = self._reads_done = 0
         self._read_at = 0  # milliseconds since 1970
@@ -122,13 +118,12 @@ class Journal:
         *,
         renew: Renew = never,
         now_ms: Callable[[], int] = wall_ms,
-        replica: int | None = None,
         rng: Random | None = None,
     ) -> "Journal":
         """Reads the newest checkpoint and what came after it. Raises Unavailable, Damaged.
 
         The state is whole then; `refresh` before a client is told of it. `renew` has the keyring adopt newer
-        keys. `now_ms`, `replica` and `rng` are for tests that must be the same each time.
+        keys. `now_ms` and `rng` are for tests that must be the same each time.
         """
         if keyring.account != account:
             raise Damaged("the keyring is that of another account")
@@ -147,9 +142,7 @@ class Journal:
             tail = await store.read(PARTITION, None, horizon)
 
         await together(load, read_tail)
-        journal = cls(store, keyring, records, state, Clock(now_ms), rng or secrets.SystemRandom())
-        if replica is not None:
-            journal.replica = replica
+        journal = cls(records, state, Clock(now_ms), rng or secrets.SystemRandom())
         if horizon > journal._horizon:  # the newest checkpoint could not be read: the tail is longer
             await journal._read()
         else:
@@ -190,7 +183,7 @@ class Journal:
         while True:
             cursor = self._cursor
             assert cursor is not None
-            if self.version == self.state.version and not self._shown:
+            if self.version == self.state.version and not self._pending:
                 await self._store.watch(PARTITION, cursor, eager=eager)
                 async with self._lock:  # an append of ours is told of before it has returned
                     known = cursor is not self._cursor
@@ -222,109 +215,29 @@ class Journal:
 
     async def _show(self, rows: Sequence[Row], cursor: Cursor) -> None:
         """A read has given this."""
-        new = [row for row in rows if self._is_new(row.key)]
-        large = [row.key for row in new if not row.value]
-        bodies = dict(zip(large, await self.records.read(KIND, list(map(spilled, large))), strict=True))
-        for row in new:
-            key, entry = base_of(row.key), await self._opened(row, bodies)
-            # One that is just being sealed again is there twice; the row that goes must not be confirmed.
-            if key not in self._shown or isinstance(entry, Entry):
-                self._shown[key] = row, entry
+        await self._pending.put(rows)
         self._cursor = cursor
-        self._unlooked = not self._store.serialized and any(
-            isinstance(entry, Entry) and rules.disputes(self.state, entry)
-            for _, entry in self._shown.values()
-        )
+        self._unlooked = not self._store.serialized and self._pending.disputed()
         self._reads_done = self._reads_begun
         self._read_at = self._clock.now_ms()
-
-    def _is_new(self, key: str) -> bool:
-        shown = self._shown.get(base_of(key))
-        if key in self.state.damaged or (shown is not None and key <= shown[0].key):
-            return False
-        try:
-            clock, replica, _ = position = parse_key(key)
-            history = self.state.history
-            # What is sealed again was read by somebody: it is no news of a replica that was silent for long.
-            forgotten = (
-                replica not in history.trails and clock <= history.floor and suffix_of(key) is not None
-            )
-            return position not in history and not forgotten
-        except Damaged as e:
-            self._report(key, e)
-            return False
-
-    async def _opened(self, row: Row, bodies: Mapping[str, bytes | Damaged]) -> Entry | Damaged:
-        try:
-            plain = await self.records.open(KIND, *row) if row.value else bodies[row.key]
-            return plain if isinstance(plain, Damaged) else decode(row.key, plain)
-        except Damaged as e:
-            return e
 
     async def _take_in(self) -> None:
         """Applies all that was shown. Raises Unavailable; what could not be confirmed is not applied then."""
         for tries in range(1 + READ_AGAIN):
             if tries:  # once with the cursor; what is older than that would show is behind it
                 await self._read(whole=tries > 1)
-            if self._shown and not self._store.serialized:
-                await self._confirm()
-            self._apply_shown()
-            if not self._shown:
+            if self._pending and not self._store.serialized:
+                await self._pending.confirm()
+            for entry in self._pending.apply():
+                self._claimed(entry)
+            if not self._pending:
                 return
         raise Unavailable("The store does not show all that others have read from it")
-
-    async def _confirm(self) -> None:
-        """Makes certain that what was shown is shown by every later read."""
-        heads = unseen(entry for _, entry in self._shown.values() if isinstance(entry, Entry))
-        rows = [
-            row
-            for row, entry in self._shown.values()
-            if isinstance(entry, Damaged) or (entry.replica, entry.seq) in heads
-        ]
-        await self._store.confirm(PARTITION, rows)
-
-    def _apply_shown(self) -> None:
-        """Apply what was read, causes before effects: an entry once all that its writer saw is in the state.
-
-        One that cannot be read is left out: all else stays readable. A read that takes several requests may
-        show an entry and not yet its cause, which sorts before it. A client that was told the clock of the
-        one would not hear of the other. A cause that is not there after MARGIN counts as lost; at once where
-        a read shows all there is.
-        """
-        gone = self._store.serialized
-        lost = max(self._clock.now_ms() << COUNTER_BITS, self.state.clock) - MARGIN
-        while True:
-            waiting = sorted(self._shown.items())
-            for key, (row, entry) in waiting:
-                if isinstance(entry, Damaged):
-                    self._report(row.key, entry)
-                    clock, replica, seq = parse_key(key)
-                    if clock < lost + 2 * MARGIN:  # else none of us has written it
-                        self.state.skip(clock, replica, seq)
-                elif (whole := self.state.history.has_causes(entry)) or gone or entry.clock < lost:
-                    if not whole:
-                        self._report_gap(entry)
-                    self.state.apply(entry)
-                    self._claimed(entry)
-                else:
-                    continue
-                del self._shown[key]
-            if len(self._shown) == len(waiting):
-                break
 
     def _claimed(self, entry: Entry) -> None:
         """An entry is in the state: who tells of it has to look first, if it claims something."""
         if not self._store.serialized and rules.claims(entry):
             self._unlooked = True
-
-    def _report_gap(self, entry: Entry) -> None:
-        history, account = self.state.history, self._keyring.account.hex()
-        if entry.replica in history.trails or entry.clock > history.floor:  # else it may have been cut off
-            log.error("account %s: what came before entry %s is missing in the log", account, entry.key)
-
-    def _report(self, key: str, why: Damaged) -> None:
-        self.state.damaged[key] = str(why)
-        log.error("entry %s of account %s is left out: %s", key, self._keyring.account.hex(), why)
 
     # --- appending
 
@@ -492,8 +405,3 @@ class Journal:
         self._seq = 0
         self._link = NO_LINK
         self._last_clock = 0
-
-
-def spilled(key: str) -> str:
-    """The object that holds an entry which is too large for a row."""
-    return f"entry/{key}"

@@ -5,9 +5,8 @@ from contextlib import aclosing
 
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint, manifest
-from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, decode, parse_key
+from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, decode, parse_key, spilled
 from aerogramme.log.history import MARGIN
-from aerogramme.log.journal import spilled
 from aerogramme.log.records import Records, Renew, never
 from aerogramme.log.suffix import base_of, suffix_of
 from aerogramme.seal import Keyring

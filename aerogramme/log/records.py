@@ -34,20 +34,20 @@ class Records:
     """Reads the records of an account."""
 
     def __init__(self, store: Store, keyring: Keyring, renew: Renew = never) -> None:
-        self._store = store
-        self._keyring = keyring
+        self.store = store
+        self.keyring = keyring
         self._renew = renew
 
     async def read(self, kind: str, names: Sequence[str]) -> list[bytes | Damaged]:
         """The plain bytes of objects, in the order asked; Damaged in place of one that cannot be read,
         Missing of one that is not there. One trip, and more only for what was sealed again. Raises
         Unavailable."""
-        known = self._keyring.generations
+        known = self.keyring.generations
         found = await self._read(kind, names)
         lost = [n for n, each in enumerate(found) if isinstance(each, Missing | UnknownGeneration)]
         if lost:
             await self._renew(0)
-        if lost and self._keyring.generations != known:  # perhaps another task has renewed them meanwhile
+        if lost and self.keyring.generations != known:  # perhaps another task has renewed them meanwhile
             again = await self._read(kind, [names[n] for n in lost])
             for n, each in zip(lost, again, strict=True):
                 found[n] = each
@@ -56,24 +56,24 @@ class Records:
     async def open(self, kind: str, name: str, sealed: bytes) -> bytes:
         """The plain bytes of a record that was read already. Raises Damaged."""
         try:
-            return self._keyring.open(kind, name, sealed)
+            return self.keyring.open(kind, name, sealed)
         except UnknownGeneration:
             await self._renew(0)
-        return self._keyring.open(kind, name, sealed)
+        return self.keyring.open(kind, name, sealed)
 
     async def fresh(self) -> None:
         """Before anything is sealed: with keys that are not stale. Raises Unavailable."""
         await self._renew(KEYS_STALE)
 
     async def _read(self, kind: str, names: Sequence[str]) -> list[bytes | Damaged]:
-        stored = list(zip(names, await self._store.get_many(names), strict=True)) if names else []
+        stored = list(zip(names, await self.store.get_many(names), strict=True)) if names else []
         gone = [n for n, (_, sealed) in enumerate(stored) if sealed is None]
-        newer = [[sealed_for(names[n], each.number) for each in self._keyring.generations[1:]] for n in gone]
+        newer = [[sealed_for(names[n], each.number) for each in self.keyring.generations[1:]] for n in gone]
         asked = [name for some in newer for name in reversed(some)]
         if asked:
             there = {
                 base_of(name): (name, sealed)
-                for name, sealed in zip(asked, await self._store.get_many(asked), strict=True)
+                for name, sealed in zip(asked, await self.store.get_many(asked), strict=True)
                 if sealed is not None
             }
             for n in gone:
@@ -84,6 +84,6 @@ class Records:
         try:
             if sealed is None:
                 raise Missing("It is not in the store")
-            return self._keyring.open(kind, name, sealed)
+            return self.keyring.open(kind, name, sealed)
         except Damaged as damage:
             return damage

@@ -7,6 +7,7 @@ from unittest.mock import patch
 from aerogramme.errors import Unavailable
 from aerogramme.log import rules
 from aerogramme.log.journal import Journal
+from aerogramme.log.pending import Pending
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.account import PATIENCE, Account
@@ -25,7 +26,7 @@ def _tell_as_it_is(state: State) -> None:
         table.below.clear()
 
 
-async def _confirm_nothing(_: Journal) -> None: ...
+async def _confirm_nothing(_: Pending) -> None: ...
 
 
 @asynccontextmanager
@@ -38,7 +39,7 @@ async def _newest_unsettled(journal: Journal):
 
 RULES: dict[str, list[tuple[Any, str, Any]]] = {
     "read": [(Account, "fresh", _fresh_without_reading)],
-    "confirm": [(Journal, "_confirm", _confirm_nothing)],
+    "confirm": [(Pending, "confirm", _confirm_nothing)],
     "look": [(Journal, "_claimed", lambda _, __: None)],
     "numbers": [
         (rules, "numbers", lambda _: None),

@@ -12,7 +12,7 @@ from tests.t2_log.test_checkpoint import HOUR, Time, a_store, add, digest, flag,
 
 
 async def newest(journal):
-    [name, *_] = await checkpoint.newest(journal.records._store)
+    [name, *_] = await checkpoint.newest(journal.records.store)
     return name, await manifest.read(journal.records, name)
 
 

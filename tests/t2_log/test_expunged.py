@@ -31,7 +31,7 @@ def remove(box, *ids):
 
 
 async def found_since(journal, since, until=1 << 62):
-    found = await find_expunged(journal.records._store, KEYRING, since, until)
+    found = await find_expunged(journal.records.store, KEYRING, since, until)
     assert found.state.vector == journal.state.vector
     return found
 
@@ -88,7 +88,7 @@ async def test_what_another_entry_says_again_counts(journal, now) -> None:
         late = await other.commit(remove(1, message))
         if n:
             sealed = KEYRING.seal(KIND, late.key, encode(late))
-            await journal.records._store.append("log", [Row(late.key, sealed)])
+            await journal.records.store.append("log", [Row(late.key, sealed)])
         await journal.commit(lambda _, e=late: Draft([Again(e.key, encode(e))]))
     found = await found_since(journal, since)
     assert [m.id for m in found.messages] == [one, two]
@@ -97,8 +97,8 @@ async def test_what_another_entry_says_again_counts(journal, now) -> None:
 async def test_entries_that_cannot_be_read_are_counted(journal, now) -> None:
     since = journal.state.clock
     for replica, at in ((1, since - 1), (1, since + 1), (2, since + 2)):
-        await journal.records._store.append("log", [Row(f"{at:016x}-{replica:010x}-{at & 7 | 1:08x}", b"?")])
-    found = await find_expunged(journal.records._store, KEYRING, since, since + 1)
+        await journal.records.store.append("log", [Row(f"{at:016x}-{replica:010x}-{at & 7 | 1:08x}", b"?")])
+    found = await find_expunged(journal.records.store, KEYRING, since, since + 1)
     assert found.unreadable == 1
 
 
@@ -117,6 +117,6 @@ async def test_a_digest_that_is_needed_again_is_not_left_out_of_a_merge(journal,
 
     await journal.fold(packer, force=True, without=set(ids[:2]))
     assert back
-    again = await opened(journal.records._store, now, seed=3)
+    again = await opened(journal.records.store, now, seed=3)
     for one in journal, again:
         assert await digest(one, ids[0]) == b"%d" % ids[0]

@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from aerogramme.log import checkpoint, rules
 from aerogramme.log.entry import PARTITION
 from aerogramme.log.journal import Journal
+from aerogramme.log.pending import Pending
 from aerogramme.together import together
 from tests.helpers import log_world
 
@@ -63,7 +64,7 @@ async def _fold_unsettled(journal: Journal, *, force: bool = False) -> bool:
     return True
 
 
-async def _confirm_nothing(_: Journal) -> None: ...
+async def _confirm_nothing(_: Pending) -> None: ...
 
 
 async def _look_beside(journal: Journal, draft, append=Journal._append):
@@ -91,7 +92,7 @@ def _as_drafted(_client, _server, _box, _ids, uids):
 
 WITHOUT = {
     "read": [(Journal, "refresh", _settle_without_reading)],
-    "confirm": [(Journal, "_confirm", _confirm_nothing)],
+    "confirm": [(Pending, "confirm", _confirm_nothing)],
     "look": [(Journal, "_claimed", lambda _, __: None)],
     "look, but beside the append": [(Journal, "_append", _look_beside)],
     "look, but tell what was drafted": [(log_world.Client, "appended", _as_drafted)],

@@ -13,8 +13,7 @@ from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint
 from aerogramme.log.clock import ms_of, wall_ms
 from aerogramme.log.entry import PARTITION as LOG
-from aerogramme.log.entry import Add, Entry, parse_key
-from aerogramme.log.journal import spilled
+from aerogramme.log.entry import Add, Entry, parse_key, spilled
 from aerogramme.log.reading import opened
 from aerogramme.log.resealing import Tally
 from aerogramme.log.suffix import base_of

@@ -8,7 +8,8 @@ from aerogramme.errors import Damaged
 from aerogramme.log.bundle import PREFIX as BUNDLES
 from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.entry import PARTITION as LOG
-from aerogramme.log.journal import Journal, spilled
+from aerogramme.log.entry import spilled
+from aerogramme.log.journal import Journal
 from aerogramme.log.manifest import read_alone
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
