@@ -82,43 +82,39 @@ async def closed_after(source: Source) -> AsyncGenerator[Source, None]:
             await source.aclose()
 
 
-async def move_into_account(
-    source: Source,
-    remembered: Path,
-    options: Options,
-    outcome: Outcome,
-    told: Told,
-    account: Account,
-    *,
-    verifying: bool,
-    workers: int = 0,
-    limit: int = MAX_MESSAGE,
-) -> None:
-    """Into an opened account, and then, with `verifying`, compares it with the source. `workers`: processes
-    that may have a share of the work."""
-    memory = Memory.load(remembered)
-    async with opened(account, limit) as target:
-        async with sealing(workers) as beside:
-            await run_pass(source, target, memory, options, outcome.report, lambda: told(outcome), beside)
-        if verifying:
-            outcome.compared = Verified(outcome.report.address)
-            await verify(source, target, memory, options, outcome.compared, lambda: told(outcome))
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An import that is to be made. What becomes of it is in `outcome`, of which `told` is called after each
+    step.
 
+    remembered  the file of what imports into the account remember
+    limit       octets of the largest letter
+    """
 
-async def move_into_parcels(
-    source: Source,
-    remembered: Path,
-    options: Options,
-    outcome: Outcome,
-    told: Told,
-    store: Store,
-    account_id: str,
-    pins: tuple[str, ...],
-    *,
-    limit: int = MAX_MESSAGE,
-) -> None:
-    """Into parcels for an account that cannot be opened. `pins`: of its user (letterboxes.py)."""
-    public = key_to_seal_to(await StoredKeys.read(store), account_id, pins)
-    memory = Memory.load(remembered)
-    async with sealed(store, account_id, public, limit) as target:
-        await run_sealed_pass(source, target, memory, options, outcome.report, lambda: told(outcome))
+    source: Source
+    remembered: Path
+    options: Options
+    outcome: Outcome
+    told: Told
+    limit: int = MAX_MESSAGE
+
+    async def into_account(self, account: Account, *, verifying: bool, workers: int = 0) -> None:
+        """Into an opened account, and then, with `verifying`, compares it with the source. `workers`:
+        processes that may have a share of the work."""
+        memory, outcome = Memory.load(self.remembered), self.outcome
+        async with opened(account, self.limit) as target:
+            async with sealing(workers) as beside:
+                await run_pass(self.source, target, memory, self.options, outcome.report, self._tell, beside)
+            if verifying:
+                outcome.compared = Verified(outcome.report.address)
+                await verify(self.source, target, memory, self.options, outcome.compared, self._tell)
+
+    async def into_parcels(self, store: Store, account_id: str, pins: tuple[str, ...]) -> None:
+        """Into parcels for an account that cannot be opened. `pins`: of its user (letterboxes.py)."""
+        public = key_to_seal_to(await StoredKeys.read(store), account_id, pins)
+        memory = Memory.load(self.remembered)
+        async with sealed(store, account_id, public, self.limit) as target:
+            await run_sealed_pass(self.source, target, memory, self.options, self.outcome.report, self._tell)
+
+    def _tell(self) -> None:
+        self.told(self.outcome)

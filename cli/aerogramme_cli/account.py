@@ -11,9 +11,18 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, AlreadyExists, AuthenticationFailed, Refused
 from aerogramme.units import duration_text, shown_size
-from aerogramme_cli import account_end, account_export, account_set, common, enroll, passwords, trust
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli import (
+    account_end,
+    account_export,
+    account_set,
+    common,
+    enroll,
+    passwords,
+    terminal,
+    trust,
+)
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import Json, Opening, Where, grouped
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.policy import Policy
@@ -26,17 +35,11 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Create accounts, invite, delete, export; passwords."
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
 
 @app.command("create")
+@grouped
 def create(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
+    asked: Opening,
     invite: Annotated[
         bool,
         typer.Option("--invite", help="Ask for no password: print an invitation code for the user, once."),
@@ -64,9 +67,9 @@ def create(
       aerogramme account create bob@example.org --data ./mail --invite
       pass show mail/alice | aerogramme account create alice@example.org --data ./mail --password-stdin
     """
-    if invite and (password_stdin or password_from):
+    if invite and (asked.password_stdin or asked.password_from):
         raise typer.BadParameter("--invite takes no password: the user chooses it")
-    settings = common.settings(config, data, store)
+    settings, address = asked.settings(), asked.address
     names = tuple(alias or ()), tuple(catch_all or ())
     _check_new(settings, (address, *names[0]))
     if invite:
@@ -74,7 +77,7 @@ def create(
         typer.echo(f"created {address}", err=True)
         typer.echo(f"invitation code (shown only now; {address} turns it into a password):", err=True)
     else:
-        password = asking(password_stdin, password_from).new_password()
+        password = asked.asking().new_password()
         code = common.run(create_account, settings, address, password, *names)
         typer.echo(f"created {address}", err=True)
         typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
@@ -152,14 +155,8 @@ async def make_account(
 
 
 @app.command("accept")
-def accept(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-) -> None:
+@grouped
+def accept(asked: Opening) -> None:
     """Turn an invitation code into a password. The code opens nothing any more.
 
     Asks for the code and for the new password, and prints the recovery code, once. All mail that has come so
@@ -170,14 +167,13 @@ def accept(
     Example:
       aerogramme account accept bob@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    asked = asking(password_stdin, password_from)
+    settings, user = asked.found()
+    secrets = asked.asking()
     if common.run(_comes_with_a_password, settings, user):
-        opener = asked.password("Password of the other server")
+        opener = secrets.password("Password of the other server")
     else:
-        opener = _invitation(asked.password("Invitation code"))
-    recovery = common.run(_accept, settings, user, opener, asked.new_password())
+        opener = _invitation(secrets.password("Invitation code"))
+    recovery = common.run(_accept, settings, user, opener, secrets.new_password())
     typer.echo(f"{user.address} has a password now; the invitation is used up", err=True)
     typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
     typer.echo(recovery)
@@ -224,10 +220,9 @@ async def _accept(settings: Config, user: "User", opener: "Secret", password: "S
 
 
 @app.command("list")
+@grouped
 def list_(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
+    where: Where,
     usage: Annotated[
         bool, typer.Option("--usage", help="How much mail is in each, as far as is known without passwords.")
     ] = False,
@@ -244,7 +239,7 @@ def list_(
       aerogramme account list --usage --json --data ./mail
       aerogramme account list --waiting --data ./mail
     """
-    settings = common.settings(config, data, store)
+    settings = where.settings()
     users = common.directory(settings).users()
     awaited = common.run(_asked, settings, users, _waits_for) if waiting else {}
     if waiting:
@@ -338,15 +333,8 @@ def _fields(settings: Config, user: "User") -> dict[str, object]:
 
 
 @app.command("show")
-def show(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    as_json: Json = False,
-) -> None:
+@grouped
+def show(asked: Opening, as_json: Json = False) -> None:
     """Show an account: its addresses, its mailboxes, how much is in them and may be, and for how long what
     was removed can be brought back. Asks for the password.
 
@@ -354,27 +342,23 @@ def show(
     Example:
       aerogramme account show alice@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    shown = common.run(_show, settings, user, asking(password_stdin, password_from).password())
+    login = asked.login()
+    user = login.user
+    shown = common.run(_show, login)
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
         return
 
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    console.print(f"address   {user.address}", markup=False)
+    typer.echo(f"address   {user.address}")
     for alias in user.aliases:
-        console.print(f"alias     {alias}", markup=False)
-    console.print(f"account   {user.account}", markup=False)
+        typer.echo(f"alias     {alias}")
+    typer.echo(f"account   {user.account}")
     used, quota = shown["usage"], shown["quota"]
     of = f"; the quota is {shown_size(quota)}, {used['octets'] / quota:.0%} are used" if quota else ""
-    console.print(
-        f"mail      {shown_size(used['octets'])} in {used['messages']:,} messages{of}", markup=False
-    )
-    console.print(f"retention {duration_text(shown['retention'])}", markup=False)
+    typer.echo(f"mail      {shown_size(used['octets'])} in {used['messages']:,} messages{of}")
+    typer.echo(f"retention {duration_text(shown['retention'])}")
     table = Table("mailbox", "use")
     for column in ("messages", "unseen", "bytes"):
         table.add_column(column, justify="right")
@@ -382,13 +366,13 @@ def show(
         table.add_row(
             box["name"], box["role"] or "", f"{box['messages']:,}", f"{box['unseen']:,}", f"{box['octets']:,}"
         )
-    console.print(table)
+    terminal.console().print(table)
 
 
-async def _show(settings: Config, user: "User", password: "Secret") -> dict[str, Any]:
+async def _show(login: Login) -> dict[str, Any]:
     from aerogramme.mailbox.usage import usage
 
-    async with common.open_account(settings, user, password) as account:
+    async with common.open_account(*login) as account:
         await account.drain.all_waiting()
         boxes = []
         for info in account.mailboxes():
@@ -405,9 +389,9 @@ async def _show(settings: Config, user: "User", password: "Secret") -> dict[str,
                 }
             )
         return {
-            "address": user.address,
-            "aliases": list(user.aliases),
-            "account": user.account,
+            "address": login.user.address,
+            "aliases": list(login.user.aliases),
+            "account": login.user.account,
             "quota": account.policy.quota,
             "retention": account.policy.retention,
             "usage": asdict(usage(account.state)),

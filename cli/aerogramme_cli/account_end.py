@@ -7,17 +7,15 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme_cli import common
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli.options import AddressArgument, ConfigOption, DataOption, OfAccount, Where, grouped
 
 if TYPE_CHECKING:
     from aerogramme.users.directory import User
 
 
+@grouped
 def delete(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
+    asked: OfAccount,
     now: Annotated[
         bool,
         typer.Option("--now", help="Erase it and all of its mail at once. There is no way back."),
@@ -36,8 +34,7 @@ def delete(
     """
     from aerogramme.users import deletion
 
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address, deleted=now)
+    settings, user = asked.found(deleted=now)
     if not yes:
         typer.echo(
             f"All mail of {user.address} will be erased. Nobody can bring it back."
@@ -65,11 +62,7 @@ async def _erase(settings: Config, user: "User") -> None:
         await erase(common.directory(settings), stores, user, int(time.time()), due=lambda _: True)
 
 
-def undelete(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+def undelete(address: AddressArgument, config: ConfigOption = None, data: DataOption = None) -> None:
     """Bring a deleted account back, with its addresses, its passwords and all of its mail.
 
     \b
@@ -84,11 +77,8 @@ def undelete(
     typer.echo(f"{user.address} is back", err=True)
 
 
-def purge(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-) -> None:
+@grouped
+def purge(where: Where) -> None:
     """Erase the deleted accounts whose retention time is over, and finish what was cut short.
 
     A running server does this once an hour. Accounts whose time is not over stay: `account list` shows them,
@@ -98,7 +88,7 @@ def purge(
     Example:
       aerogramme account purge --data ./mail
     """
-    erased = common.run(_purge, common.settings(config, data, store))
+    erased = common.run(_purge, where.settings())
     typer.echo(f"{erased} accounts erased" if erased != 1 else "1 account erased", err=True)
 
 

@@ -10,7 +10,7 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists
 from aerogramme_cli import common, copying
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli.options import OfAccount, grouped
 
 if TYPE_CHECKING:
     from aerogramme.store import Stores
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from aerogramme.users.static import StaticDirectory
 
 
+@grouped
 def export(
-    address: AddressArgument,
+    asked: OfAccount,
     target: Annotated[Path, typer.Argument(metavar="DEST", help="A folder for the copy; made when missing.")],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
 ) -> None:
     """Write a copy of an account, sealed as it is, into a data folder of its own. No password is needed.
 
@@ -39,12 +37,11 @@ def export(
       aerogramme account export alice@example.org /mnt/stick/alice --data ./mail
       aerogramme serve --data /mnt/stick/alice
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address, deleted=True)
+    settings, user = asked.found(deleted=True)
     there = Config.for_data(target)
     if there.data.resolve() == settings.data.resolve() or there.store == settings.store:
         raise typer.BadParameter("DEST is where the account is now")
-    with copying.resumable():
+    with common.resumable():
         report = common.run(_export, settings, there, user)
     copying.show([report], {user.account: user.address}, "the account", "DEST")
     if report.missing or report.different:

@@ -9,7 +9,7 @@ import typer
 from aerogramme.mailbox.policy import Policy, parse_quota, parse_retention
 from aerogramme.units import duration_text, shown_size
 from aerogramme_cli import common
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption
+from aerogramme_cli.options import AddressArgument, ConfigOption, DataOption
 
 if TYPE_CHECKING:
     from aerogramme.users.directory import User

@@ -5,8 +5,9 @@ Never from argv or the environment: other users of the machine can see those.
 
 import os
 import socket
+import stat
 import sys
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import typer
 
@@ -14,19 +15,6 @@ if TYPE_CHECKING:
     from aerogramme.seal import Secret
 
 LONGEST = 4096  # octets of a line: no password is longer, and what is longer is not a password file
-
-PasswordStdin = Annotated[
-    bool,
-    typer.Option("--password-stdin", help="Read what is asked for from standard input, a line each."),
-]
-PasswordFrom = Annotated[
-    str | None,
-    typer.Option(
-        "--password-from",
-        metavar="fd:N|socket:PATH",
-        help="Read it from an open file descriptor, or from a Unix socket that sends it.",
-    ),
-]
 
 
 class Asking(Protocol):
@@ -59,6 +47,34 @@ def asking(from_stdin: bool, source: str | None) -> Asking:
     except OSError as error:
         raise typer.BadParameter(f"no secret can be read from {source}: {error.strerror}") from None
     raise typer.BadParameter("--password-from takes fd:NUMBER or socket:PATH")
+
+
+def read_file(source: str, most: int, *, private: bool = False) -> bytes:
+    """All of a file, of standard input (`-`), or of an open descriptor (`fd:N`); at most so many octets.
+    Raises BadParameter; with `private` also for a file that others can read."""
+    try:
+        if private:
+            check_private(source)
+        descriptor = _descriptor(source)
+        with open(source if descriptor is None else descriptor, "rb", closefd=descriptor is None) as file:
+            raw = file.read(most + 1)
+    except OSError as error:
+        raise typer.BadParameter(f"{source} cannot be read: {error.strerror}") from None
+    if len(raw) > most:
+        raise typer.BadParameter(f"{source} has more than {most} octets")
+    return raw
+
+
+def check_private(source: str) -> None:
+    """Raises BadParameter for a file that others can read."""
+    if _descriptor(source) is None and stat.S_IMODE(os.stat(source).st_mode) & 0o077:
+        raise typer.BadParameter(f"{source} can be read by others: chmod 600 it")
+
+
+def _descriptor(source: str) -> int | None:
+    if source == "-":
+        return 0
+    return int(source[3:]) if source.startswith("fd:") and source[3:].isdecimal() else None
 
 
 class _Terminal:

@@ -13,8 +13,8 @@ from typer.core import TyperGroup
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, Damaged, NoSuchUser, NotStored, Unavailable
 from aerogramme.units import shown_size
-from aerogramme_cli import common, copying
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, terminal
+from aerogramme_cli.options import All, Json, Where, grouped
 
 if TYPE_CHECKING:
     from aerogramme.backup.folder import Backup
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 SourceArgument = Annotated[
     Path, typer.Argument(metavar="SRC", help="The folder that `aerogramme backup` has written.")
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="All accounts.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 class _Group(TyperGroup):
@@ -64,12 +62,14 @@ def backup() -> None:
 
 
 @app.command("take")
+@grouped
 def take(
+    where: Where,
     names: Annotated[
         list[str],
         typer.Argument(metavar="[ADDRESS]... DEST", help="Addresses, and the folder; made when missing."),
     ],
-    everything: AllOption = False,
+    everything: All = False,
     keep: Annotated[
         int | None,
         typer.Option(
@@ -80,10 +80,7 @@ def take(
         bool,
         typer.Option("--verify", help="First read what DEST has, and copy again what is damaged there."),
     ] = False,
-    json_: JsonOption = False,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
+    json_: Json = False,
 ) -> None:
     """Take a snapshot of accounts, whatever store they are in. No password is needed: all stays sealed.
 
@@ -99,14 +96,14 @@ def take(
     """
     from aerogramme.backup import folder
 
-    *addresses, where = names
+    *addresses, to = names
     if bool(addresses) == everything:
         raise typer.BadParameter("say which accounts: addresses, or else --all; and then the folder")
-    dest = Path(where)
-    settings = common.settings(config, data, store)
+    dest = Path(to)
+    settings = where.settings()
     users = _users(settings, addresses)
     folder.begin(dest)
-    with copying.resumable(), _progress(users) as told:
+    with common.resumable(), _progress(users) as told:
         reports, failed = common.run(_take_all, settings, users, dest, keep, verify, told)
     if json_:
         typer.echo(json.dumps([_taken_json(user, report) for user, report in reports], indent=1))
@@ -191,21 +188,11 @@ async def _take_one(
 
 @contextmanager
 def _progress(users: "Sequence[User]") -> "Iterator[Callable[[Taken], None]]":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[o]}"),
-    )
     addresses = {user.account: user.address for user in users}
     octets: dict[str, int] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        whole = progress.add_task("accounts", total=len(users), o="")
-        objects = progress.add_task("objects", total=None, o="")
+    with terminal.bars() as progress:
+        whole = progress.add_task("accounts", total=len(users), words="")
+        objects = progress.add_task("objects", total=None, words="")
 
         def told(report: "Taken") -> None:
             octets[report.account] = report.octets_copied
@@ -214,7 +201,7 @@ def _progress(users: "Sequence[User]") -> "Iterator[Callable[[Taken], None]]":
                 description=addresses[report.account],
                 total=report.objects,
                 completed=report.objects_done,
-                o=f"{shown_size(sum(octets.values()))} copied",
+                words=f"{shown_size(sum(octets.values()))} copied",
             )
             progress.update(whole, completed=len(octets) - 1)
 
@@ -239,7 +226,6 @@ def _taken_json(user: "User", report: "Taken") -> dict[str, object]:
 
 
 def _show_taken(reports: "Sequence[tuple[User, Taken]]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
@@ -251,7 +237,7 @@ def _show_taken(reports: "Sequence[tuple[User, Taken]]") -> None:
         counts = (report.snapshot.number, report.objects, report.items_copied)
         row = [user.address, *(f"{count:,}" for count in counts), shown_size(report.octets_copied)]
         table.add_row(*row, f"{report.snapshots:,}")
-    Console().print(table)
+    terminal.console().print(table)
     if mended := sum(report.mended for _, report in reports):
         typer.echo(f"{mended:,} items that were damaged in DEST were copied again", err=True)
     if freed := sum(report.octets_freed for _, report in reports):
@@ -259,14 +245,13 @@ def _show_taken(reports: "Sequence[tuple[User, Taken]]") -> None:
 
 
 @app.command("list")
-def list_(source: SourceArgument, json_: JsonOption = False) -> None:
+def list_(source: SourceArgument, json_: Json = False) -> None:
     """List the snapshots in a folder of backups.
 
     \b
     Example:
       aerogramme backup list /mnt/backup
     """
-    from rich.console import Console
     from rich.table import Table
 
     from aerogramme.backup.snapshot import iso
@@ -291,7 +276,7 @@ def list_(source: SourceArgument, json_: JsonOption = False) -> None:
         counts = (f"{snapshot.objects:,}", f"{snapshot.rows:,}", shown_size(snapshot.octets))
         taken = iso(snapshot.taken)[:19] + "Z"
         table.add_row(address_of(snapshot), f"{named.number}", taken, *counts)
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def _snapshots(backup: "Backup") -> "Iterator[tuple[Named, Snapshot | Damaged]]":
@@ -324,7 +309,7 @@ def verify(
     addresses: Annotated[
         list[str] | None, typer.Argument(metavar="[ADDRESS]...", help="Which accounts; by default all.")
     ] = None,
-    json_: JsonOption = False,
+    json_: Json = False,
 ) -> None:
     """Read all there is in a folder of backups, and say whether every snapshot can be restored.
 
@@ -369,26 +354,16 @@ def _verified(backup: "Backup", told: "Callable[[Verified], None]") -> "Verified
 
 @contextmanager
 def _verifying() -> "Iterator[Callable[[Verified], None]]":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[o]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("volumes", total=None, o="")
+    with terminal.bars() as progress:
+        task = progress.add_task("volumes", total=None, words="")
         last = 0.0
 
         def told(report: "Verified") -> None:
             nonlocal last
             if (now := time.monotonic()) - last > 0.1:  # it is called for each item
                 last = now
-                octets = f"{shown_size(report.octets)} read"
-                progress.update(task, total=report.volumes, completed=report.volumes_done, o=octets)
+                words = f"{shown_size(report.octets)} read"
+                progress.update(task, total=report.volumes, completed=report.volumes_done, words=words)
 
         yield told
 

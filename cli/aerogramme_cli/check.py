@@ -10,10 +10,10 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, RolledBack
-from aerogramme_cli import common, many
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
-from aerogramme_cli.many import All, OptionalAddress, PasswordsFrom, Told
+from aerogramme_cli import common, terminal
+from aerogramme_cli.many import OneOrAll
+from aerogramme_cli.options import JsonLines, grouped
+from aerogramme_cli.terminal import Told
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.audit.faults import Fault
@@ -22,24 +22,16 @@ if TYPE_CHECKING:
     from aerogramme.users.directory import User
 
 
+@grouped
 def check(
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    every: All = False,
+    asked: OneOrAll,
     mend: Annotated[
         bool, typer.Option("--repair", help="Mend what is found, instead of saying what would be done.")
     ] = False,
     forget: Annotated[
         bool, typer.Option("--forget", help="Delete what repairs have set aside, for good.")
     ] = False,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, one line an account.")
-    ] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Look at all that is stored of an account: whether it opens, fits together, and nothing is missing.
 
@@ -58,14 +50,14 @@ def check(
       aerogramme check --all --data ./mail --passwords-from fd:3 3< passwords
     """
     # What this machine has kept of a distant store says nothing of what is there.
-    settings = replace(common.settings(config, data, store), cache_size=0)
-    users, secrets = many.chosen(settings, address, every, password_stdin, password_from, passwords_from)
+    settings, alone = replace(asked.settings(), cache_size=0), not asked.every
+    chosen = asked.chosen(settings)
+    looking = partial(_one, mend=mend, forget=forget, alone=alone)
     wrong = 0
-    with many.progress() as told, common.interruptible("interrupted; the same command again goes on"):
-        for user in users:
-            looking = partial(_one, mend=mend, forget=forget, alone=not every)
-            result = common.run(looking, settings, user, secrets.get(user.account), told)
-            wrong += _print(result, as_json, alone=not every)
+    with terminal.status() as told, common.interruptible("interrupted; the same command again goes on"):
+        for user, secret in chosen:
+            result = common.run(looking, settings, user, secret, told)
+            wrong += _print(result, as_json, alone=alone)
     if wrong:
         raise Damaged(
             f"{wrong} of the things looked at are not as they should be",

@@ -1,19 +1,20 @@
-"""What every command shares: where the data is, and how an account is opened."""
+"""What every command shares: where the accounts are, and how one is opened."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import BadConfiguration, NoSuchUser
+from aerogramme.errors import BadConfiguration, NoSuchUser, Unavailable
 
 # What costs time to import comes when a command runs, not for --help: hence the imports inside functions.
 if TYPE_CHECKING:
     from aerogramme.mailbox.account import Account
+    from aerogramme.mailbox.keys.seen import Seen
     from aerogramme.seal import Secret
     from aerogramme.store import Store, Stores
     from aerogramme.users.directory import User
@@ -21,22 +22,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="The configuration file, aerogramme.toml.")
-]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="A data folder; nothing else to configure. Made when missing.")
-]
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", metavar="URL", help="Where the accounts are, if not in the data folder."),
-]
-AddressArgument = Annotated[
-    str, typer.Argument(help="The address of the account, such as alice@example.org.")
-]
-
 # Where a configuration is looked for when neither option is given.
 DEFAULT_CONFIG = Path("/etc/aerogramme/aerogramme.toml")
+
+AGAIN = "the same command again goes on where it stopped"
+
+
+class Login(NamedTuple):
+    """An account, and what opens it."""
+
+    settings: Config
+    user: "User"
+    secret: "Secret"
 
 
 def settings(config: Path | None, data: Path | None, store: str | None = None) -> Config:
@@ -87,6 +84,16 @@ def interruptible(words: str) -> Iterator[None]:
         raise typer.Exit(1)
 
 
+@contextmanager
+def resumable(words: str = "nothing is lost") -> Iterator[None]:
+    """Work that is interrupted, or whose store goes away, says so, and that it goes on when run again."""
+    try:
+        with interruptible(f"interrupted; {words}: {AGAIN}"):
+            yield
+    except Unavailable as error:
+        raise Unavailable(str(error), hint=f"{error.hint}; {AGAIN}" if error.hint else AGAIN) from error
+
+
 @asynccontextmanager
 async def open_stores(config: Config) -> AsyncIterator["Stores"]:
     """The accounts' stores, closed at the end."""
@@ -114,6 +121,13 @@ def user_of(config: Config, address: str, *, deleted: bool = False) -> "User":
     return user
 
 
+def seen(config: Config) -> "Seen":
+    """What this machine has seen of accounts."""
+    from aerogramme.mailbox.keys.seen import Seen
+
+    return Seen(config.data / "seen")
+
+
 @asynccontextmanager
 async def open_store(config: Config, user: "User") -> AsyncIterator["Store"]:
     """The store of one user."""
@@ -130,28 +144,49 @@ async def open_keys(config: Config, user: "User") -> AsyncIterator["Store"]:
     """The store of one user, for what has to do with keys. Raises RolledBack when they are older than those
     that were seen on this machine."""
     from aerogramme.mailbox.keys.keys import StoredKeys
-    from aerogramme.mailbox.keys.seen import Seen
 
     async with open_store(config, user) as store:
-        await Seen(config.data / "seen").check_keys(user.account, await StoredKeys.read(store))
+        await seen(config).check_keys(user.account, await StoredKeys.read(store))
         yield store
 
 
 @asynccontextmanager
-async def open_account(config: Config, user: "User", secret: "Secret") -> AsyncIterator["Account"]:
-    """The opened account of one user. Raises AuthenticationFailed, RolledBack."""
+async def open_account(
+    config: Config, user: "User", secret: "Secret", *, as_it_is: bool = False
+) -> AsyncIterator["Account"]:
+    """The opened account of one user. Raises AuthenticationFailed; RolledBack when the keys have gone back in
+    time (one more password might open it than should), or, but for `as_it_is`, the log."""
+    from aerogramme.mailbox.account import Account
     from aerogramme.mailbox.keys.keys import StoredKeys
-    from aerogramme.mailbox.keys.seen import Seen
 
-    seen = Seen(config.data / "seen")
+    known = seen(config)
     async with open_stores(config) as stores:
         store = await stores.open(user.account)
         stored = await StoredKeys.read(store)
-        await seen.check_keys(user.account, stored)
-        account = await seen.open(store, user.account, await stored.unlock(user.account, secret))
+        await known.check_keys(user.account, stored)
+        opening = Account.open if as_it_is else known.open
+        account = await opening(store, user.account, await stored.unlock(user.account, secret))
         account.policy = user.policy(config.policy)
         try:
             yield account
-            await seen.note(account)
+            if not as_it_is:
+                await known.note(account)
         finally:
             await account.aclose()
+
+
+@asynccontextmanager
+async def open_at(login: Login, at: float | None) -> AsyncIterator["Account"]:
+    """The account as it stood at a moment (unix seconds); None: as it is. Raises what `open_account` raises,
+    and Forgotten."""
+    from aerogramme.mailbox.history.past import past_of
+
+    async with open_account(*login) as account:
+        if at is None:
+            yield account
+            return
+        past = await past_of(account, at)
+        try:
+            yield past
+        finally:
+            await past.aclose()

@@ -1,38 +1,29 @@
 """`aerogramme compact`: what an account needs no more leaves its store."""
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aerogramme.config import Config
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, RolledBack
-from aerogramme_cli import common, many
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
-from aerogramme_cli.many import All, OptionalAddress, PasswordsFrom, Told
+from aerogramme_cli import common, terminal
+from aerogramme_cli.common import Login
+from aerogramme_cli.many import OneOrAll
+from aerogramme_cli.options import JsonLines, grouped
+from aerogramme_cli.terminal import Told, counted
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.history.compaction import Report, Tally
-    from aerogramme.seal import Secret
-    from aerogramme.users.directory import User
 
 
+@grouped
 def compact(
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    every: All = False,
+    asked: OneOrAll,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Change nothing; say what would leave, and what that frees.")
     ] = False,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, one line an account.")
-    ] = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Let what an account needs no more leave its store. A server does this by itself, once a day, while the
     account is open; servers may go on serving meanwhile.
@@ -49,19 +40,18 @@ def compact(
       aerogramme compact alice@example.org --data ./mail --dry-run
       aerogramme compact --all --data ./mail --passwords-from fd:3 3< passwords
     """
-    settings = common.settings(config, data, store)
-    users, secrets = many.chosen(settings, address, every, password_stdin, password_from, passwords_from)
+    settings = asked.settings()
+    chosen = asked.chosen(settings)
     wrong = 0
-    with many.progress() as told, common.interruptible("interrupted; the same command again goes on"):
-        for user in users:
-            secret = secrets.get(user.account)
+    with terminal.status() as told, common.interruptible("interrupted; the same command again goes on"):
+        for user, secret in chosen:
             if secret is None:
                 typer.echo(f"{user.address}: left out, its password is not given", err=True)
                 continue
             try:
-                report = common.run(partial(_one, dry_run=dry_run), settings, user, secret, told)
+                report = common.run(partial(_one, dry_run=dry_run), Login(settings, user, secret), told)
             except (AuthenticationFailed, RolledBack, NoSuchUser, Damaged) as error:
-                if not every:
+                if not asked.every:
                     raise
                 typer.echo(f"{user.address}: {error}", err=True)  # the others have their turn all the same
                 wrong += 1
@@ -70,22 +60,21 @@ def compact(
             wrong += bool(report.damaged)
     if wrong:
         raise Damaged(
-            f"{wrong} account{'' if wrong == 1 else 's'} could not be compacted",
+            f"{counted(wrong, 'account')} could not be compacted",
             hint="above it says why; of damage `aerogramme check` tells more",
         )
 
 
-async def _one(settings: Config, user: "User", secret: "Secret", told: Told, *, dry_run: bool) -> "Report":
+async def _one(login: Login, told: Told, *, dry_run: bool) -> "Report":
     from aerogramme.mailbox.history.compaction import compact
 
-    async with common.open_account(settings, user, secret) as account:
-        return await compact(account, dry_run=dry_run, told=lambda words: told(f"{user.address}: {words}"))
+    address = login.user.address
+    async with common.open_account(*login) as account:
+        return await compact(account, dry_run=dry_run, told=lambda words: told(f"{address}: {words}"))
 
 
 def _print(address: str, report: "Report", dry_run: bool, as_json: bool) -> None:
     if as_json:
-        import json
-
         typer.echo(json.dumps({"address": address, "dry_run": dry_run, **_plain(report)}))
         return
     for name, why in sorted(report.damaged.items()):
@@ -109,7 +98,7 @@ def _words(tally: "Tally") -> str:
     """`4 objects, 12,345 bytes (3 body, 1 segment)`."""
     count, octets = sum(tally.count.values()), sum(tally.octets.values())
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(tally.count.items()))
-    return f"{count:,} object{'' if count == 1 else 's'}, {octets:,} bytes{f' ({kinds})' if kinds else ''}"
+    return f"{counted(count, 'object')}, {octets:,} bytes{f' ({kinds})' if kinds else ''}"
 
 
 def _plain(report: "Report") -> dict[str, Any]:

@@ -9,25 +9,13 @@ import typer
 
 from aerogramme.errors import Damaged, Unavailable
 from aerogramme.units import shown_size
-from aerogramme_cli import common
+from aerogramme_cli import terminal
 
 if TYPE_CHECKING:
     from aerogramme.store import Stores
     from aerogramme.store.copying import Report
 
 NAMES_SHOWN = 10  # of objects that are missing; who needs all of them asks again when these are there
-
-AGAIN = "the same command again goes on where it stopped"
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """A copy that is interrupted, or whose store goes away, says that nothing is lost."""
-    try:
-        with common.interruptible(f"interrupted; nothing is lost: {AGAIN}"):
-            yield
-    except Unavailable as error:
-        raise Unavailable(str(error), hint=f"{error.hint}; {AGAIN}" if error.hint else AGAIN) from error
 
 
 async def copy(
@@ -50,27 +38,16 @@ async def copy(
 @contextmanager
 def progress(accounts: int) -> "Iterator[Callable[[Report], None]]":
     """Bars on the terminal. What it gives is to be called with a report whenever that has changed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[octets]}"),
-        TimeRemainingColumn(),
-    )
     octets: dict[str, int] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        whole = progress.add_task("accounts", total=accounts, octets="")
-        objects = progress.add_task("objects", total=None, octets="")
+    with terminal.bars() as progress:
+        whole = progress.add_task("accounts", total=accounts, words="")
+        objects = progress.add_task("objects", total=None, words="")
 
         def told(report: "Report") -> None:
             octets[report.account] = report.octets_copied
             compared = report.objects_same + len(report.missing) + len(report.different)
             progress.update(objects, total=report.objects, completed=compared)
-            progress.update(objects, octets=f"{shown_size(sum(octets.values()))} copied")
+            progress.update(objects, words=f"{shown_size(sum(octets.values()))} copied")
             progress.update(whole, completed=len(octets) - 1)
 
         yield told
@@ -80,7 +57,6 @@ def show(reports: "Sequence[Report]", addresses: Mapping[str, str], source: str,
     """A table on standard output; what somebody has to do about it on standard error. `source` and `target`
     are what the two are called there.
     """
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
@@ -92,7 +68,7 @@ def show(reports: "Sequence[Report]", addresses: Mapping[str, str], source: str,
         counts = (report.objects, report.objects_copied, report.rows, report.rows_copied)
         name = addresses.get(report.account, report.account)
         table.add_row(name, *(f"{count:,}" for count in counts), _state(report))
-    Console().print(table)
+    terminal.console().print(table)
     for report in reports:
         for line in _remarks(report, source, target):
             typer.echo(f"{report.account}: {line}", err=True)

@@ -8,7 +8,7 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, NoSuchUser, OverQuota, Unavailable
 from aerogramme_cli import common
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
+from aerogramme_cli.options import Where, grouped
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.incoming.incoming import Letter
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 CHUNK = 256 * 1024
 
 
+@grouped
 def deliver(
+    where: Where,
     address: Annotated[
         str, typer.Argument(help="The recipient's address; aliases and +detail work as over LMTP.")
     ],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
     sender: Annotated[str, typer.Option("--from", help="The envelope sender; empty for none.")] = "",
 ) -> None:
     """Deliver the mail on standard input. No password is needed: it is sealed to the account's public key.
@@ -36,7 +35,7 @@ def deliver(
       aerogramme deliver alice@example.org --data ./mail < mail.eml
       printf 'Subject: hello\\n\\nHow are you?\\n' | aerogramme deliver alice@example.org --data ./mail
     """
-    common.run(_deliver, common.settings(config, data, store), address, sender)
+    common.run(_deliver, where.settings(), address, sender)
 
 
 async def _deliver(settings: Config, address: str, sender: str) -> None:

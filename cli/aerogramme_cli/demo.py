@@ -8,7 +8,7 @@ import typer
 
 from aerogramme.config import Config, TcpAddress
 from aerogramme_cli import account, common, serve
-from aerogramme_cli.common import StoreOption
+from aerogramme_cli.options import StoreOption
 
 ADDRESS = "demo@localhost"
 # The same at every start, and no secret: it is printed, and the server listens on loopback only. A random one

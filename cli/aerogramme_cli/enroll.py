@@ -17,8 +17,16 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AlreadyExists, BadConfiguration, NoSuchUser, Refused
 from aerogramme_cli import common
-from aerogramme_cli.asking import Asking, PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli.asking import Asking
+from aerogramme_cli.options import (
+    AddressArgument,
+    ConfigOption,
+    DataOption,
+    OfAccount,
+    Prompted,
+    Where,
+    grouped,
+)
 
 if TYPE_CHECKING:
     from aerogramme.seal import Secret
@@ -41,15 +49,13 @@ listen = []
 """
 
 
+@grouped
 def enroll(
+    where: Where,
+    prompted: Prompted,
     address: Annotated[
         str | None, typer.Argument(help="The address of the account; with --accept and --join as in FILE.")
     ] = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
     for_server: Annotated[
         Path | None,
         typer.Option(
@@ -87,31 +93,30 @@ def enroll(
         raise typer.BadParameter("--join is for a device, --accept for the server")
     if accept:
         half = _read_half(accept, address)
-        _accept(common.settings(config, data, store), half)
+        _accept(where.settings(), half)
         return
-    if config or not data:
+    if where.config or not where.data:
         raise typer.BadParameter(
             "on a device --data says where its half goes; the configuration is made there"
         )
-    asked = asking(password_stdin, password_from)
+    asked = prompted.asking()
     if join:
         half = _read_half(join, address)
-        _join(_device(data, store), half, asked)
+        _join(_device(where.data, where.store), half, asked)
     elif address:
-        _enroll(_device(data, store), address, for_server or data / f"{address}.toml", asked)
+        for_server = for_server or where.data / f"{address}.toml"
+        _enroll(_device(where.data, where.store), address, for_server, asked)
     else:
         raise typer.BadParameter("whose account? The address is missing")
 
 
+@grouped
 def pin(
-    address: AddressArgument,
+    asked: OfAccount,
     fingerprint: Annotated[
         str | None,
         typer.Argument(help="The fingerprint of the key, as `aerogramme key list` shows it on a device."),
     ] = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
     current: Annotated[
         bool,
         typer.Option("--current", help="The newest key in the store, whosever it is: trust on first use."),
@@ -131,8 +136,7 @@ def pin(
         raise typer.BadParameter("either a fingerprint or --current")
     if fingerprint is not None and not re.fullmatch("[0-9a-f]{32}", fingerprint):
         raise typer.BadParameter("a fingerprint is 32 hex digits (lower case)")
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
+    settings, user = asked.found()
     found = common.run(_fingerprints, settings, user)
     if fingerprint is None:
         fingerprint = found[0]
@@ -142,11 +146,7 @@ def pin(
     typer.echo(f"letters for {user.address} are sealed to {fingerprint} only", err=True)
 
 
-def unpin(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-) -> None:
+def unpin(address: AddressArgument, config: ConfigOption = None, data: DataOption = None) -> None:
     """Let letters for an account be sealed to whichever key is the newest in the store.
 
     \b

@@ -1,32 +1,31 @@
 """`aerogramme export`: an account as Maildirs or mboxes, for other programs, and for Dovecot."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aerogramme.config import Config
-from aerogramme.errors import AerogrammeError, BadConfiguration, Damaged, Refused, Unavailable
+from aerogramme.errors import AerogrammeError, BadConfiguration, Damaged, Unavailable
 from aerogramme.units import shown_size
-from aerogramme_cli import common, many, times
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
-from aerogramme_cli.many import All, KeyOption, OptionalAddress, PasswordsFrom
+from aerogramme_cli import common, terminal, times
+from aerogramme_cli.common import Login
+from aerogramme_cli.many import OneOrAll
 from aerogramme_cli.mount import Layout
+from aerogramme_cli.options import AtOption, JsonLines, KeyOption, grouped
+from aerogramme_cli.terminal import counted, printable
+from aerogramme_cli.variables import expanded
 
 if TYPE_CHECKING:
     from aerogramme.migrate.export.place import Owner
     from aerogramme.migrate.export.report import Report
     from aerogramme.migrate.export.target import Kind
-    from aerogramme.seal import Secret
-    from aerogramme.users.directory import User
 
 FAULTS_SHOWN = 20  # of one account; --json has all
 
@@ -46,14 +45,20 @@ OwnerOption = Annotated[
     str | None,
     typer.Option("--owner", metavar="USER[:GROUP]", help="Who shall own the files. Else who runs this does."),
 ]
-AtOption = Annotated[
-    str | None, typer.Option("--at", metavar="TIME", help=f"As the account was then: {times.FORMS}.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, one line an account.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(OneOrAll):
+    """Whose mail is written, and how."""
+
+    owner: OwnerOption = None
+    moment: AtOption = None
+    key: KeyOption = None
+    as_json: JsonLines = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Wanted:
     """What is to be written, where, and for whom."""
 
     kind: "Kind"
@@ -79,22 +84,8 @@ def export() -> None:
 
 
 @app.command("dovecot")
-def dovecot(
-    path: PathArgument,
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    every: All = False,
-    layout: LayoutOption = Layout.PLUSPLUS,
-    owner: OwnerOption = None,
-    moment: AtOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@grouped
+def dovecot(path: PathArgument, asked: Asked, layout: LayoutOption = Layout.PLUSPLUS) -> None:
     """Write Maildirs that Dovecot serves with the same UIDs, flags, dates and subscriptions: the way back.
 
     Clients download nothing again. It prints what Dovecot's configuration must have. Dovecot must not
@@ -106,57 +97,24 @@ def dovecot(
       aerogramme export dovecot /var/vmail/alice alice@example.org --data ./mail --owner vmail
       aerogramme export dovecot /var/vmail/%d/%n --all --data ./mail --owner vmail --passwords-from FILE
     """
-    asked = _Asked("dovecot", path, layout, _owner(owner), _moment(moment))
-    settings = common.settings(config, data, store)
-    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from, key)
-    _export(settings, chosen, asked, every, as_json)
+    _export(asked, "dovecot", path, layout)
 
 
 @app.command("maildir")
-def maildir(
-    path: PathArgument,
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    every: All = False,
-    layout: LayoutOption = Layout.PLUSPLUS,
-    owner: OwnerOption = None,
-    moment: AtOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@grouped
+def maildir(path: PathArgument, asked: Asked, layout: LayoutOption = Layout.PLUSPLUS) -> None:
     """Write Maildirs as `mount` shows them, for mutt, notmuch, mbsync and the like.
 
     \b
     Example:
       aerogramme export maildir ./alice alice@example.org --data ./mail --layout fs
     """
-    asked = _Asked("maildir", path, layout, _owner(owner), _moment(moment))
-    settings = common.settings(config, data, store)
-    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from, key)
-    _export(settings, chosen, asked, every, as_json)
+    _export(asked, "maildir", path, layout)
 
 
 @app.command("mbox")
-def mbox(
-    path: PathArgument,
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    every: All = False,
-    owner: OwnerOption = None,
-    moment: AtOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@grouped
+def mbox(path: PathArgument, asked: Asked) -> None:
     """Write a file NAME.mbox for each mailbox (mboxrd, with UIDs and flags as Dovecot has them).
 
     Files of mailboxes that have changed are written anew.
@@ -165,98 +123,57 @@ def mbox(
     Example:
       aerogramme export mbox ./alice alice@example.org --data ./mail
     """
-    asked = _Asked("mbox", path, Layout.FS, _owner(owner), _moment(moment))
-    settings = common.settings(config, data, store)
-    chosen = many.chosen(settings, address, every, password_stdin, password_from, passwords_from, key)
-    _export(settings, chosen, asked, every, as_json)
+    _export(asked, "mbox", path)
 
 
-def _owner(text: str | None) -> "Owner | None":
+def _export(asked: Asked, kind: "Kind", path: str, layout: Layout = Layout.FS) -> None:
     from aerogramme.migrate.export.place import owner_of
 
-    return None if text is None else owner_of(text)
-
-
-def _moment(text: str | None) -> float | None:
-    return None if text is None else times.parse_time(text, time.time(), UTC)
-
-
-def _path(pattern: str, address: str) -> Path:
-    """The folder of an account. An address has no slash in it, but may be dots."""
-    local, _, domain = address.rpartition("@")
-    values = {"u": address, "n": local, "d": domain, "%": "%"}
-    path = ""
-    rest = iter(pattern)
-    for letter in rest:
-        if letter != "%":
-            path += letter
-            continue
-        name = next(rest, "")
-        if name not in values:
-            raise typer.BadParameter(f"%{name} means nothing in a path: there are %u, %n, %d, and %% for %")
-        if name != "%" and ("/" in values[name] or values[name] in ("", ".", "..")):
-            raise Refused(f"{address} cannot be part of a path")
-        path += values[name]
-    return Path(path)
-
-
-def _export(
-    settings: Config,
-    chosen: "tuple[list[User], dict[str, Secret]]",
-    asked: _Asked,
-    every: bool,
-    as_json: bool,
-) -> None:
-    users, secrets = chosen
-    if every and not any(letter in asked.path.replace("%%", "") for letter in ("%u", "%n")):
+    owner = None if asked.owner is None else owner_of(asked.owner)
+    at = None if asked.moment is None else times.parse_time(asked.moment, time.time(), UTC)
+    wanted = _Wanted(kind, path, layout, owner, at)
+    if asked.every and not re.search("%L?[un]", path.replace("%%", "")):
         raise BadConfiguration("each account needs a folder of its own", hint="such as ./export/%u")
+    settings = asked.settings()
+    chosen = asked.chosen(settings, asked.key)
     lost = 0
     with _progress() as told, common.interruptible("interrupted; the same command again goes on"):
-        for user in users:
-            secret = secrets.get(user.account)
+        for user, secret in chosen:
             if secret is None:
                 typer.echo(f"{user.address}: left out, its password is not given", err=True)
                 lost += 1
                 continue
             try:
-                report = common.run(partial(_one, asked=asked, told=told), settings, user, secret)
+                report = common.run(_one, Login(settings, user, secret), wanted, told)
             except Unavailable:
                 raise  # the store, or the disk: the other accounts would have it too
             except AerogrammeError as error:
-                if not every:
+                if not asked.every:
                     raise
                 typer.echo(f"{user.address}: not exported: {error}", err=True)
                 lost += 1
                 continue
-            _print(report, as_json)
+            _print(report, asked.as_json)
             lost += report.lost
     if lost:
         raise Damaged(
             "not everything is in the export"
-            if not every
+            if not asked.every
             else f"{lost} account{' is' if lost == 1 else 's are'} not in the export as a whole",
             hint="above it says what is missing, and why",
         )
 
 
-async def _one(
-    settings: Config, user: "User", secret: "Secret", *, asked: _Asked, told: "Callable[[Report], None]"
-) -> "Report":
-    from aerogramme.mailbox.history.past import past_of
+async def _one(login: Login, wanted: _Wanted, told: "Callable[[Report], None]") -> "Report":
     from aerogramme.migrate.export.exporting import export
     from aerogramme.migrate.export.report import Report
 
-    path = _path(asked.path, user.address)
-    report = Report(user.address, str(path), asked.kind)
-    async with common.open_account(settings, user, secret) as account:
-        shown = account if asked.at is None else await past_of(account, asked.at)
-        try:
-            await export(
-                shown, path, asked.kind, report, layout=asked.layout.value, owner=asked.owner, told=told
-            )
-        finally:
-            if shown is not account:
-                await shown.aclose()
+    path = Path(expanded(wanted.path, login.user.address))
+    report = Report(login.user.address, str(path), wanted.kind)
+    async with common.open_at(login, wanted.at) as account:
+        await export(
+            account, path, wanted.kind, report, layout=wanted.layout.value, owner=wanted.owner, told=told
+        )
     return report
 
 
@@ -268,14 +185,15 @@ def _print(report: "Report", as_json: bool) -> None:
     parts = [f"{count:,} {name}" for name, count in counts.items() if count]
     octets = report.total("octets")
     typer.echo(
-        f"{report.address}: {report.messages:,} message{'' if report.messages == 1 else 's'} in "
+        f"{report.address}: {counted(report.messages, 'message')} in "
         f"{len(report.mailboxes):,} mailboxes at "
         f"{report.path}: {', '.join(parts) or 'nothing to do'}{f' ({shown_size(octets)})' if octets else ''}"
     )
     for path in report.gone:
         typer.echo(f"{report.address}: {path} was removed: the account has this mailbox no more")
     for fault in report.faults[:FAULTS_SHOWN]:
-        typer.echo(f"{report.address}: {fault.origin}: {fault.what}: {fault.done}", err=True)
+        words = printable(f"{fault.origin}: {fault.what}: {fault.done}")
+        typer.echo(f"{report.address}: {words}", err=True)
     if len(report.faults) > FAULTS_SHOWN:
         typer.echo(
             f"{report.address}: and {len(report.faults) - FAULTS_SHOWN:,} more: --json has all", err=True
@@ -287,25 +205,14 @@ def _print(report: "Report", as_json: bool) -> None:
 @contextmanager
 def _progress() -> "Iterator[Callable[[Report], None]]":
     """A bar for the account that is written, on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[octets]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("", total=None, octets="")
+    with terminal.bars() as progress:
+        bar = progress.add_task("", total=None, words="")
 
         def told(report: "Report") -> None:
-            octets = f"{shown_size(report.total('octets'))} written"
+            words = f"{shown_size(report.total('octets'))} written"
             done = report.total("done")
             progress.update(
-                bar, description=report.address, total=report.messages, completed=done, octets=octets
+                bar, description=report.address, total=report.messages, completed=done, words=words
             )
 
         yield told

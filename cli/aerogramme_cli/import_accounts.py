@@ -1,13 +1,12 @@
 """Which accounts an import is of: one, or those of a list; and where the mail of each is."""
 
 import csv
-import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import typer
+
+from aerogramme_cli.asking import check_private, read_file
 
 LONGEST = 64 << 20  # octets of a list: a million accounts
 COLUMNS = 3
@@ -34,21 +33,12 @@ def read_list(name: str, *, passwords: bool) -> list[Line]:
     Raises BadParameter; also where there are passwords that others can read.
     """
     try:
-        if name == "-":
-            raw, mode = typer.get_binary_stream("stdin").read(LONGEST + 1), 0
-        else:
-            with Path(name).open("rb") as file:
-                raw, mode = file.read(LONGEST + 1), os.fstat(file.fileno()).st_mode
-        if len(raw) > LONGEST:
-            raise typer.BadParameter(f"{name} has more than {LONGEST} octets")
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise typer.BadParameter(f"no accounts can be read from {name}: {error.strerror}") from None
+        text = read_file(name, LONGEST).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise typer.BadParameter(f"{name} is not UTF-8") from None
     lines = list(_lines(name, text.splitlines(), passwords))
-    if any(line.password for line in lines) and stat.S_IMODE(mode) & 0o077:
-        raise typer.BadParameter(f"{name} has passwords and can be read by others: chmod 600 it")
+    if any(line.password for line in lines):
+        check_private(name)
     if not lines:
         raise typer.BadParameter(f"{name} names no account")
     return lines
@@ -77,26 +67,3 @@ def _lines(name: str, text: Sequence[str], passwords: bool) -> Iterable[Line]:
             yield Line(*fields)
     except csv.Error as error:
         raise typer.BadParameter(f"line {reader.line_num} of {name}: {error}") from None
-
-
-def expanded(template: str, address: str) -> str:
-    """A path or a login name with the variables that Dovecot's settings have: %u (user@domain), %n (user), %d
-    (domain), %% (%); %Lu, %Ln, %Ld in small letters. Raises BadParameter for others."""
-    local, _, domain = address.rpartition("@")
-    values = {"u": address, "n": local or domain, "d": domain if local else "", "%": "%"}
-    out, rest = [], template
-    while rest:
-        before, percent, rest = rest.partition("%")
-        out.append(before)
-        if not percent:
-            break
-        small = rest.startswith("L")
-        rest = rest[small:]
-        if rest[:1] not in values:
-            raise typer.BadParameter(f"{template}: of Dovecot's variables %u, %n, %d and %% are known here")
-        value = values[rest[0]]
-        if "/" in value or value in (".", ".."):
-            raise typer.BadParameter(f"{address}: its mail cannot be in a folder of that name")
-        out.append(value.lower() if small else value)
-        rest = rest[1:]
-    return "".join(out)

@@ -7,23 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aerogramme_cli import import_running
-from aerogramme_cli.asking import Asking, PasswordFrom, PasswordStdin
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
-from aerogramme_cli.import_accounts import Line, expanded
-from aerogramme_cli.import_job import Where
-from aerogramme_cli.import_naming import NoGuessOption, PrefixOption, RoleOption, UnderOption
-from aerogramme_cli.import_running import (
-    AccountsOption,
-    Asked,
-    DeleteOption,
-    DryRunOption,
-    JobsOption,
-    JsonOption,
-    OnlyOption,
-    SealedOption,
-    VerifyOption,
-)
-from aerogramme_cli.many import KeyOption, OptionalAddress, PasswordsFrom
+from aerogramme_cli.asking import Asking
+from aerogramme_cli.import_accounts import Line
+from aerogramme_cli.import_naming import Named, PrefixOption
+from aerogramme_cli.import_running import Asked
+from aerogramme_cli.options import grouped
+from aerogramme_cli.variables import expanded
 
 if TYPE_CHECKING:
     from aerogramme.migrate.origin import Origin
@@ -38,12 +27,11 @@ class Security(Enum):
     NONE = "none"
 
 
+@grouped
 def imap(
     host: Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="The other server.")],
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
+    asked: Asked,
+    named: Named,
     login: Annotated[
         str,
         typer.Option(
@@ -87,22 +75,7 @@ def imap(
             "--views", help="Also mailboxes that only show messages of others again (All Mail, Starred)."
         ),
     ] = False,
-    accounts: AccountsOption = None,
-    jobs: JobsOption = None,
-    sealed: SealedOption = False,
-    delete: DeleteOption = False,
-    dry_run: DryRunOption = False,
-    verify: VerifyOption = False,
-    only: OnlyOption = None,
     prefix: PrefixOption = "",
-    under: UnderOption = "",
-    role: RoleOption = None,
-    no_guess: NoGuessOption = False,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Move mail in from an IMAP server. Nothing is changed there, and nothing is marked as read.
 
@@ -122,10 +95,6 @@ def imap(
       aerogramme import imap old.example.org --accounts users.csv --sealed --master admin --login-password
       FILE
     """
-    asked = Asked(
-        Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, key, as_json,
-    )  # fmt: skip
     name, port = _host(host)
     known: Secret | None = None if login_password is None else import_running.secret_of(login_password)
 
@@ -149,9 +118,7 @@ def imap(
             connections=connections,
             views=views,
             prefix=prefix,
-            under=under,
-            roles=tuple(role or ()),
-            guess=not no_guess,
+            **named.said(),
         )
 
     import_running.move(asked, origin_of, logins=True)

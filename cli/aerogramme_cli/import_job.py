@@ -1,6 +1,7 @@
 """One account's import, in this process: what `import` runs, or its worker processes do."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aerogramme.config import Config
 from aerogramme.heap import one_heap
 from aerogramme_cli import common
+from aerogramme_cli.options import Where
 
 if TYPE_CHECKING:
     from aerogramme.migrate.moving import Outcome, Told
@@ -16,17 +18,13 @@ if TYPE_CHECKING:
     from aerogramme.migrate.passing import Options
     from aerogramme.seal import Secret
 
+PERIOD = 0.2  # seconds between two words on how far an import has come
 
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The options that say where the accounts are."""
+Far = dict[str, Any]
+"""How far an import has come, for a bar: `part` of 1, and `words`."""
 
-    config: Path | None
-    data: Path | None
-    store: str | None
-
-    def settings(self) -> Config:
-        return common.settings(self.config, self.data, self.store)
+Shown = Callable[[str, Far | None], None]
+"""Takes an address, and how far its import has come; None: it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Job:
 
         said = json.loads(line)
         config, data, store = said["where"]
-        where = Where(config and Path(config), data and Path(data), store)
+        where = Where(config=config and Path(config), data=data and Path(data), store=store)
         options = Options(**said["options"] | {"only": tuple(said["options"]["only"])})
         kind = KeySecret if said["by_key"] else Secret
         secret = None if said["secret"] is None else kind(bytes.fromhex(said["secret"]))
@@ -74,11 +72,19 @@ class Job:
         ), where
 
 
-def run(settings: Config, job: Job, told: "Told", workers: int = 0) -> "Outcome":
-    """Moves the mail of one account; so many other processes may have a share of the work. Raises whatever
-    cannot be a fault of a mailbox or message."""
+def run(settings: Config, job: Job, told: Callable[[Far], None], workers: int = 0) -> "Outcome":
+    """Moves the mail of one account; so many other processes may have a share of the work. `told` is given
+    how far it has come, a few times a second. Raises whatever cannot be a fault of a mailbox or message."""
+    last = 0.0
+
+    def tell(outcome: "Outcome") -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last > PERIOD:
+            last = now
+            told(_far(outcome))
+
     one_heap()
-    return common.run(_run, settings, job, told, workers)
+    return common.run(_run, settings, job, tell, workers)
 
 
 async def _run(settings: Config, job: Job, told: "Told", workers: int) -> "Outcome":
@@ -93,20 +99,17 @@ async def _run(settings: Config, job: Job, told: "Told", workers: int) -> "Outco
     options = replace(job.options, origin=job.origin.name)
     with moving.one_at_a_time(settings.data, user.account) as remembered:
         async with moving.closed_after(job.origin.open()) as source:
-            said = source, remembered, options, outcome, told
+            move = moving.Move(source, remembered, options, outcome, told, limit)
             if job.secret is None:
                 async with common.open_keys(settings, user) as store:
-                    await moving.move_into_parcels(*said, store, user.account, user.pins, limit=limit)
+                    await move.into_parcels(store, user.account, user.pins)
             else:
                 async with common.open_account(settings, user, job.secret) as account:
-                    await moving.move_into_account(
-                        *said, account, verifying=job.verifying, workers=workers, limit=limit
-                    )
+                    await move.into_account(account, verifying=job.verifying, workers=workers)
     return outcome
 
 
-def progress_of(outcome: "Outcome") -> dict[str, Any]:
-    """How far an import has come, for a bar: `part` of 1, and words."""
+def _far(outcome: "Outcome") -> Far:
     from aerogramme.units import shown_size
 
     report, compared = outcome.report, outcome.compared
@@ -116,7 +119,3 @@ def progress_of(outcome: "Outcome") -> dict[str, Any]:
     part /= max(folders, len(mailboxes), 1)
     words = f"{report.total('landed'):,} messages, {shown_size(report.total('octets'))}"
     return {"part": part, "words": words if compared is None else f"comparing; {words}"}
-
-
-Shown = Callable[[str, dict[str, Any]], None]
-"""Address, and how far its import has come."""

@@ -7,30 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aerogramme_cli import import_running
-from aerogramme_cli.asking import Asking, PasswordFrom, PasswordStdin
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
-from aerogramme_cli.import_accounts import Line, expanded
-from aerogramme_cli.import_job import Where
-from aerogramme_cli.import_naming import (
-    EscapeOption,
-    NoGuessOption,
-    PrefixOption,
-    RoleOption,
-    UnderOption,
-    Utf8Option,
-)
-from aerogramme_cli.import_running import (
-    AccountsOption,
-    Asked,
-    DeleteOption,
-    DryRunOption,
-    JobsOption,
-    JsonOption,
-    OnlyOption,
-    SealedOption,
-    VerifyOption,
-)
-from aerogramme_cli.many import KeyOption, OptionalAddress, PasswordsFrom
+from aerogramme_cli.asking import Asking
+from aerogramme_cli.import_accounts import Line
+from aerogramme_cli.import_naming import EscapeOption, Named, PrefixOption, Utf8Option
+from aerogramme_cli.import_running import Asked
+from aerogramme_cli.options import grouped
+from aerogramme_cli.variables import expanded
 
 if TYPE_CHECKING:
     from aerogramme.migrate.origin import Kind, Origin
@@ -79,19 +61,11 @@ FinalOption = Annotated[
 ]
 
 
+@grouped
 def dovecot(
     path: PathArgument,
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    accounts: AccountsOption = None,
-    jobs: JobsOption = None,
-    sealed: SealedOption = False,
-    delete: DeleteOption = False,
-    dry_run: DryRunOption = False,
-    verify: VerifyOption = False,
-    only: OnlyOption = None,
+    asked: Asked,
+    named: Named,
     final: FinalOption = False,
     layout: LayoutOption = None,
     control: ControlOption = "",
@@ -100,16 +74,8 @@ def dovecot(
     alt: AltOption = "",
     attachments: AttachmentsOption = "",
     prefix: PrefixOption = "",
-    under: UnderOption = "",
-    role: RoleOption = None,
-    no_guess: NoGuessOption = False,
     utf8: Utf8Option = False,
     escape: EscapeOption = "",
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Move mail in from Dovecot's files: Maildir, sdbox, mdbox, mbox. PATH is that of its mail_location.
 
@@ -128,11 +94,7 @@ def dovecot(
       doveadm user '*' | aerogramme import dovecot /var/vmail/%d/%n/mdbox --accounts - --sealed
       aerogramme import dovecot /var/vmail/%d/%n/mdbox --accounts users --key FILE --delete --final --verify
     """
-    asked = Asked(
-        Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, key, as_json,
-    )  # fmt: skip
-    said = {
+    said = named.said() | {
         "layout": None if layout is None else layout.value,
         "control": control,
         "index": index,
@@ -141,38 +103,19 @@ def dovecot(
         "attached": attachments,
         "final": final,
         "prefix": prefix,
-        "under": under,
-        "roles": tuple(role or ()),
-        "guess": not no_guess,
         "utf8": utf8,
         "escape": escape,
     }
     move_files(asked, "dovecot", path, said)
 
 
+@grouped
 def maildir(
     path: PathArgument,
-    address: OptionalAddress = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    accounts: AccountsOption = None,
-    jobs: JobsOption = None,
-    sealed: SealedOption = False,
-    delete: DeleteOption = False,
-    dry_run: DryRunOption = False,
-    verify: VerifyOption = False,
-    only: OnlyOption = None,
+    asked: Asked,
+    named: Named,
     layout: LayoutOption = None,
-    under: UnderOption = "",
-    role: RoleOption = None,
-    no_guess: NoGuessOption = False,
     utf8: Utf8Option = False,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    passwords_from: PasswordsFrom = None,
-    key: KeyOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Move mail in from a Maildir of any program: mbsync, mutt, Courier, qmail.
 
@@ -183,17 +126,7 @@ def maildir(
       aerogramme import maildir ~/Mail alice@example.org --data ./mail
       aerogramme import maildir ~/Mail alice@example.org --data ./mail --layout fs --under "Old mail"
     """
-    asked = Asked(
-        Where(config, data, store), address, accounts, jobs, sealed, delete, dry_run, verify, only,
-        password_stdin, password_from, passwords_from, key, as_json,
-    )  # fmt: skip
-    said = {
-        "layout": None if layout is None else layout.value,
-        "under": under,
-        "roles": tuple(role or ()),
-        "guess": not no_guess,
-        "utf8": utf8,
-    }
+    said = named.said() | {"layout": None if layout is None else layout.value, "utf8": utf8}
     move_files(asked, "maildir", path, said)
 
 
@@ -214,4 +147,8 @@ def move_files(asked: Asked, kind: "Kind", path: str, said: dict[str, Any]) -> N
 
 
 def _place(path: str, address: str) -> str:
-    return str(Path(expanded(path, address)).expanduser().absolute())
+    try:
+        path = str(Path(path).expanduser().absolute())  # before an address is in it, which may begin with ~
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{path}: {error}") from None
+    return expanded(path, address)

@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aerogramme_cli.import_job import Job, Shown, Where
+from aerogramme_cli.import_job import Job, Shown
+from aerogramme_cli.options import Where
 
 if TYPE_CHECKING:
     import trio
@@ -76,26 +77,28 @@ async def _start() -> "trio.Process":
 
 
 async def _do(process: "trio.Process", lines: "_Lines", job: Job, work: _Work) -> Done:
+    work.shown(job.address, {"part": 0.0, "words": ""})
+    try:
+        return await _ask(process, lines, job, work)
+    finally:
+        work.shown(job.address, None)
+
+
+async def _ask(process: "trio.Process", lines: "_Lines", job: Job, work: _Work) -> Done:
     import trio
 
     assert process.stdin is not None
-    work.shown(job.address, {"part": 0.0, "words": ""})
-    try:
+    with suppress(trio.BrokenResourceError):
         await process.stdin.send_all(job.to_json(work.where).encode() + b"\n")
         while (line := await lines.next()) is not None:
             match json.loads(line):
                 case {"progress": dict(progress)}:
                     work.shown(job.address, progress)
                 case {"done": dict(plain)}:
-                    work.shown(job.address, {"part": 1.0, "words": ""})
                     return Done(job.address, plain)
                 case {"error": str(error), "hint": str(hint), "code": int(code)}:
-                    work.shown(job.address, {"part": 1.0, "words": "failed"})
                     return Done(job.address, None, error, hint, code)
-    except trio.BrokenResourceError:
-        pass
     status = await process.wait()
-    work.shown(job.address, {"part": 1.0, "words": "failed"})
     return Done(
         job.address, None, f"its process has ended ({status})", "the same command again goes on", FAILED
     )

@@ -1,7 +1,8 @@
 """Options of `import` that say what mailboxes are called, and which are for drafts, sent mail and the
 like."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 
@@ -31,3 +32,16 @@ Utf8Option = Annotated[
 EscapeOption = Annotated[
     str, typer.Option("--escape", metavar="CHAR", help="What Dovecot's listescape plugin escapes names with.")
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What mailboxes are called here, and what they are for."""
+
+    under: UnderOption = ""
+    role: RoleOption = None
+    no_guess: NoGuessOption = False
+
+    def said(self) -> dict[str, Any]:
+        """For an Origin."""
+        return {"under": self.under, "roles": tuple(self.role or ()), "guess": not self.no_guess}

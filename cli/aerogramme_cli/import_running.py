@@ -1,10 +1,9 @@
 """What all commands of `import` that move mail have in common: whose mail, how, and what is said of it."""
 
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,13 +11,13 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, Damaged
 from aerogramme_cli import common, import_job, import_shown, many
-from aerogramme_cli.asking import LONGEST, Asking, asking
+from aerogramme_cli.asking import LONGEST, Asking, asking, read_file
 from aerogramme_cli.import_accounts import Line, read_list
-from aerogramme_cli.import_job import Job, Where
+from aerogramme_cli.import_job import Job
 from aerogramme_cli.import_many import Done, run_many
+from aerogramme_cli.options import JsonLines, KeyOption, OptionalAddress, PasswordsFrom, Prompted, Where
 
 if TYPE_CHECKING:
-    from aerogramme.migrate.moving import Outcome
     from aerogramme.migrate.origin import Origin
     from aerogramme.migrate.passing import Options
     from aerogramme.seal import Secret
@@ -65,27 +64,23 @@ OnlyOption = Annotated[
         "--mailbox", metavar="NAME", help="Only this mailbox, as it is called here; may be repeated."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, one line an account.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the options say."""
+@dataclass(frozen=True, kw_only=True)
+class Asked(Prompted, Where):
+    """Whose mail is moved, and how."""
 
-    where: Where
-    address: str | None
-    accounts: str | None
-    jobs: int | None
-    sealed: bool
-    delete: bool
-    dry_run: bool
-    verify: bool
-    only: list[str] | None
-    password_stdin: bool
-    password_from: str | None
-    passwords_from: str | None
-    key: Path | None
-    as_json: bool
+    address: OptionalAddress = None
+    accounts: AccountsOption = None
+    jobs: JobsOption = None
+    sealed: SealedOption = False
+    delete: DeleteOption = False
+    dry_run: DryRunOption = False
+    verify: VerifyOption = False
+    only: OnlyOption = None
+    passwords_from: PasswordsFrom = None
+    key: KeyOption = None
+    as_json: JsonLines = False
 
     def options(self) -> "Options":
         from aerogramme.migrate.passing import Options
@@ -102,7 +97,7 @@ def move(asked: Asked, origin_of: "Callable[[Line, Asking], Origin]", *, logins:
         raise typer.BadParameter("what is sealed cannot be compared: --verify needs the password, or --key")
     if asked.sealed and asked.key is not None:
         raise typer.BadParameter("--sealed needs no --key")
-    settings = asked.where.settings()
+    settings = asked.settings()
     if asked.address is not None:
         _one(settings, asked, asked.address, origin_of)
     else:
@@ -115,7 +110,7 @@ def _one(settings: Config, asked: Asked, address: str, origin_of: "Callable[[Lin
     from aerogramme.migrate.sealing import workers_of_this_machine
 
     user = common.user_of(settings, address)
-    prompts = asking(asked.password_stdin, asked.password_from)
+    prompts = asked.asking()
     origin = origin_of(Line(address), prompts)
     secret: Secret | None = None
     if asked.key is not None:
@@ -127,10 +122,7 @@ def _one(settings: Config, asked: Asked, address: str, origin_of: "Callable[[Lin
         common.interruptible("interrupted; the same command again goes on"),
         import_shown.bars(1) as shown,
     ):
-
-        def told(outcome: "Outcome") -> None:
-            shown(user.address, import_job.progress_of(outcome))
-
+        told = partial(shown, user.address)
         outcome = import_job.run(settings, job, told, workers_of_this_machine())
     plain = outcome.plain()
     if asked.as_json:
@@ -172,7 +164,7 @@ def _many(
         common.interruptible("interrupted; the same command again goes on"),
         import_shown.bars(len(jobs)) as shown,
     ):
-        done += common.run(run_many, asked.where, jobs, processes, shown)
+        done += common.run(run_many, asked, jobs, processes, shown)
     if asked.as_json:
         import_shown.show_json(done)
     else:
@@ -194,13 +186,11 @@ def secret_of(source: str) -> "Secret":
 
     if source.startswith("fd:"):
         return asking(False, source).password("the password")
+    line = read_file(source, LONGEST, private=True).partition(b"\n")[0].rstrip(b"\r")
     try:
-        with Path(source).open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise typer.BadParameter(f"{source} can be read by others: chmod 600 it")
-            line = file.readline(LONGEST + 1).rstrip(b"\r\n")
-    except OSError as error:
-        raise typer.BadParameter(f"no password can be read from {source}: {error.strerror}") from None
-    if not line or len(line) > LONGEST:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"what {source} gives is not UTF-8") from None
+    if not text:
         raise typer.BadParameter(f"the first line of {source} is no password")
-    return Secret(line)
+    return Secret(text)

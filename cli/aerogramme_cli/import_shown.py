@@ -8,8 +8,10 @@ from typing import Any
 import typer
 
 from aerogramme.units import shown_size
-from aerogramme_cli.import_job import Shown
+from aerogramme_cli import terminal
+from aerogramme_cli.import_job import Far, Shown
 from aerogramme_cli.import_many import Done
+from aerogramme_cli.terminal import printable
 
 FAULTS_SHOWN = 20  # of one account; --json has all
 
@@ -23,36 +25,24 @@ _COMPARED = (
 )
 
 
-def printable(text: str) -> str:
-    """What another server or a file says, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
 @contextmanager
 def bars(whole: int) -> Iterator[Shown]:
     """A bar for each account that is under way, and one for all if there are several; on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import TaskID
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
-        TimeRemainingColumn(),
-    )
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with terminal.bars(counts=False) as progress:
         overall = progress.add_task("accounts", total=whole, words="") if whole > 1 else None
 
-        def shown(address: str, state: dict[str, Any]) -> None:
+        def shown(address: str, far: Far | None) -> None:
+            if far is None:
+                progress.remove_task(tasks.pop(address))
+                if overall is not None:
+                    progress.advance(overall)
+                return
             if address not in tasks:
                 tasks[address] = progress.add_task(address, total=1.0, words="")
-            progress.update(tasks[address], completed=state["part"], words=state["words"])
-            if whole > 1 and state["part"] >= 1 and overall is not None:
-                progress.remove_task(tasks.pop(address))
-                progress.advance(overall)
+            progress.update(tasks[address], completed=far["part"], words=far["words"])
 
         yield shown
 
@@ -64,6 +54,8 @@ def show_faults(plain: Plain) -> None:
         for fault in plain["faults"]
     ]
     if plain["compared"] is not None:
+        told = {f"{fault['origin']}: {fault['what']}" for fault in plain["faults"]}
+        said += [words for words in plain["compared"]["faults"] if words not in told]
         said += [words for mailbox in plain["compared"]["mailboxes"] for words in mailbox["said"]]
     for words in said[:FAULTS_SHOWN]:
         typer.echo(f"{plain['address']}: {printable(words)}", err=True)
@@ -150,9 +142,7 @@ def _total(plain: Plain, name: str) -> int:
 
 
 def _table(columns: Sequence[str], rows: Sequence[tuple[str, str, Sequence[int]]]) -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None)
     table.add_column(columns[0])
@@ -161,8 +151,8 @@ def _table(columns: Sequence[str], rows: Sequence[tuple[str, str, Sequence[int]]
         table.add_column(columns[1 + at], justify="right", no_wrap=True)
     table.add_column("")
     for name, state, counts in rows:
-        table.add_row(Text(printable(name)), *(f"{counts[at]:,}" for at in told), Text(state))
-    console = Console()
+        table.add_row(printable(name), *(f"{counts[at]:,}" for at in told), state)
+    console = terminal.console()
     if not console.is_terminal:
-        console = Console(width=WIDE)
+        console.width = WIDE
     console.print(table)

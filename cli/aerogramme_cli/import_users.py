@@ -11,8 +11,10 @@ import typer
 
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, Refused, Unavailable, Unreadable
-from aerogramme_cli import common, many
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, terminal
+from aerogramme_cli.asking import read_file
+from aerogramme_cli.options import Where, grouped
+from aerogramme_cli.terminal import counted
 
 if TYPE_CHECKING:
     from aerogramme.migrate.users.aliases import Names
@@ -32,11 +34,10 @@ class Form(Enum):
     names = "names"
 
 
+@grouped
 def users(
+    where: Where,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The list of users; - for standard input.")],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
     form: Annotated[
         Form | None, typer.Option("--format", help="What FILE is; by default it is looked at.")
     ] = None,
@@ -80,12 +81,12 @@ def users(
       aerogramme import users /etc/dovecot/users --data ./mail --aliases /etc/postfix/virtual
       doveadm user '*' | aerogramme import users - --data ./mail > codes
     """
-    settings = common.settings(config, data, store)
+    settings = where.settings()
     directory = common.directory(settings)
     listed = _list(file, form, scheme, domain)
     names = _names(aliases or [], listed, domain)
     failed: Sequence[AerogrammeError] = ()
-    with many.progress() as told, common.interruptible("interrupted; the same command again goes on"):
+    with terminal.status() as told, common.interruptible("interrupted; the same command again goes on"):
         telling = _Telling(len(listed.entries), as_json, told)
         if dry_run:
             for entry in listed.entries:
@@ -98,7 +99,7 @@ def users(
         raise Unavailable("the store was away for some users", hint="run it again: what is done stays")
     if wrong := len(listed.faults) + len(failed):
         raise Refused(
-            f"{wrong} line{'' if wrong == 1 else 's'} of {file} could not be taken as a user",
+            f"{counted(wrong, 'line')} of {file} could not be taken as a user",
             hint="above it says why; all others are done, and running it again does no harm",
         )
 
@@ -161,23 +162,13 @@ def _tell(file: str, faults: "Sequence[Fault]") -> None:
 
 def _text(file: str) -> str:
     """Raises BadParameter. What is not UTF-8 is told line by line, where it matters."""
-    try:
-        if file == "-":
-            raw = typer.get_binary_stream("stdin").read(LONGEST + 1)
-        else:
-            with Path(file).open("rb") as opened:
-                raw = opened.read(LONGEST + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
-    if len(raw) > LONGEST:
-        raise typer.BadParameter(f"{file} has more than {LONGEST} octets")
-    return raw.decode("utf-8", "surrogateescape")
+    return read_file(file, LONGEST).decode("utf-8", "surrogateescape")
 
 
 class _Telling:
     """What is told of users: codes and JSON on standard output, all else beside."""
 
-    def __init__(self, users: int, as_json: bool, told: many.Told) -> None:
+    def __init__(self, users: int, as_json: bool, told: terminal.Told) -> None:
         self._users = users
         self._as_json = as_json
         self._told = told

@@ -3,16 +3,10 @@ becomes of them goes out as lines of JSON. It is started by import_many.py, and 
 
 import json
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aerogramme.errors import AerogrammeError
 from aerogramme_cli import import_job
-
-if TYPE_CHECKING:
-    from aerogramme.migrate.moving import Outcome
-
-PERIOD = 0.2  # seconds between two lines that say how far a job has come
 
 
 def main() -> None:
@@ -25,17 +19,9 @@ def main() -> None:
 
 
 def _do(line: str) -> dict[str, Any]:
-    last = 0.0
-
-    def told(outcome: "Outcome") -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last > PERIOD:
-            last = now
-            _say({"progress": import_job.progress_of(outcome)})
-
     job, where = import_job.Job.from_json(line)
     try:
-        outcome = import_job.run(where.settings(), job, told)
+        outcome = import_job.run(where.settings(), job, lambda far: _say({"progress": far}))
     except AerogrammeError as error:
         return {"error": str(error), "hint": error.hint, "code": error.exit_code}
     return {"done": outcome.plain()}

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aerogramme.config import Config
 from aerogramme.errors import Damaged
 from aerogramme.units import shown_size
-from aerogramme_cli import common
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, terminal
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import Json, Opening, grouped
+from aerogramme_cli.terminal import counted
 
 if TYPE_CHECKING:
     from aerogramme.log.resealing import Census
     from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
     from aerogramme.mailbox.keys.rotation import Report
-    from aerogramme.seal import Keyring, Secret
+    from aerogramme.seal import Keyring
     from aerogramme.store import Store
     from aerogramme.users.directory import User
 
@@ -27,10 +27,8 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look at the keys of an account, and rotate them."
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
 LEFT = 1  # exit code: something is under an older generation
-PLURALS = {"entry": "entries", "piece": "pieces"}
+PLURALS = {"entry": "entries"}
 NAMES_SHOWN = 20
 
 
@@ -40,24 +38,15 @@ def key() -> None:
 
 
 @app.command("list")
-def list_generations(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    as_json: Json = False,
-) -> None:
+@grouped
+def list_generations(asked: Opening, as_json: Json = False) -> None:
     """Show the generations of keys, and the fingerprints of their public keys. Asks for the password.
 
     \b
     Example:
       aerogramme key list alice@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    shown = common.run(_list, settings, user, asking(password_stdin, password_from).password())
+    shown = common.run(_list, asked.login())
     if as_json:
         typer.echo(json.dumps(shown))
         return
@@ -65,15 +54,8 @@ def list_generations(
 
 
 @app.command("status")
-def status(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    as_json: Json = False,
-) -> None:
+@grouped
+def status(asked: Opening, as_json: Json = False) -> None:
     """Look what is sealed with which generation, through all of the store. Asks for the password.
 
     It changes nothing. Bodies are under keys of their own and are not counted. Exit code 0: all is under the
@@ -84,9 +66,7 @@ def status(
     Example:
       aerogramme key status alice@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    found = common.run(_status, settings, user, asking(password_stdin, password_from).password())
+    found = common.run(_status, asked.login())
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -98,13 +78,9 @@ def status(
 
 
 @app.command("rotate")
+@grouped
 def rotate(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
+    asked: Opening,
     bodies: Annotated[
         bool,
         typer.Option(
@@ -124,19 +100,13 @@ def rotate(
       aerogramme key rotate alice@example.org --data ./mail
       aerogramme key rotate alice@example.org --data ./mail --bodies
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    rotate_now(settings, user, asking(password_stdin, password_from).password(), bodies=bodies)
+    rotate_now(asked.login(), bodies=bodies)
 
 
-def rotate_now(settings: Config, user: "User", secret: "Secret", *, bodies: bool = False) -> None:
+def rotate_now(login: Login, *, bodies: bool = False) -> None:
     """Rotates, shows how far it is and what came out; raises typer.Exit if something is left."""
-    again = "the same command again goes on where it stopped"
-    try:
-        report = common.run(_rotate, settings, user, secret, bodies)
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; nothing is lost: {again}", err=True)
-        raise typer.Exit(LEFT) from None
+    with common.resumable():
+        report = common.run(_rotate, login, bodies)
     _print_report(report, bodies)
     if report.left:
         raise typer.Exit(Damaged.exit_code)
@@ -145,31 +115,31 @@ def rotate_now(settings: Config, user: "User", secret: "Secret", *, bodies: bool
 # --- work
 
 
-async def _list(settings: Config, user: "User", secret: "Secret") -> list[dict[str, Any]]:
-    async with _unlocked(settings, user, secret) as (_, stored, unlocked):
-        return _generations(user, stored, unlocked.keyring)
+async def _list(login: Login) -> list[dict[str, Any]]:
+    async with _unlocked(login) as (_, stored, unlocked):
+        return _generations(login.user, stored, unlocked.keyring)
 
 
-async def _status(settings: Config, user: "User", secret: "Secret") -> dict[str, Any]:
+async def _status(login: Login) -> dict[str, Any]:
     from aerogramme.mailbox.keys.rotation import scan
 
-    async with _unlocked(settings, user, secret) as (store, stored, unlocked):
+    async with _unlocked(login) as (store, stored, unlocked):
         found = await scan(store)
-        generations = _generations(user, stored, unlocked.keyring)
+        generations = _generations(login.user, stored, unlocked.keyring)
     return {
         "generations": generations,
         "sealed": _sealed(found, unlocked.keyring),
         "left": found.older(unlocked.keyring.current),
         "unfinished": bool(stored.rotating),
         "damaged": found.unreadable,
-        "pin_out_of_date": bool(user.pins) and not generations[-1]["pinned"],
+        "pin_out_of_date": bool(login.user.pins) and not generations[-1]["pinned"],
     }
 
 
-async def _rotate(settings: Config, user: "User", secret: "Secret", bodies: bool) -> "Report":
+async def _rotate(login: Login, bodies: bool) -> "Report":
     from aerogramme.mailbox.keys import passwords, rotation
 
-    async with common.open_account(settings, user, secret) as account:
+    async with common.open_account(*login) as account:
         [slot] = account.holding.slots.values()
         passwords.check_may_change(slot)
         with _progress() as told:
@@ -177,14 +147,12 @@ async def _rotate(settings: Config, user: "User", secret: "Secret", bodies: bool
 
 
 @asynccontextmanager
-async def _unlocked(
-    settings: Config, user: "User", secret: "Secret"
-) -> "AsyncIterator[tuple[Store, StoredKeys, Unlocked]]":
-    async with common.open_keys(settings, user) as store:
-        from aerogramme.mailbox.keys.keys import StoredKeys
+async def _unlocked(login: Login) -> "AsyncIterator[tuple[Store, StoredKeys, Unlocked]]":
+    from aerogramme.mailbox.keys.keys import StoredKeys
 
+    async with common.open_keys(login.settings, login.user) as store:
         stored = await StoredKeys.read(store)
-        yield store, stored, await stored.unlock(user.account, secret)
+        yield store, stored, await stored.unlock(login.user.account, login.secret)
 
 
 def _generations(user: "User", stored: "StoredKeys", keyring: "Keyring") -> list[dict[str, Any]]:
@@ -227,19 +195,8 @@ def _sealed(found: "Census", keyring: "Keyring") -> list[dict[str, Any]]:
 @contextmanager
 def _progress() -> "Iterator[Callable[[Report], None]]":
     """A bar on the terminal. What it gives is to be called with the report whenever that has changed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[octets]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("sealing again", total=None, octets="")
+    with terminal.bars() as progress:
+        bar = progress.add_task("sealing again", total=None, words="")
 
         def told(report: "Report") -> None:
             if report.writing_bodies:
@@ -248,14 +205,13 @@ def _progress() -> "Iterator[Callable[[Report], None]]":
                 description, done, total = "sealing again", report.count, max(report.total, report.count)
             if report.waiting:
                 description = "waiting until no server uses the old keys"
-            octets = shown_size(report.octets + report.bodies.octets)
-            progress.update(bar, description=description, total=total, completed=done, octets=octets)
+            words = shown_size(report.octets + report.bodies.octets)
+            progress.update(bar, description=description, total=total, completed=done, words=words)
 
         yield told
 
 
 def _print_generations(shown: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("generation", "since (UTC)", "fingerprint of the public key", "", box=None)
@@ -264,14 +220,14 @@ def _print_generations(shown: list[dict[str, Any]]) -> None:
         words = [word for name, word in notes.items() if each[name]]
         words += [] if each["published"] else ["not published"]
         table.add_row(str(each["generation"]), each["created"], each["fingerprint"], ", ".join(words))
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def _print_status(found: dict[str, Any]) -> None:
     _print_generations(found["generations"])
     for each in found["sealed"]:
         generation = f"generation {each['generation']}" if each["generation"] else "an unknown generation"
-        typer.echo(f"{each['count']:,} {_plural(each['kind'], each['count'])} under {generation}")
+        typer.echo(f"{_count(each['count'], each['kind'])} under {generation}")
     if found["left"]:
         typer.echo(f"{found['left']:,} under an older generation: `aerogramme key rotate`", err=True)
     if found["unfinished"]:
@@ -286,13 +242,10 @@ def _print_status(found: dict[str, Any]) -> None:
 
 
 def _print_report(report: "Report", bodies: bool) -> None:
-
     for kind, tally in report.again.items():
         if tally.count:
-            typer.echo(
-                f"{tally.count:,} {_plural(kind, tally.count)} sealed again, {shown_size(tally.octets)}"
-            )
-    typer.echo(f"{report.letters:,} {_plural('letter', report.letters)} drained")
+            typer.echo(f"{_count(tally.count, kind)} sealed again, {shown_size(tally.octets)}")
+    typer.echo(f"{counted(report.letters, 'letter')} drained")
     if bodies:
         typer.echo(
             f"{report.bodies.count:,} bodies written anew, {shown_size(report.bodies.octets)}; "
@@ -320,5 +273,5 @@ def _print_names(what: str, names: dict[str, str]) -> None:
         typer.echo(f"{what}: and {len(names) - NAMES_SHOWN} more", err=True)
 
 
-def _plural(kind: str, count: int) -> str:
-    return kind if count == 1 else PLURALS.get(kind, kind + "s")
+def _count(count: int, kind: str) -> str:
+    return counted(count, kind, PLURALS.get(kind, ""))

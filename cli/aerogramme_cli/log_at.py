@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-import unicodedata
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,24 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aerogramme.config import Config
 from aerogramme.units import shown_size
-from aerogramme_cli import common, times
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, terminal, times
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import LocalOption, Opening, grouped
+from aerogramme_cli.terminal import printable
 
 if TYPE_CHECKING:
     from aerogramme.log.table import Table
     from aerogramme.mailbox.account import Account
-    from aerogramme.seal import Secret
-    from aerogramme.users.directory import User
 
 BATCH = 500  # messages whose headers are read at a time
 FROM_WIDTH = 32  # characters of a sender in a list for people
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class _Wanted:
     """What is to be shown."""
 
     at: float  # unix seconds
@@ -39,14 +36,10 @@ class Asked:
     as_json: bool
 
 
+@grouped
 def at(
-    address: AddressArgument,
+    asked: Opening,
     moment: Annotated[str, typer.Argument(metavar="TIME", help=f"Such as {times.FORMS}.")],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
     mailbox: Annotated[
         str | None, typer.Option(metavar="NAME", help="List the messages that were in this mailbox.")
     ] = None,
@@ -54,9 +47,7 @@ def at(
         int | None,
         typer.Option(metavar="UID", min=1, help="Print this mail of --mailbox (INBOX if there is none)."),
     ] = None,
-    local: Annotated[
-        bool, typer.Option("--local", help="Times are those of this machine, the one given too. Else UTC.")
-    ] = False,
+    local: LocalOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line: a mailbox, or a message; times in UTC.")
     ] = False,
@@ -74,32 +65,27 @@ def at(
       aerogramme log at alice@example.org 2026-11-29T08:00:00Z --data ./mail --message 17 > mail.eml
     """
     zone, now = None if local else UTC, time.time()
-    asked = Asked(times.parse_time(moment, now, zone), mailbox, message, zone, as_json)
-    if asked.at > now:  # who asks for 08:12 in the night means yesterday, and is not to be shown the present
-        raise typer.BadParameter(f"{times.shown(asked.at, zone)} is yet to come")
+    wanted = _Wanted(times.parse_time(moment, now, zone), mailbox, message, zone, as_json)
+    if wanted.at > now:  # who asks for 08:12 in the night means yesterday, and is not to be shown the present
+        raise typer.BadParameter(f"{times.shown(wanted.at, zone)} is yet to come")
     if as_json and message is not None:
         raise typer.BadParameter("--message prints the mail as it is: --json does not go with it")
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    common.run(_at, settings, user, asking(password_stdin, password_from).password(), asked)
+    common.run(_at, asked.login(), wanted)
 
 
-async def _at(settings: Config, user: "User", password: "Secret", asked: Asked) -> None:
-    from aerogramme.mailbox.history.past import past_of
-
-    async with common.open_account(settings, user, password) as account:
-        past = await past_of(account, asked.at)
+async def _at(login: Login, wanted: _Wanted) -> None:
+    async with common.open_at(login, wanted.at) as past:
         if past.journal.damaged:
             typer.echo(
                 f"{len(past.journal.damaged)} entries of the log cannot be read: something may be missing",
                 err=True,
             )
-        if asked.message is not None:
-            await _print_mail(past, asked.mailbox or "INBOX", asked.message)
-        elif asked.mailbox is not None:
-            await _list_messages(past, asked, _find(past, asked.mailbox))
+        if wanted.message is not None:
+            await _print_mail(past, wanted.mailbox or "INBOX", wanted.message)
+        elif wanted.mailbox is not None:
+            await _list_messages(past, wanted, _find(past, wanted.mailbox))
         else:
-            _list_mailboxes(past, asked)
+            _list_mailboxes(past, wanted)
 
 
 def _find(past: "Account", mailbox: str) -> "Table":
@@ -113,7 +99,7 @@ def _find(past: "Account", mailbox: str) -> "Table":
         ) from None
 
 
-def _list_mailboxes(past: "Account", asked: Asked) -> None:
+def _list_mailboxes(past: "Account", wanted: _Wanted) -> None:
     found: list[dict[str, Any]] = []
     for info in past.mailboxes():
         if info.id is None:
@@ -131,14 +117,12 @@ def _list_mailboxes(past: "Account", asked: Asked) -> None:
                 "octets": sum(table.sizes),
             }
         )
-    if asked.as_json:
+    if wanted.as_json:
         for each in found:
             typer.echo(json.dumps(each, ensure_ascii=False))
         return
 
-    from rich.console import Console
     from rich.table import Table as Grid
-    from rich.text import Text
 
     grid = Grid("mailbox", box=None)
     for column in ("messages", "unseen", "size"):
@@ -146,18 +130,18 @@ def _list_mailboxes(past: "Account", asked: Asked) -> None:
     grid.add_column("use")
     for each in found:
         counts = (f"{each['messages']:,}", f"{each['unseen']:,}", shown_size(each["octets"]))
-        grid.add_row(Text(printable(each["name"])), *counts, Text(each["role"] or ""))
-    Console().print(grid)
+        grid.add_row(printable(each["name"]), *counts, each["role"] or "")
+    terminal.console().print(grid)
 
 
-async def _list_messages(past: "Account", asked: Asked, table: "Table") -> None:
+async def _list_messages(past: "Account", wanted: _Wanted, table: "Table") -> None:
     async with aclosing(_messages(past, table)) as messages:
         async for message in messages:
-            if asked.as_json:
+            if wanted.as_json:
                 message["date"] = common.instant(message["date"])
                 typer.echo(json.dumps(message, ensure_ascii=False))
             else:
-                date = times.shown(message["date"], asked.zone)
+                date = times.shown(message["date"], wanted.zone)
                 sender = printable(message["from"])[:FROM_WIDTH]
                 flags = " ".join(message["flags"])
                 line = f"{message['uid']:>7}  {date}  {message['octets']:>10,}  {sender:<{FROM_WIDTH}}  "
@@ -202,8 +186,3 @@ async def _print_mail(past: "Account", mailbox: str, uid: int) -> None:
         async for piece in pieces:
             sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
-
-
-def printable(text: str) -> str:
-    """Text of a mail for a terminal: on one line, and without what a terminal would take for a command."""
-    return "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)

@@ -8,19 +8,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from aerogramme.config import Config
 from aerogramme.errors import NoSuchMailbox
 from aerogramme_cli import common, times
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
-
-if TYPE_CHECKING:
-    from aerogramme.seal import Secret
-    from aerogramme.users.directory import User
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import LocalOption, Opening, grouped
 
 MAX_UID = (1 << 32) - 1  # RFC 3501 §9 nz-number; message ids are longer
 
@@ -68,13 +63,9 @@ class Shown:
     beside: Sequence[Mapping[str, Any]] = ()
 
 
+@grouped
 def show(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
+    asked: Opening,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help=f"What happened since then, such as {times.FORMS}.")
     ] = None,
@@ -98,9 +89,7 @@ def show(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
     ] = False,
-    local: Annotated[
-        bool, typer.Option("--local", help="Times are those of this machine, those given too. Else UTC.")
-    ] = False,
+    local: LocalOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line, one line an entry; times in UTC.")
     ] = False,
@@ -130,9 +119,7 @@ def show(
     )
     if follow and wanted.until is not None:
         raise typer.BadParameter("--follow goes on for ever: it has no --until")
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    secret = asking(password_stdin, password_from).password()
+    login = asked.login()
 
     def told(shown: Shown) -> None:
         for line in [json.dumps(shown.entry, ensure_ascii=False)] if as_json else _lines(shown, local):
@@ -140,7 +127,7 @@ def show(
 
     interrupted = False
     try:
-        count = common.run(_show, settings, user, secret, wanted, follow, told)
+        count = common.run(_show, login, wanted, follow, told)
     except* KeyboardInterrupt:
         interrupted = True
     if interrupted:
@@ -192,23 +179,16 @@ def _lines(shown: Shown, local: bool) -> Iterator[str]:
 # --- work
 
 
-async def _show(
-    settings: Config,
-    user: "User",
-    secret: "Secret",
-    wanted: Wanted,
-    follow: bool,
-    told: Callable[[Shown], None],
-) -> int:
+async def _show(login: Login, wanted: Wanted, follow: bool, told: Callable[[Shown], None]) -> int:
     """How many were shown. Raises NoSuchMailbox."""
     from aerogramme.log.clock import COUNTER_BITS, MAX_CLOCK
     from aerogramme.log.journal import Journal
     from aerogramme.log.reading import entries, following, names_at
-    from aerogramme.log.records import Records
     from aerogramme.mailbox.keys.holding import Holding
     from aerogramme.mailbox.keys.keys import StoredKeys
     from aerogramme_cli.log_choosing import Choosing
 
+    settings, user, secret = login
     async with common.open_keys(settings, user) as store:
         unlocked = await (await StoredKeys.read(store)).unlock(user.account, secret)
         holding = Holding(store, user.account, unlocked)
@@ -222,9 +202,8 @@ async def _show(
         last = MAX_CLOCK
         if wanted.until is not None:
             last = (max(0, int(wanted.until * 1000)) + 1 << COUNTER_BITS) - 1
-        records = Records(store, keyring, holding.renew)
-        names, after = await names_at(store, records, min(first, MAX_CLOCK), now)
-        reading = (following if follow else entries)(store, keyring, holding.renew, after=after)
+        names, after = await names_at(journal.records, min(first, MAX_CLOCK), now)
+        reading = (following if follow else entries)(journal.records, after=after)
         choosing = Choosing(wanted, first, last, names, state)
         count = 0
         async with aclosing(choosing.shown(reading)) as found:

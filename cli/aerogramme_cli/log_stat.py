@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aerogramme.config import Config
-from aerogramme_cli import common
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, terminal
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import Opening, grouped
+from aerogramme_cli.terminal import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from aerogramme.log.resealing import Tally
     from aerogramme.mailbox.history.statistics import Day, Statistics, Told
     from aerogramme.mailbox.history.survey import Standing
-    from aerogramme.seal import Secret
-    from aerogramme.users.directory import User
 
 # Who needs it (mailbox/history/statistics.py) -> its mark in a bar, the one in ASCII, its colour.
 MARKS: "dict[Standing, tuple[str, str, str]]" = {
@@ -34,13 +32,9 @@ BARS_MAX = 31  # of days; more are drawn as months, or years
 BAR_MIN, BAR_MAX = 10, 60  # columns of the terminal that the longest bar takes
 
 
+@grouped
 def stat(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
+    asked: Opening,
     as_json: Annotated[bool, typer.Option("--json", help="All of it as one JSON object.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="As bars: by kind, and what came each day.")] = False,
 ) -> None:
@@ -58,41 +52,32 @@ def stat(
     """
     if as_json and plot:
         raise typer.BadParameter("--json and --plot exclude each other")
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    secret = asking(password_stdin, password_from).password()
+    login = asked.login()
     with _progress() as told:
-        found = common.run(_stat, settings, user, secret, told)
+        found = common.run(_stat, login, told)
     if as_json:
-        typer.echo(json.dumps({"address": user.address, "account": user.account} | as_object(found)))
+        whose = {"address": login.user.address, "account": login.user.account}
+        typer.echo(json.dumps(whose | as_object(found)))
         return
-
-    from rich.console import Console
-
-    console = Console()
+    console = terminal.console()
     show_plot(console, found) if plot else show_table(console, found)
     for line in summary(found):
         typer.echo(line)
 
 
-async def _stat(settings: Config, user: "User", secret: "Secret", told: "Told") -> "Statistics":
+async def _stat(login: Login, told: "Told") -> "Statistics":
     from aerogramme.mailbox.history.statistics import statistics
 
-    async with common.open_account(settings, user, secret) as account:
+    async with common.open_account(*login) as account:
         return await statistics(account, told)
 
 
 @contextmanager
 def _progress() -> "Iterator[Told]":
     """A line on the terminal that says what is being looked at."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _what, _count: None
-        return
-    with console.status("opening the account") as status:
-        yield lambda what, count: status.update(f"{what}: {count:,}" if count else what)
+    with terminal.status() as told:
+        told("opening the account")
+        yield lambda what, count: told(f"{what}: {count:,}" if count else what)
 
 
 def as_object(found: "Statistics") -> dict[str, Any]:
@@ -171,7 +156,7 @@ def summary(found: "Statistics") -> Iterator[str]:
     """What else there is to say, in words."""
     from aerogramme.units import duration_text, shown_size
 
-    letters, where = _count(found.messages, "message"), _count(found.mailboxes, "mailbox")
+    letters, where = counted(found.messages, "message"), counted(found.mailboxes, "mailbox", "mailboxes")
     stored = shown_size(found.total().octets)
     yield f"{letters} in {where}, {shown_size(found.mail)} as mail, {stored} as stored"
     if found.oldest_entry is not None and found.newest_entry is not None:
@@ -181,12 +166,7 @@ def summary(found: "Statistics") -> Iterator[str]:
         yield f"checkpoints from {' to '.join(times)} (UTC)"
     yield f"history is kept for {duration_text(found.retention)}"
     if found.damaged:
-        yield f"{_count(found.damaged, 'thing')} cannot be read: `aerogramme check` says more"
-
-
-def _count(count: int, what: str) -> str:
-    many = {"entry": "entries", "mailbox": "mailboxes"}.get(what, f"{what}s")
-    return f"{count:,} {what if count == 1 else many}"
+        yield f"{counted(found.damaged, 'thing')} cannot be read: `aerogramme check` says more"
 
 
 def _time(seconds: float) -> str:
@@ -216,7 +196,7 @@ def show_plot(console: "Console", found: "Statistics") -> None:
         console.print(Text("mail that came", style="bold"))
         rows = []
         for name, came in periods(found.days):
-            counts = f"{_count(came.messages, 'message')}, {_count(came.entries, 'entry')}"
+            counts = f"{counted(came.messages, 'message')}, {counted(came.entries, 'entry', 'entries')}"
             rows.append((name, [came.mail], f"{shown_size(came.mail)}, {counts}"))
         _bars(console, rows, [marks["live"]], [colours[0]])
     console.print()

@@ -1,34 +1,25 @@
 """`aerogramme log verify`: whether everything that is stored of an account is what was put there."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aerogramme.config import Config
 from aerogramme.errors import Damaged, RolledBack
-from aerogramme_cli import common
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, terminal
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import Opening, grouped
 
 if TYPE_CHECKING:
-    from aerogramme.mailbox.account import Account
     from aerogramme.mailbox.audit.verifying import Problem, Progress
-    from aerogramme.mailbox.keys.seen import Seen
-    from aerogramme.seal import Secret
-    from aerogramme.users.directory import User
 
 
+@grouped
 def verify(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
+    asked: Opening,
     bodies: Annotated[
         bool, typer.Option("--bodies", help="Open all bodies, too, which reads everything that is stored.")
     ] = False,
@@ -53,9 +44,8 @@ def verify(
       aerogramme log verify alice@example.org --data ./mail --bodies
     """
     # What this machine has kept of a distant store says nothing of what is there.
-    settings = replace(common.settings(config, data, store), cache_size=0)
-    user = common.user_of(settings, address)
-    secret = asking(password_stdin, password_from).password()
+    login = asked.login()
+    login = login._replace(settings=replace(login.settings, cache_size=0))
     found: list[Problem] = []
 
     def problem(each: "Problem") -> None:
@@ -64,7 +54,7 @@ def verify(
         typer.echo(json.dumps(told) if as_json else each.what)
 
     with common.interruptible("interrupted; not all was looked at"), _progress() as told:
-        progress = common.run(_verify, settings, user, secret, bodies, problem, told)
+        progress = common.run(_verify, login, bodies, problem, told)
     looked = dict(sorted(progress.looked.items()))
     if as_json:
         typer.echo(json.dumps({"problems": len(found), "looked": looked, "notes": progress.notes}))
@@ -83,64 +73,30 @@ def verify(
             if all(each.history for each in found)
             else "`aerogramme check` says what can be done about it",
         )
-    typer.echo(f"{user.address}: all is there and opens ({words})", err=True)
+    typer.echo(f"{login.user.address}: all is there and opens ({words})", err=True)
 
 
 async def _verify(
-    settings: Config,
-    user: "User",
-    secret: "Secret",
+    login: Login,
     bodies: bool,
     problem: "Callable[[Problem], None]",
     told: "Callable[[Progress], None]",
 ) -> "Progress":
     from aerogramme.mailbox.audit.verifying import Verification
 
-    async with _opened(settings, user, secret) as (account, seen):
-        verification = Verification(account, seen, bodies=bodies, told=told)
+    async with common.open_account(*login, as_it_is=True) as account:
+        verification = Verification(account, common.seen(login.settings), bodies=bodies, told=told)
         async with aclosing(verification.problems()) as problems:
             async for each in problems:
                 problem(each)
     return verification.progress
 
 
-@asynccontextmanager
-async def _opened(settings: Config, user: "User", secret: "Secret") -> "AsyncIterator[tuple[Account, Seen]]":
-    """The account as it is, also if the log has gone back in time. Raises RolledBack if the keys have: one
-    more password might open it than should."""
-    from aerogramme.mailbox.account import Account
-    from aerogramme.mailbox.keys.keys import StoredKeys
-    from aerogramme.mailbox.keys.seen import Seen
-
-    async with common.open_stores(settings) as stores:
-        store = await stores.open(user.account)
-        seen = Seen(settings.data / "seen")
-        try:
-            stored = await StoredKeys.read(store)
-            await seen.check_keys(user.account, stored)
-            unlocked = await stored.unlock(user.account, secret)
-        except BaseException:
-            await store.aclose()
-            raise
-        account = await Account.open(store, user.account, unlocked)
-        account.policy = user.policy(settings.policy)
-        try:
-            yield account, seen
-        finally:
-            await account.aclose()
-
-
 @contextmanager
 def _progress() -> "Iterator[Callable[[Progress], None]]":
     """A bar on the terminal. What it gives is to be called whenever something was looked at."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
-        bar = bars.add_task("", total=None)
+    with terminal.bars() as bars:
+        bar = bars.add_task("", total=None, words="")
 
         def told(progress: "Progress") -> None:
             total = None if progress.total is None else max(progress.total, progress.done)

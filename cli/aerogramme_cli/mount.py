@@ -23,14 +23,12 @@ from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, BadConfiguration, NoSuchUser, Outdated, Refused
 from aerogramme.faults import stack
 from aerogramme_cli import common, times
-from aerogramme_cli.asking import PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import Opening, grouped
 from aerogramme_cli.serve import set_up_log
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.account import Account
-    from aerogramme.seal import Secret
-    from aerogramme.users.directory import User
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +46,10 @@ class Layout(StrEnum):
 MountpointArgument = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty folder.")]
 
 
+@grouped
 def mount(
-    address: AddressArgument,
+    asked: Opening,
     mountpoint: MountpointArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
     writable: Annotated[
         bool, typer.Option("--rw", help="Let programs deliver, flag, move and remove mail. Else read-only.")
     ] = False,
@@ -73,8 +69,6 @@ def mount(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay, and log to standard error; Ctrl-C unmounts.")
     ] = False,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
 ) -> None:
     """Show an account as a Maildir, for mutt, notmuch, grep, backups: what is mail there, as files.
 
@@ -93,15 +87,13 @@ def mount(
     if trash and not writable:
         raise typer.BadParameter("--trash goes with --rw")
     at = None if moment is None else times.parse_time(moment, time.time(), UTC)
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    secret = asking(password_stdin, password_from).password()
-    asked = _Asked(mountpoint.absolute(), writable, trash, layout, keep_pages, at)
+    login = asked.login()
+    wanted = _Wanted(mountpoint.absolute(), writable, trash, layout, keep_pages, at)
     if foreground:
-        set_up_log(settings.log_level)
-        common.run(_mount, settings, user, secret, asked, lambda: typer.echo(f"mounted at {mountpoint}"))
+        set_up_log(login.settings.log_level)
+        common.run(_mount, login, wanted, lambda: typer.echo(f"mounted at {mountpoint}"))
     else:
-        _in_background(settings, user, secret, asked)
+        _in_background(login, wanted)
 
 
 def unmount(mountpoint: MountpointArgument) -> None:
@@ -122,7 +114,7 @@ def unmount(mountpoint: MountpointArgument) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Wanted:
     """What is to be mounted, and how."""
 
     mountpoint: Path
@@ -159,14 +151,12 @@ def check_can_mount(mountpoint: Path) -> None:
         raise BadConfiguration(f"{mountpoint} is not empty", hint="what is in it would be hidden")
 
 
-async def _mount(
-    settings: Config, user: "User", secret: "Secret", asked: _Asked, mounted: Callable[[], None]
-) -> None:
+async def _mount(login: Login, wanted: _Wanted, mounted: Callable[[], None]) -> None:
     """Shows the account until it is unmounted. One that is too old to go on with, as this machine was asleep
     for half a day, is opened and mounted anew."""
     while True:
         try:
-            await _mount_once(settings, user, secret, asked, mounted)
+            await _mount_once(login, wanted, mounted)
             return
         except Outdated:
             log.info("the account is mounted anew: what is known of it is too old")
@@ -187,35 +177,26 @@ async def _until_deleted(settings: Config, account: "Account") -> None:
         await trio.sleep(NOTICE)
 
 
-async def _mount_once(
-    settings: Config, user: "User", secret: "Secret", asked: _Asked, mounted: Callable[[], None]
-) -> None:
-    from aerogramme.mailbox.history.past import past_of
-    from aerogramme.mailbox.keys.seen import Seen
+async def _mount_once(login: Login, wanted: _Wanted, mounted: Callable[[], None]) -> None:
     from aerogramme_fuse.mount import mount
 
-    async with common.open_account(settings, user, secret) as account:
-        if asked.writable and all(slot.read_only for slot in account.holding.slots.values()):
+    async with common.open_at(login, wanted.at) as account:
+        if wanted.writable and all(slot.read_only for slot in account.holding.slots.values()):
             raise Refused("This password is for reading only", hint="mount without --rw")
-        shown = account if asked.at is None else await past_of(account, asked.at)
-        try:
-            await mount(
-                shown,
-                asked.mountpoint,
-                writable=asked.writable,
-                trash=asked.trash,
-                layout=asked.layout.value,
-                keep_pages=asked.keep_pages,
-                seen=Seen(settings.data / "seen"),
-                beside=[partial(_until_deleted, settings, account)],
-                mounted=mounted,
-            )
-        finally:
-            if shown is not account:
-                await shown.aclose()
+        await mount(
+            account,
+            wanted.mountpoint,
+            writable=wanted.writable,
+            trash=wanted.trash,
+            layout=wanted.layout.value,
+            keep_pages=wanted.keep_pages,
+            seen=common.seen(login.settings),
+            beside=[partial(_until_deleted, login.settings, account)],
+            mounted=mounted,
+        )
 
 
-def _in_background(settings: Config, user: "User", secret: "Secret", asked: _Asked) -> None:
+def _in_background(login: Login, wanted: _Wanted) -> None:
     """Goes on in a process of its own, of no terminal. Returns once the mount can be used; what is wrong
     before that ends this command as in the foreground."""
     reading, writing = os.pipe()
@@ -236,7 +217,7 @@ def _in_background(settings: Config, user: "User", secret: "Secret", asked: _Ask
     if os.path.exists(SYSLOG):
         lines = logging.handlers.SysLogHandler(SYSLOG, logging.handlers.SysLogHandler.LOG_MAIL)
         lines.setFormatter(logging.Formatter("aerogramme: %(levelname)s %(message)s"))
-        logging.basicConfig(level=settings.log_level.upper(), handlers=[lines])
+        logging.basicConfig(level=login.settings.log_level.upper(), handlers=[lines])
 
     waiting = True  # for how the mount begins; afterwards there is only the log
 
@@ -249,7 +230,7 @@ def _in_background(settings: Config, user: "User", secret: "Secret", asked: _Ask
             waiting = False
 
     try:
-        common.run(_mount, settings, user, secret, asked, lambda: tell(READY))
+        common.run(_mount, login, wanted, lambda: tell(READY))
     except AerogrammeError as error:
         log.error("the mount has ended: %s %s", error, error.hint)
         hint = f"\naerogramme: hint: {error.hint}" if error.hint else ""

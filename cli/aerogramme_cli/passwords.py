@@ -5,21 +5,18 @@ All of them write slots and a keyring, and no message: what they cost does not d
 
 import json
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aerogramme.config import Config
 from aerogramme.errors import AuthenticationFailed
-from aerogramme_cli import common
-from aerogramme_cli.asking import Asking, PasswordFrom, PasswordStdin, asking
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, terminal
+from aerogramme_cli.common import Login
+from aerogramme_cli.options import Json, Opening, grouped
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.keys.passwords import SlotInfo
     from aerogramme.seal import Code, Secret
-    from aerogramme.users.directory import User
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Passwords for single programs and devices."
@@ -34,20 +31,12 @@ Rotate = Annotated[
         "opened, reads nothing that comes from now on. Asked for on a terminal when not given.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 CHANGED = "0 messages rewritten"
 
 
-def passwd(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    rotate: Rotate = None,
-) -> None:
+@grouped
+def passwd(asked: Opening, rotate: Rotate = None) -> None:
     """Change the password. No message is rewritten, whatever the size of the mailbox.
 
     The new password is proved to open the mailbox before the old one goes; app passwords and the recovery
@@ -57,21 +46,11 @@ def passwd(
     Example:
       aerogramme account passwd alice@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    secrets = asking(password_stdin, password_from)
-    _set_password(settings, user, secrets, "Old password", rotate)
+    _set_password(asked, "Old password", rotate)
 
 
-def recover(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    rotate: Rotate = None,
-) -> None:
+@grouped
+def recover(asked: Opening, rotate: Rotate = None) -> None:
     """Set a new password with the recovery code, when the old one is forgotten.
 
     The recovery code goes on working: `account recovery-code` makes another. Reads the code and then the new
@@ -81,23 +60,23 @@ def recover(
     Example:
       aerogramme account recover alice@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    secrets = asking(password_stdin, password_from)
-    _set_password(settings, user, secrets, "Recovery code", rotate)
+    _set_password(asked, "Recovery code", rotate)
 
 
-def _set_password(settings: Config, user: "User", secrets: Asking, prompt: str, rotate: bool | None) -> None:
-    old = secrets.password(prompt)
+def _set_password(asked: Opening, prompt: str, rotate: bool | None) -> None:
+    settings, user = asked.found()
+    secrets = asked.asking()
+    old = Login(settings, user, secrets.password(prompt))
     new = secrets.new_password()
-    common.run(_change, settings, user, old, new)
+    common.run(_change, old, new)
     typer.echo(f"changed the password of {user.address}; {CHANGED}", err=True)
-    _offer_rotation(settings, user, new, rotate)
+    _offer_rotation(Login(settings, user, new), rotate)
 
 
-async def _change(settings: Config, user: "User", old: "Secret", new: "Secret") -> None:
+async def _change(login: Login, new: "Secret") -> None:
     from aerogramme.mailbox.keys.passwords import change_password
 
+    settings, user, old = login
     async with common.open_keys(settings, user) as store:
         try:
             await change_password(store, user.account, old, new)
@@ -110,31 +89,25 @@ async def _change(settings: Config, user: "User", old: "Secret", new: "Secret") 
             ) from error
 
 
-def recovery_code(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-) -> None:
+@grouped
+def recovery_code(asked: Opening) -> None:
     """Make a new recovery code and print it, once. The old one opens nothing any more.
 
     \b
     Example:
       aerogramme account recovery-code alice@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    code = common.run(_recovery_code, settings, user, asking(password_stdin, password_from).password())
-    typer.echo(f"new recovery code of {user.address}; {CHANGED}", err=True)
+    login = asked.login()
+    code = common.run(_recovery_code, login)
+    typer.echo(f"new recovery code of {login.user.address}; {CHANGED}", err=True)
     typer.echo("recovery code (shown only now; keep it where the password is not):", err=True)
     typer.echo(code.reveal())
 
 
-async def _recovery_code(settings: Config, user: "User", password: "Secret") -> "Code":
+async def _recovery_code(login: Login) -> "Code":
     from aerogramme.mailbox.keys.passwords import new_recovery_code
 
+    settings, user, password = login
     async with common.open_keys(settings, user) as store:
         return await new_recovery_code(store, user.account, password)
 
@@ -148,14 +121,10 @@ def app_password() -> None:
 
 
 @app.command("create")
+@grouped
 def create(
-    address: AddressArgument,
+    asked: Opening,
     label: LabelArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="It may read all mail, and change nothing.")
     ] = False,
@@ -169,61 +138,52 @@ def create(
       aerogramme account app-password create alice@example.org phone --data ./mail
       aerogramme account app-password create alice@example.org backup --read-only --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    password = asking(password_stdin, password_from).password()
-    code = common.run(_create, settings, user, password, label, read_only)
-    typer.echo(f"app password “{label}” of {user.address}; {CHANGED}", err=True)
+    login = asked.login()
+    code = common.run(_create, login, label, read_only)
+    typer.echo(f"app password “{label}” of {login.user.address}; {CHANGED}", err=True)
     typer.echo("app password (shown only now):", err=True)
     typer.echo(code.reveal())
 
 
-async def _create(settings: Config, user: "User", password: "Secret", label: str, read_only: bool) -> "Code":
+async def _create(login: Login, label: str, read_only: bool) -> "Code":
     from aerogramme.mailbox.keys.passwords import create_app_password
 
+    settings, user, password = login
     async with common.open_keys(settings, user) as store:
         return await create_app_password(store, user.account, password, label, read_only=read_only)
 
 
 @app.command("list")
-def list_(
-    address: AddressArgument,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
-    as_json: Json = False,
-) -> None:
+@grouped
+def list_(asked: Opening, as_json: Json = False) -> None:
     """List all that opens the account: the password, app passwords with their last use, the recovery code.
 
     \b
     Example:
       aerogramme account app-password list alice@example.org --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    slots = common.run(_slots, settings, user, asking(password_stdin, password_from).password())
+    slots = common.run(_slots, asked.login())
     if as_json:
         typer.echo(json.dumps([_fields(slot) for slot in slots], indent=2, ensure_ascii=False))
         return
 
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("kind", "label", "may", "made", "last use", "id")
     for slot in slots:
         may = "read" if slot.read_only else "read and change" if slot.kind == "app" else "all"
-        used = "" if slot.kind != "app" else _day(slot.last_used) or "never"
+        used = "" if slot.kind != "app" else "never"
+        if slot.last_used is not None:
+            used = common.day(slot.last_used)
         identity = slot.fingerprint.hex()[:8]
-        table.add_row(slot.kind, Text(slot.label), may, _day(slot.created), used, identity)
-    Console().print(table)
+        table.add_row(slot.kind, slot.label, may, common.day(slot.created), used, identity)
+    terminal.console().print(table)
 
 
-async def _slots(settings: Config, user: "User", password: "Secret") -> "list[SlotInfo]":
+async def _slots(login: Login) -> "list[SlotInfo]":
     from aerogramme.mailbox.keys.passwords import list_slots
 
+    settings, user, password = login
     async with common.open_keys(settings, user) as store:
         return list(await list_slots(store, user.account, password))
 
@@ -233,29 +193,17 @@ def _fields(slot: "SlotInfo") -> dict[str, object]:
         "kind": slot.kind,
         "label": slot.label,
         "read_only": slot.read_only,
-        "created": _time(slot.created),
-        "last_used": _day(slot.last_used),
+        "created": common.instant(slot.created),
+        "last_used": None if slot.last_used is None else common.day(slot.last_used),
         "fingerprint": slot.fingerprint.hex(),
     }
 
 
-def _day(seconds: int | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).date().isoformat()
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
 @app.command("revoke")
+@grouped
 def revoke(
-    address: AddressArgument,
+    asked: Opening,
     label: Annotated[str, typer.Argument(help="Its label, or the beginning of its id.")],
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
-    password_stdin: PasswordStdin = False,
-    password_from: PasswordFrom = None,
     rotate: Rotate = None,
 ) -> None:
     """Take an app password back. Sessions that it opened end within a minute.
@@ -264,17 +212,16 @@ def revoke(
     Example:
       aerogramme account app-password revoke alice@example.org phone --data ./mail
     """
-    settings = common.settings(config, data, store)
-    user = common.user_of(settings, address)
-    password = asking(password_stdin, password_from).password()
-    common.run(_revoke, settings, user, password, label)
-    typer.echo(f"revoked “{label}” of {user.address}; {CHANGED}", err=True)
-    _offer_rotation(settings, user, password, rotate)
+    login = asked.login()
+    common.run(_revoke, login, label)
+    typer.echo(f"revoked “{label}” of {login.user.address}; {CHANGED}", err=True)
+    _offer_rotation(login, rotate)
 
 
-async def _revoke(settings: Config, user: "User", password: "Secret", label: str) -> None:
+async def _revoke(login: Login, label: str) -> None:
     from aerogramme.mailbox.keys.passwords import revoke
 
+    settings, user, password = login
     async with common.open_keys(settings, user) as store:
         await revoke(store, user.account, password, label)
 
@@ -282,7 +229,7 @@ async def _revoke(settings: Config, user: "User", password: "Secret", label: str
 # --- keys after a secret is gone --------------------------------------------------------------------------
 
 
-def _offer_rotation(settings: Config, user: "User", secret: "Secret", rotate: bool | None) -> None:
+def _offer_rotation(login: Login, rotate: bool | None) -> None:
     """A secret that is gone opens nothing any more, but who had it may have kept the keys that it opened."""
     if rotate is None and sys.stdin.isatty():
         rotate = typer.confirm(
@@ -291,9 +238,10 @@ def _offer_rotation(settings: Config, user: "User", secret: "Secret", rotate: bo
     if rotate:
         from aerogramme_cli.key import rotate_now
 
-        rotate_now(settings, user, secret)
+        rotate_now(login)
     elif rotate is None:
         typer.echo(
-            f"whoever knew it may have copied the keys: `aerogramme key rotate {user.address}` replaces them",
+            "whoever knew it may have copied the keys: "
+            f"`aerogramme key rotate {login.user.address}` replaces them",
             err=True,
         )

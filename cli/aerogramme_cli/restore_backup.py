@@ -11,8 +11,8 @@ import typer
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, AlreadyExists, Damaged, NotStored, Refused
 from aerogramme_cli import backup, common, copying
-from aerogramme_cli.backup import AllOption, SourceArgument
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
+from aerogramme_cli.backup import SourceArgument
+from aerogramme_cli.options import All, Where, grouped
 
 if TYPE_CHECKING:
     from aerogramme.backup.folder import Backup
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from aerogramme.users.static import StaticDirectory
 
 
+@grouped
 def restore_backup(
+    where: Where,
     source: SourceArgument,
     addresses: Annotated[
         list[str] | None,
         typer.Argument(metavar="[ADDRESS]...", help="Which accounts (address or id); one may be left out."),
     ] = None,
-    everything: AllOption = False,
+    everything: All = False,
     at: Annotated[
         str | None,
         typer.Option(
@@ -38,9 +40,6 @@ def restore_backup(
             help="Not the newest snapshot, but this one, or the last one up to a time (2026-11-29, 3d).",
         ),
     ] = None,
-    config: ConfigOption = None,
-    data: DataOption = None,
-    store: StoreOption = None,
 ) -> None:
     """Put accounts back from a backup, into any store. No password is needed; those of the account open it.
 
@@ -57,12 +56,12 @@ def restore_backup(
     """
     if addresses and everything:
         raise typer.BadParameter("either addresses, or --all")
-    settings = common.settings(config, data, store)
+    settings = where.settings()
     found = backup.backups(source, addresses or [])
     if len(found) > 1 and not addresses and not everything:
         raise typer.BadParameter(f"there are {len(found)} accounts in {source}: say which, or --all")
     chosen = [(each, _snapshot(each, at)) for each in found]
-    with copying.resumable():
+    with common.resumable():
         reports, names, failed = common.run(_restore_all, settings, chosen, bool(addresses))
     if reports:
         copying.show(reports, names, "the backup", "the store")
@@ -124,7 +123,6 @@ async def restore_one(
     from aerogramme.backup.reading import open_snapshot
     from aerogramme.backup.restoring import restore
     from aerogramme.backup.snapshot import iso
-    from aerogramme.mailbox.keys.seen import Seen
     from aerogramme.store.copying import Report
 
     try:
@@ -145,7 +143,7 @@ async def restore_one(
     if user is not None:
         directory.add(user)
     # What this machine has seen of it is newer than what it has now, and that is meant.
-    Seen(settings.data / "seen").forget(its.account)
+    common.seen(settings).forget(its.account)
     typer.echo(f"{names[its.account]} is as it was at {iso(snapshot.taken)[:19]}Z", err=True)
     for item in snapshot.unreadable:
         typer.echo(f"{names[its.account]}: {item!r} was damaged when it was backed up", err=True)

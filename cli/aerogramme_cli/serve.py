@@ -2,25 +2,21 @@
 
 import logging
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from aerogramme.config import Config
 from aerogramme_cli import common
-from aerogramme_cli.common import ConfigOption, StoreOption
+from aerogramme_cli.options import Where, grouped
 
 # Libraries that have a line for each request, and at debug all of it: signatures, tokens, names of objects.
 OTHERS = ("boto3", "botocore", "httpcore", "httpx", "urllib3")
 
 
+@grouped
 def serve(
-    config: ConfigOption = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="A data folder; nothing else to configure.")
-    ] = None,
-    store: StoreOption = None,
+    where: Where,
     imap: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,7 +44,7 @@ def serve(
     --imap and --lmtp take the place of what the configuration says of both. Each listener is a line on
     standard output once it is open; the log goes to standard error.
     """
-    settings = common.settings(config, data, store)
+    settings = where.settings()
     if imap or lmtp:
         settings = settings.listening(imap or (), lmtp or ())
     run(settings)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aerogramme.errors import NoSuchUser
-from aerogramme_cli import common, copying
-from aerogramme_cli.common import ConfigOption, DataOption, StoreOption
+from aerogramme_cli import common, copying, terminal
+from aerogramme_cli.options import ConfigOption, DataOption, Where, grouped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,10 +31,9 @@ def store() -> None:
 
 
 @app.command("check")
+@grouped
 def check(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    where: StoreOption = None,
+    where: Where,
     create: Annotated[
         bool, typer.Option("--create", help="Make the bucket, or the folder, when it is missing.")
     ] = False,
@@ -51,18 +50,17 @@ def check(
       aerogramme store check --store 'garage:http://127.0.0.1:3900/mail?k2v=http://127.0.0.1:3904'
       aerogramme store check --store 's3:https://s3.example.org/mail?region=eu-1' --create
     """
-    from rich.console import Console
-
     from aerogramme.store.check import check_store
 
-    if where is None or data is not None or config is not None:
-        where = common.settings(config, data, where).store
-    console, exit_code = Console(highlight=False), 0
+    url = where.store
+    if url is None or where.data is not None or where.config is not None:
+        url = where.settings().store
+    console, exit_code = terminal.console(), 0
     # Whoever is told to end shall remove what was tried, as at Ctrl-C.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: signal.raise_signal(signal.SIGINT))
     with (
         common.interruptible("interrupted; what was tried has been removed"),
-        closing(check_store(where, create=create)) as steps,
+        closing(check_store(url, create=create)) as steps,
     ):
         for step in steps:
             _print_step(console, step)
@@ -130,7 +128,7 @@ def copy(
     if bool(accounts) == everything:
         raise typer.BadParameter("say which accounts: --account, which may be repeated, or else --all")
     ids = _ids(accounts or [], config, data)
-    with copying.resumable():
+    with common.resumable():
         reports = common.run(_copy, source, target, ids, verify_only)
     copying.show(reports, {account: address for address, account in ids.items()}, "FROM", "TO")
     raise typer.Exit(copying.exit_code(reports))

@@ -3,7 +3,7 @@
 import typer
 
 from aerogramme_cli import common
-from aerogramme_cli.common import AddressArgument, ConfigOption, DataOption
+from aerogramme_cli.options import AddressArgument, ConfigOption, DataOption
 
 
 def trust(address: AddressArgument, config: ConfigOption = None, data: DataOption = None) -> None:
@@ -18,11 +18,9 @@ def trust(address: AddressArgument, config: ConfigOption = None, data: DataOptio
     Example:
       aerogramme account trust alice@example.org --data ./mail
     """
-    from aerogramme.mailbox.keys.seen import Seen
-
     settings = common.settings(config, data)
     user = common.user_of(settings, address)
-    if Seen(settings.data / "seen").forget(user.account):
+    if common.seen(settings).forget(user.account):
         typer.echo(f"{user.address} is taken as it is from now on", err=True)
     else:
         typer.echo(f"this machine has seen nothing of {user.address} yet", err=True)

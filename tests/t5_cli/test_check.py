@@ -126,7 +126,7 @@ def test_wrong_use(data: Path, tmp_path: Path) -> None:
     assert b"give an address, or --all" in refused(ADDRESS, "--all")
     assert b"goes with --all" in refused(ADDRESS, "--passwords-from", "x")
     assert b"--all takes --passwords-from" in refused("--all", "--password-stdin")
-    assert b"no passwords can be read" in refused("--all", "--passwords-from", str(tmp_path / "none"))
+    assert b"none cannot be read" in refused("--all", "--passwords-from", str(tmp_path / "none"))
     refused(ADDRESS, "--password-stdin", code=77)
     lines = tmp_path / "lines"
     lines.touch(0o600)

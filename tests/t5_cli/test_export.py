@@ -7,11 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from aerogramme.errors import BadConfiguration, NoSuchUser, Refused
-from aerogramme_cli.export import _path
+from aerogramme.errors import BadConfiguration, NoSuchUser
 from aerogramme_cli.main import app
 from tests.helpers import exports
 from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
@@ -108,16 +106,6 @@ def test_what_is_asked_for_wrongly(made: Path, tmp_path: Path) -> None:
         found = CliRunner().invoke(app, ["export", *args, "--data", str(data)])
         assert isinstance(found.exception, error), (args, found.exception)
     assert [each.name for each in tmp_path.iterdir()] == ["full"]
-
-
-def test_a_path_for_each_address() -> None:
-    assert _path("/m/%d/%n/%u%%", "a.b@example.org") == Path("/m/example.org/a.b/a.b@example.org%")
-    for address in ("../x@example.org", "..@example.org", "a/b@example.org"):
-        with pytest.raises(Refused):
-            _path("/m/%n", address)
-    for pattern in ("/m/%x", "/m/%"):
-        with pytest.raises(typer.BadParameter):
-            _path(pattern, ADDRESS)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

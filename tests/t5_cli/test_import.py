@@ -12,13 +12,21 @@ import pytest
 import trio
 import typer
 
+from aerogramme.errors import Refused
+from aerogramme.migrate.moving import Outcome
 from aerogramme.migrate.origin import Origin
 from aerogramme.migrate.passing import Options
+from aerogramme.migrate.report import Report
+from aerogramme.migrate.sources.source import Fault
+from aerogramme.migrate.verifying import Verified
 from aerogramme.seal import Secret
-from aerogramme_cli import import_many
-from aerogramme_cli.import_accounts import Line, expanded, read_list
+from aerogramme_cli import import_many, import_shown
+from aerogramme_cli.import_accounts import Line, read_list
 from aerogramme_cli.import_imap import _host
-from aerogramme_cli.import_job import Job, Where
+from aerogramme_cli.import_job import Far, Job
+from aerogramme_cli.import_running import secret_of
+from aerogramme_cli.options import Where
+from aerogramme_cli.variables import expanded
 from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
 
 OTHER = "bob@example.org"
@@ -87,6 +95,19 @@ def test_what_makes_no_sense(data: Path) -> None:
     ):
         _, err = run(data, *args, code=code)
         assert "rror" in err
+
+
+def test_what_only_comparing_has_found_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = Outcome(Report(ADDRESS), Verified(ADDRESS))
+    assert outcome.compared is not None
+    outcome.report.fault(Fault("INBOX", "it is odd", "so be it"))
+    outcome.compared.faults += [
+        Fault("INBOX", "it is odd", "so be it"),
+        Fault("Work", "it is gone", "the rest of the mailbox is left out", lost=True),
+    ]
+    import_shown.show_faults(outcome.plain())
+    said = capsys.readouterr().err
+    assert said.count("it is odd") == 1 and f"{ADDRESS}: Work: it is gone" in said
 
 
 def test_one_import_of_an_account_at_a_time(data: Path, tmp_path: Path) -> None:
@@ -190,9 +211,52 @@ def test_lists_of_accounts(tmp_path: Path) -> None:
 def test_variables_in_paths() -> None:
     assert expanded("/%d/%n/%u/%%", "A.b@X.org") == "/X.org/A.b/A.b@X.org/%"
     assert expanded("%Ln-%Ld", "A.b@X.org") == "a.b-x.org"
-    for template, address in ("%h", "a@x"), ("%", "a@x"), ("%n", "../x@y"), ("%n", "..@y"):
+    for template in "%h", "%", "%L", "%L%":
         with pytest.raises(typer.BadParameter):
+            expanded(template, "a@x")
+    for template, address in ("%n", "../x@y"), ("%n", "..@y"), ("%n", "a/b@y"), ("%d", "a"):
+        with pytest.raises(Refused):
             expanded(template, address)
+
+
+def test_paths_of_nobody(data: Path, tmp_path: Path) -> None:
+    _, err = run(data, "maildir", "~nobody-is-called-so/Maildir", ADDRESS, code=2)
+    assert "~nobody-is-called-so" in err
+    # An address that is like the home of somebody is none.
+    create_account(data, "~root@example.org")
+    maildir(tmp_path / "~root@example.org", 2)
+    out, _ = run(data, "maildir", str(tmp_path / "%u"), "~root@example.org")
+    assert "2 messages taken over" in out
+
+
+def test_an_address_of_which_no_path_can_be_made_does_not_keep_the_others(data: Path, tmp_path: Path) -> None:
+    create_account(data, "a/b@example.org")
+    maildir(tmp_path / "alice", 2)
+    accounts = f"{ADDRESS}\na/b@example.org\n"
+    given = ("maildir", str(tmp_path / "%n"), "--accounts", "-", "--sealed", "--json")
+    out, _ = run(data, *given, stdin=accounts, code=65)
+    said = {each["address"]: each for each in map(json.loads, out.splitlines())}
+    assert said[ADDRESS]["whole"] and "cannot be a part of a path" in said["a/b@example.org"]["error"]
+
+
+def test_names_of_mailboxes_are_shown_as_they_are(data: Path, tmp_path: Path) -> None:
+    name = "[/b] :x: [red]"
+    run(data, "maildir", str(maildir(tmp_path / "Maildir", 1)), ADDRESS, "--under", name)
+    shown = aerogramme("account", "show", ADDRESS, "--data", str(data), "--password-stdin", stdin=PASSWORD)
+    assert name in shown.stdout.decode()
+
+
+def test_a_password_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("it is\r\nthis\n")
+    with pytest.raises(typer.BadParameter, match="chmod 600"):
+        secret_of(str(file))
+    file.chmod(0o600)
+    assert secret_of(str(file)).reveal() == b"it is"
+    for text in b"", b"\nx\n", b"\xff\n":
+        file.write_bytes(text)
+        with pytest.raises(typer.BadParameter):
+            secret_of(str(file))
 
 
 def test_hosts_and_ports() -> None:
@@ -219,12 +283,15 @@ def test_a_process_that_dies_takes_one_account_with_it(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(import_many, "_start", start)
     jobs = [Job(f"{n}@x", Origin("maildir", "."), None, Options(), False) for n in range(7)]
-    shown: list[str] = []
-    done = trio.run(
-        import_many.run_many, Where(None, None, None), jobs, 2, lambda address, state: shown.append(address)
-    )
+    ended: list[str] = []
+
+    def shown(address: str, far: Far | None) -> None:
+        if far is None:
+            ended.append(address)
+
+    done = trio.run(import_many.run_many, Where(), jobs, 2, shown)
     assert [each.address for each in done] == [job.address for job in jobs]
-    assert set(shown) == {job.address for job in jobs}
+    assert sorted(ended) == [job.address for job in jobs]  # each of them once
     failed = [each for each in done if each.plain is None]
     assert 2 <= len(failed) <= 4 and all(each.code == import_many.FAILED for each in failed)
 
@@ -232,6 +299,6 @@ def test_a_process_that_dies_takes_one_account_with_it(monkeypatch: pytest.Monke
 def test_a_job_goes_to_a_process_and_no_password_into_a_repr() -> None:
     origin = Origin("imap", "host", login="a", password="pass1", roles=("x=Sent",))
     job = Job("a@x", origin, Secret("pass2"), Options(delete=True, only=("A", "B")), True)
-    again, where = Job.from_json(job.to_json(Where(None, Path("/data"), None)))
-    assert again == job and where == Where(None, Path("/data"), None)
+    again, where = Job.from_json(job.to_json(Where(data=Path("/data"))))
+    assert again == job and where == Where(data=Path("/data"))
     assert "pass" not in repr(job)

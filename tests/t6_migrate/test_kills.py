@@ -11,7 +11,8 @@ import pytest
 from aerogramme.migrate.origin import Origin
 from aerogramme.migrate.passing import Options
 from aerogramme.seal import Secret
-from aerogramme_cli.import_job import Job, Where
+from aerogramme_cli.import_job import Job
+from aerogramme_cli.options import Where
 from tests.helpers.audit import audit_data
 from tests.helpers.killed_import import imports
 from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
@@ -74,7 +75,7 @@ def test_twenty_kills(tmp_path: Path, sealed: bool) -> None:
     password = Secret(PASSWORD)
     options = Options(delete=True)
     job = Job(ADDRESS, origin, None if sealed else password, options, False)
-    where = Where(None, data, None)
+    where = Where(data=data)
     killed = 0
     with imports() as program:
         longest = 0.5
