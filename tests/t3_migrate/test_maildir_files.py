@@ -212,6 +212,22 @@ async def test_a_compressed_letter_that_has_the_size_of_the_letter_is_read(tmp_p
     assert not source.faults
 
 
+async def test_no_more_of_a_letter_is_unpacked_than_it_takes_to_know_its_size(tmp_path, monkeypatch) -> None:
+    packed = gzip.compress(bytes(50_000_000))
+    root = folder(tmp_path / "m", LIST + f"1 :1.a,S={len(packed)}\n")
+    put(root / "cur", f"1.a,S={len(packed)}:2,S", packed)
+    whole, read_of_it = gzip.GzipFile.read, []
+
+    def read_some(self, size):
+        read_of_it.append(size)
+        return whole(self, size)
+
+    monkeypatch.setattr(gzip.GzipFile, "read", read_some)
+    found, _ = await read(root)
+    assert found["INBOX"].mails[1].content == packed.replace(b"\0", b"\x80").replace(b"\n", b"\r\n")
+    assert len(read_of_it) <= 2
+
+
 async def test_what_is_looked_at_twice_is_told_once(tmp_path) -> None:
     root = folder(tmp_path / "m", LIST + "1 :1.a,S=7\n")
     put(root / "cur", "1.a,S=7:2,S", b"a\0b")
@@ -261,21 +277,22 @@ async def test_of_two_files_of_one_name_none_is_taken_for_the_other(tmp_path) ->
 
 async def test_a_folder_that_is_made_anew_meanwhile_is_read_as_it_is_now(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("aerogramme.migrate.sources.reading.AHEAD", 1)
-    root = folder(tmp_path / "m", LIST + "1 :1.a\n2 :2.b\n")
+    root = folder(tmp_path / "m", LIST + "1 :1.a\n2 :2.b\n3 :3.c\n")
     put(root / "cur", "1.a:2,S", b"one")
     put(root / "cur", "2.b:2,S", b"two")
+    put(root / "cur", "3.c:2,S", b"three")
     source = Maildir(root, Naming())
     inbox = await _only(source)
     await source.messages(inbox)
     contents = []
-    async with aclosing(source.letters(inbox, [1, 2])) as letters:
+    async with aclosing(source.letters(inbox, [1, 2, 3])) as letters:
         async for letter in letters:
             contents.append(b"".join([piece async for piece in letter.pieces]))
             if len(contents) == 1:
                 (root / "cur").rename(root / "old")
                 (root / "cur").mkdir()
-                (root / "old" / "2.b:2,S").rename(root / "cur" / "2.b:2,FS")
-    assert contents == [b"one", b"two"]
+                (root / "old" / "3.c:2,S").rename(root / "cur" / "3.c:2,FS")
+    assert contents == [b"one", b"two", b"three"]
 
 
 async def test_what_dovecot_is_about_to_list_is_waited_for(tmp_path, monkeypatch) -> None:

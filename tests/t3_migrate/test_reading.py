@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import lz4.block
 import pytest
+import trio
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources import compressed
 from aerogramme.migrate.sources.lineends import LineEnds
-from aerogramme.migrate.sources.reading import LATER, PIECE, Reader, letters, open_file
+from aerogramme.migrate.sources.reading import AHEAD, PIECE, Reader, letters, open_file
 from aerogramme.migrate.sources.source import Fault, Letter
 
 
@@ -99,7 +100,7 @@ def test_a_small_file_that_becomes_large_is_read_in_pieces(kind) -> None:
     reader = Reader(io.BytesIO(KINDS[kind](b"a" * size)), "a file")
     largest = max(len(piece) for piece in iter(reader.read, b""))
     assert reader.size == reader.wide == size
-    assert largest <= (32 << 20 if kind == "zstd" else LATER)
+    assert largest <= (32 << 20 if kind == "zstd" else PIECE)
 
 
 def test_a_file_that_becomes_larger_than_any_letter_is_unreadable(monkeypatch) -> None:
@@ -165,7 +166,7 @@ async def test_letters_come_in_order_and_a_fault_in_the_place_of_one_that_cannot
     ]
 
 
-async def test_of_letters_that_become_large_few_are_read_ahead() -> None:
+async def test_of_letters_that_become_large_one_at_a_time_is_read() -> None:
     bomb = zstandard.compress(b"a" * 10_000_000)
     opened = []
 
@@ -175,7 +176,30 @@ async def test_of_letters_that_become_large_few_are_read_ahead() -> None:
 
     async with aclosing(letters(((n, opener) for n in range(1, 30)), [])) as found:
         assert isinstance(await anext(found), Letter)
-        assert len(opened) == 1
+        assert [reader.size > 0 for reader in opened] == [True] + [False] * (len(opened) - 1)
+
+
+async def test_others_have_their_turn_while_letters_are_read() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    small = ((n, lambda: Reader(io.BytesIO(b"small"), "a file")) for n in range(10 * AHEAD))
+    large = [(1, lambda: Reader(io.BytesIO(b"large" * 10 * PIECE), "a file"))]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        for openers in small, large:
+            turns = 0
+            async with aclosing(letters(openers, [])) as found:
+                async for letter in found:
+                    assert isinstance(letter, Letter)
+                    assert [piece async for piece in letter.pieces]
+            assert turns >= 9
+        nursery.cancel_scope.cancel()
 
 
 async def test_where_no_more_letters_can_be_opened_those_before_are_closed() -> None:

@@ -9,15 +9,14 @@ from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources import compressed, mail_crypt
 from aerogramme.migrate.sources.maildir.files import PARTS, File, Files, Where, listing, said_size
 from aerogramme.migrate.sources.naming import shown
-from aerogramme.migrate.sources.reading import LATER, OpenFile, Reader, open_file, reason
+from aerogramme.migrate.sources.reading import PIECE, OpenFile, Reader, open_file, reason
 from aerogramme.migrate.sources.source import Fault
 
 _LOOK_AGAIN: Final = 1.0  # seconds between two listings of a folder whose files get other names all the time
 
 
 class Finder:
-    """Opens the letters of a folder, also those whose files have got another name meanwhile. Used in threads,
-    by one at a time. Close it."""
+    """Opens the letters of a folder, also those whose files have got another name meanwhile. Close it."""
 
     def __init__(self, where: Where, files: Files) -> None:
         self._where = where
@@ -112,7 +111,7 @@ class _Mail(Reader):
         size = 0
         try:
             inner = compressed.opened(head, self._opened)
-            while piece := inner.read(LATER):
+            while size <= self._said and (piece := inner.read(PIECE)):
                 size += len(piece)
         except (*compressed.BROKEN, Unreadable):
             return True
