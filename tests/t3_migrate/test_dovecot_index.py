@@ -13,7 +13,7 @@ from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.dovecot.flags import flags_of, read_index_flags
 from aerogramme.migrate.sources.dovecot.index import Index, read_backup, read_index
 from aerogramme.migrate.sources.dovecot.mailbox_list import WANTED, listed
-from aerogramme.migrate.sources.dovecot.records import Broken
+from aerogramme.migrate.sources.dovecot.records import Broken, Records
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.source import Fault
 from tests.helpers.dovecot_index_writer import EXTERNAL, UIDVALIDITY, Writer
@@ -305,6 +305,18 @@ def test_sets_of_keywords_without_end_take_no_memory(tmp_path: Path, monkeypatch
     faults: list[Fault] = []
     assert read_index_flags(Place(tmp_path), (), faults).uidvalidity == 0
     assert [fault.done for fault in faults] == ["flags are those that are with the mail"]
+
+
+def test_mailboxes_without_end_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aerogramme.migrate.sources.dovecot.mailbox_list._MOST", 2)
+    records = Records("little", frozenset(WANTED))
+    records.introduce(b"list", 0, 0, 28)
+    records.append(1, 0x10)
+    records.append(2, 0x10)
+    assert listed(records) == []
+    records.append(3, 0x10)
+    with pytest.raises(Broken, match="more than 2 mailboxes"):
+        listed(records)
 
 
 def test_the_last_uids(tmp_path: Path) -> None:

@@ -276,6 +276,12 @@ async def test_what_is_no_mbox_is_unreadable(tmp_path) -> None:
             await Mbox(path, Naming()).folders()
 
 
+def test_what_is_no_file_is_no_mbox(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert not looks_like(tmp_path / "pipe")
+    assert not looks_like(tmp_path / "nothing")
+
+
 async def test_a_compressed_mbox_is_to_be_unpacked(tmp_path) -> None:
     packed = [pack(FROM + b"\n1\n\n") for pack in (gzip.compress, bz2.compress, lzma.compress)]
     for name, octets in zip("abcd", [*packed, b"Dovecot-LZ4\r*\x9b\xc5"], strict=True):

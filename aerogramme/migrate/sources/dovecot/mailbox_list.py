@@ -13,6 +13,8 @@ from aerogramme.migrate.sources.dovecot.records import Broken, Extension, Record
 LIST, STATUS = b"list", b"msgs"
 WANTED = (LIST, STATUS)
 
+_MOST = 200_000  # mailboxes
+
 _NONEXISTENT, _NO_SELECT = 0x04, 0x10  # in the places of \Deleted and \Draft
 
 
@@ -36,6 +38,8 @@ def listed(records: Records) -> list[Listed]:
     extension = records.extension(LIST)
     if extension is None:
         return []
+    if len(records.uids) > _MOST:
+        raise Broken(f"there are more than {_MOST:,} mailboxes")
     names = dict(_names(extension, records))
     rows = list(records.column(extension, "II16sI"))
     status = records.extension(STATUS)

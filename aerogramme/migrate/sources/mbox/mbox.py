@@ -84,7 +84,7 @@ class _Scan:
 def looks_like(path: Path) -> bool:
     """Is this an mbox file, or a folder that has some?"""
     try:
-        if not path.is_dir():
+        if path.is_file():  # what else there is might never answer
             with path.open("rb") as file:
                 return file.read(5) == b"From "
         with Place(path).opened() as root:
