@@ -7,6 +7,9 @@ DATA := demo-data
 # Tests run in as many processes as there are cores; a process that has nothing left takes tests from another.
 SPREAD := -n auto --maxprocesses 8 --dist worksteal
 
+# A program that is not kept compiled takes twice as long to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help serve test mount test-garage lint format lock corpus bench bench-garage clean
 
 help:
