@@ -58,8 +58,8 @@ async def test_what_is_too_old_is_mounted_anew(monkeypatch: pytest.MonkeyPatch) 
             raise error
 
     monkeypatch.setattr(command, "_mount_once", once)
-    await command._mount(None, None, None, None, lambda: None)
+    await command._mount(None, None, lambda: None)
     assert not ends
     ends = [NoSuchUser()]
     with pytest.raises(NoSuchUser):
-        await command._mount(None, None, None, None, lambda: None)
+        await command._mount(None, None, lambda: None)
