@@ -99,7 +99,7 @@ class Mount:
         self.process.stdin.write(PASSWORD.encode() + b"\n")
         self.process.stdin.close()
         if not self.process.stdout.readline():
-            raise AssertionError(f"the mount ended ({self.process.wait(30)}): {log.read_text()}")
+            raise AssertionError(f"the mount ended ({self.process.wait(120)}): {log.read_text()}")
 
     def kill(self) -> None:
         """SIGKILL: what was mounted stays as it is until somebody unmounts it."""

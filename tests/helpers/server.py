@@ -106,7 +106,7 @@ class Server:
     def _ended(self) -> int:
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @contextlib.contextmanager

@@ -418,7 +418,7 @@ async def test_a_file_that_somebody_waits_for_is_not_closed_for_another(
     await (await stores.open("b" * 32, create=True)).aclose()
     _, cursor = await store.read("log")
     end = await blocked(store)
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store._file.close)
             await wait_all_tasks_blocked()

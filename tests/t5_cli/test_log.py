@@ -387,7 +387,7 @@ def test_what_comes_is_followed_until_ctrl_c(
         else:
             assert f"1 message added to INBOX (UID {4 + n}, " in line
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
 
 

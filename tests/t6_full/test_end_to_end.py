@@ -116,7 +116,7 @@ class Machine:
             assert self._serving.stdout is not None
             self._serving.kill()
             self._serving.stdout.close()
-            self._serving.wait(30)
+            self._serving.wait(120)
             self._serving = None
 
     def on(self) -> None:

@@ -37,7 +37,7 @@ def until_death(worker: Sender | Writer, server: Server) -> None:
     try:
         worker.run(server, lambda: True)
     except (OSError, EOFError, imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected):
-        assert server.process.wait(30) == -signal.SIGKILL
+        assert server.process.wait(120) == -signal.SIGKILL
     except BaseException:
         server.kill()  # so that the others end too
         raise

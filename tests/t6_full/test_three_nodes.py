@@ -59,7 +59,7 @@ class Site:
                 try:
                     worker.run(server, lambda: not self._ending)
                 except (OSError, EOFError, imaplib.IMAP4.abort, smtplib.SMTPServerDisconnected):
-                    assert server.process.wait(30) == -signal.SIGKILL
+                    assert server.process.wait(120) == -signal.SIGKILL
                     with self._again:
                         self._again.wait_for(lambda s=server: self._ending or self.server is not s)
         except BaseException:
