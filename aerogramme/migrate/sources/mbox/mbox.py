@@ -254,7 +254,7 @@ class Mbox:
         except OSError as e:
             raise Unreadable(reading.reason(e)) from e
         index = read_index_flags(where.index, (), [])
-        base = first.base if first else None
+        base = first.said.base if first else None
         uidvalidity = base.uidvalidity if base else index.uidvalidity
         if index.uidvalidity != uidvalidity:
             index = IndexFlags()
@@ -309,25 +309,26 @@ class _Numbers:
 
     def next(self, found: Found, wrong: list[tuple[str, str]]) -> tuple[int, tuple[str, ...]]:
         """UID and flags of the next message; UID 0 for what is none. `wrong`: and what is done."""
+        said = found.said
         if self._first:
             self._first = False
-            self._begin(found.base)
-        if found.pseudo or found.expunged:
+            self._begin(said.base)
+        if said.pseudo or said.expunged:
             return 0, ()
         uid = 0
         if self._has_base:
-            said = found.uid or self._index.offsets.get(found.at, 0)
-            uid = said if self._last < said < self._next else 0
-        keywords = found.keywords if uid or not self._has_base else ()  # Dovecot trusts no others
+            known = said.uid or self._index.offsets.get(found.at, 0)
+            uid = known if self._last < known < self._next else 0
+        keywords = said.keywords if uid or not self._has_base else ()  # Dovecot trusts no others
         if not uid:
             uid = self._next
             self._next += 1
-            if self._has_base and found.uid:
-                wrong.append((f"X-UID {found.uid} cannot be, after UID {self._last}", f"it gets UID {uid}"))
+            if self._has_base and said.uid:
+                wrong.append((f"X-UID {said.uid} cannot be, after UID {self._last}", f"it gets UID {uid}"))
         self._last = uid
         flags = self._index.newer.get(uid)
         if flags is None:
-            flags = (*found.flags, *keywords)
+            flags = (*said.flags, *keywords)
         if flags not in self._same:
             self._text += sum(map(len, flags))
             if self._text > _MAX_FLAGS_TEXT:

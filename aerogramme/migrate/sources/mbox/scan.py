@@ -48,10 +48,26 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What the header of a message says of it.
+
+    uid       what X-UID says; 0 without
+    pseudo    it is none: it only bears what the mbox says of itself
+    expunged  it was deleted, and waits for the mbox to be compacted
+    """
+
+    uid: int
+    flags: tuple[str, ...]
+    keywords: tuple[str, ...]
+    base: Base | None
+    pseudo: bool
+    expunged: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A message in an mbox: its From line is `at`, its header at `start`, `body` and `end` in octets.
 
-    uid      what X-UID says; 0 without
     date     None if its From line has none
     counted  the end is where Content-Length says: lines that begin with From are not quoted then
     wrong    what is not as it should be
@@ -61,15 +77,14 @@ class Found:
     start: int
     body: int
     end: int
-    uid: int
     date: int | None
-    flags: tuple[str, ...]
-    keywords: tuple[str, ...]
-    base: Base | None
-    pseudo: bool
-    expunged: bool
+    said: Said
     counted: bool
     wrong: str
+
+
+_Next = tuple[int, int | None]
+"""Where a message begins, and the date of its From line."""
 
 
 def begins_one(descriptor: int) -> bool:
@@ -84,50 +99,116 @@ def messages(descriptor: int, size: int, *, utc: bool) -> Iterator[Found]:
         if compressed.is_compressed(os.pread(descriptor, compressed.HEAD, 0)):
             raise Unreadable("it is compressed: an mbox has to be unpacked before")
         raise Unreadable("it is no mbox: it does not begin with From")
-    at = 0
-    date = _from_line(descriptor, 0, utc=utc)[0]
-    while at < size:
-        found, following = _message(descriptor, at, size, date, utc=utc)
-        yield found
+    return _Scanner(descriptor, size, utc=utc).messages()
+
+
+class _Scanner:
+    """Goes through an mbox of so many octets."""
+
+    def __init__(self, descriptor: int, size: int, *, utc: bool) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._utc = utc
+
+    def messages(self) -> Iterator[Found]:
+        following: _Next | None = 0, self._from_line(0)[0]
+        while following is not None and following[0] < self._size:
+            found, following = self._message(*following)
+            yield found
+
+    def _message(self, at: int, date: int | None) -> tuple[Found, _Next | None]:
+        """The message whose From line is here, and the next one."""
+        start = self._from_line(at)[1]
+        head, following = self._head(start)
+        body = start + len(head)
+        fields = _fields(head)
+        wrong, counted = "", False
         if following is None:
-            return
-        at, date = following
-
-
-def _message(
-    descriptor: int, at: int, size: int, date: int | None, *, utc: bool
-) -> tuple[Found, tuple[int, int | None] | None]:
-    """The message whose From line is here, and where the next one is, with its date."""
-    start = _from_line(descriptor, at, utc=utc)[1]
-    head, following = _head(descriptor, start, size, utc=utc)
-    body = start + len(head)
-    fields = _fields(head)
-    wrong, counted = "", False
-    if following is None:
-        length = fields.get(b"content-length", b"").strip()
-        if length:
-            following, counted = _counted(descriptor, body, length, size, utc=utc)
+            length = fields.get(b"content-length", b"").strip()
+            if length:
+                following, counted = self._counted(body, length)
+                if not counted:
+                    text = length[:20].decode(errors="replace")
+                    wrong = f"Content-Length is {text}, and it does not end there"
             if not counted:
-                wrong = f"Content-Length is {length[:20].decode(errors='replace')}, and it does not end there"
-        if not counted:
-            following = _find(descriptor, body, size, utc=utc)
-    if counted:
+                following = self._find(body, self._size)
+        if counted:
+            end = body + int(length)
+        else:
+            end = self._without_newline(body, following[0] if following else self._size)
+        return Found(at, start, body, end, date, _said(fields), counted, wrong), following
+
+    def _head(self, start: int) -> tuple[bytes, _Next | None]:
+        """The header, with the empty line at its end; or what there is, if it is larger than any. And the
+        next message, if that begins before such a line."""
+        head = b"\n"  # the end of the From line, so that an empty line may follow it
+        while len(head) < _LARGEST_HEAD and start + len(head) - 1 < self._size:
+            read = start + len(head) - 1
+            more = os.pread(self._descriptor, min(8192 + len(head), self._size - read), read)
+            if not more:
+                break
+            seen = max(len(head) - 3, 0)
+            head += more
+            blank = head.find(b"\n\n", seen), head.find(b"\n\r\n", seen)
+            ends = [at + length for at, length in zip(blank, (2, 3), strict=True) if at >= 0]
+            end = min(ends, default=len(head))
+            following = self._find(start + max(seen - 6, 0), start + end - 1)
+            if following is not None:
+                return head[1 : following[0] - start + 1], following
+            if ends:
+                return head[1:end], None
+        return head[1:], None
+
+    def _from_line(self, at: int) -> tuple[int | None, int]:
+        """The date of a From line, and where the line ends."""
+        line = os.pread(self._descriptor, _LONGEST, at)
+        end = line.find(b"\n") + 1 or len(line)
+        return date_of(line[:end], utc=self._utc), at + end
+
+    def _find(self, at: int, end: int) -> _Next | None:
+        """The first message that begins, which is the start of a line, at or after an offset."""
+        at -= 1  # the end of the line before
+        size = _FIRST
+        while at < end:
+            chunk = os.pread(self._descriptor, min(size, end - at), at)
+            size = min(2 * size, _CHUNK)
+            found = chunk.find(b"\nFrom ")
+            while found >= 0:
+                date, _ = self._from_line(at + found + 1)
+                if date is not None:
+                    return at + found + 1, date
+                found = chunk.find(b"\nFrom ", found + 1)
+            if len(chunk) < 6 or at + len(chunk) >= end:
+                return None
+            at += len(chunk) - 5
+        return None
+
+    def _counted(self, body: int, length: bytes) -> tuple[_Next | None, bool]:
+        """The next message, if the body is as long as is said: and whether it is."""
+        if not re.fullmatch(rb"\d{1,18}", length) or body + int(length) > self._size:
+            return None, False
         end = body + int(length)
-    else:
-        end = _without_newline(descriptor, body, following[0] if following else size)
-    return _found(at, start, body, end, date, fields, counted, wrong), following
+        gap = os.pread(self._descriptor, 2, end)
+        for newline in (b"\r\n", b"\n", b""):
+            if gap.startswith(newline):
+                at = end + len(newline)
+                if at == self._size:
+                    return None, True
+                if os.pread(self._descriptor, 6, at - 1) == b"\nFrom ":
+                    date, _ = self._from_line(at)
+                    if date is not None:
+                        return (at, date), True
+        return None, False
+
+    def _without_newline(self, body: int, end: int) -> int:
+        """The end of a body without the empty line that stands between messages."""
+        last = os.pread(self._descriptor, 2, max(end - 2, 0))
+        if end - 2 >= body and last == b"\r\n":
+            return end - 2
+        return end - 1 if end - 1 >= body and last[-1:] == b"\n" else end
 
 
-def _found(
-    at: int,
-    start: int,
-    body: int,
-    end: int,
-    date: int | None,
-    fields: dict[bytes, bytes],
-    counted: bool,
-    wrong: str,
-) -> Found:
+def _said(fields: dict[bytes, bytes]) -> Said:
     base = _base(fields.get(b"x-imapbase") or fields.get(b"x-imap") or b"")
     uid = fields.get(b"x-uid", b"").strip()
     flags = [flag for octet, flag in _STATUS.items() if octet in fields.get(b"status", b"")]
@@ -136,20 +217,13 @@ def _found(
     bits = int(mozilla, 16) if re.fullmatch(rb"[0-9a-fA-F]{1,4}", mozilla) and not flags else 0
     flags += [flag for bit, flag in _MOZILLA if bits & bit]
     words = (fields.get(b"x-keywords", b"") + b" " + fields.get(b"x-mozilla-keys", b"")).split()
-    return Found(
-        at=at,
-        start=start,
-        body=body,
-        end=end,
+    return Said(
         uid=int(uid) if re.fullmatch(rb"\d{1,10}", uid) and int(uid) < _MAX else 0,
-        date=date,
         flags=tuple(flags),
         keywords=tuple(dict.fromkeys(word.decode(errors="replace") for word in words)),
         base=base,
         pseudo=b"x-imap" in fields and base is not None,
         expunged=bool(bits & _MOZILLA_EXPUNGED),
-        counted=counted,
-        wrong=wrong,
     )
 
 
@@ -167,81 +241,3 @@ def _fields(head: bytes) -> dict[bytes, bytes]:
     for found in _FIELD.finditer(head):
         fields.setdefault(found[1].lower(), found[2])
     return fields
-
-
-def _head(
-    descriptor: int, start: int, size: int, *, utc: bool
-) -> tuple[bytes, tuple[int, int | None] | None]:
-    """The header, with the empty line at its end; or what there is, if it is larger than any. If the next
-    message begins before such a line: where, and its date."""
-    head = b"\n"  # the end of the From line, so that an empty line may follow it
-    while len(head) < _LARGEST_HEAD and start + len(head) - 1 < size:
-        read = start + len(head) - 1
-        more = os.pread(descriptor, min(8192 + len(head), size - read), read)
-        if not more:
-            break
-        seen = max(len(head) - 3, 0)
-        head += more
-        blank = head.find(b"\n\n", seen), head.find(b"\n\r\n", seen)
-        ends = [at + length for at, length in zip(blank, (2, 3), strict=True) if at >= 0]
-        end = min(ends, default=len(head))
-        following = _find(descriptor, start + max(seen - 6, 0), start + end - 1, utc=utc)
-        if following is not None:
-            return head[1 : following[0] - start + 1], following
-        if ends:
-            return head[1:end], None
-    return head[1:], None
-
-
-def _from_line(descriptor: int, at: int, *, utc: bool) -> tuple[int | None, int]:
-    """The date of a From line, and where the line ends."""
-    line = os.pread(descriptor, _LONGEST, at)
-    end = line.find(b"\n") + 1 or len(line)
-    return date_of(line[:end], utc=utc), at + end
-
-
-def _find(descriptor: int, at: int, end: int, *, utc: bool) -> tuple[int, int | None] | None:
-    """Where the first message at or after an offset begins, which is the start of a line, and its date."""
-    at -= 1  # the end of the line before
-    size = _FIRST
-    while at < end:
-        chunk = os.pread(descriptor, min(size, end - at), at)
-        size = min(2 * size, _CHUNK)
-        found = chunk.find(b"\nFrom ")
-        while found >= 0:
-            date, _ = _from_line(descriptor, at + found + 1, utc=utc)
-            if date is not None:
-                return at + found + 1, date
-            found = chunk.find(b"\nFrom ", found + 1)
-        if len(chunk) < 6 or at + len(chunk) >= end:
-            return None
-        at += len(chunk) - 5
-    return None
-
-
-def _counted(
-    descriptor: int, body: int, length: bytes, size: int, *, utc: bool
-) -> tuple[tuple[int, int | None] | None, bool]:
-    """Where the next message begins, if the body is as long as is said: and whether it is."""
-    if not re.fullmatch(rb"\d{1,18}", length) or body + int(length) > size:
-        return None, False
-    end = body + int(length)
-    gap = os.pread(descriptor, 2, end)
-    for newline in (b"\r\n", b"\n", b""):
-        if gap.startswith(newline):
-            at = end + len(newline)
-            if at == size:
-                return None, True
-            if os.pread(descriptor, 6, at - 1) == b"\nFrom ":
-                date, _ = _from_line(descriptor, at, utc=utc)
-                if date is not None:
-                    return (at, date), True
-    return None, False
-
-
-def _without_newline(descriptor: int, body: int, end: int) -> int:
-    """The end of a body without the empty line that stands between messages."""
-    last = os.pread(descriptor, 2, max(end - 2, 0))
-    if end - 2 >= body and last == b"\r\n":
-        return end - 2
-    return end - 1 if end - 1 >= body and last[-1:] == b"\n" else end
