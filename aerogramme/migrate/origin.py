@@ -1,6 +1,7 @@
 """Where the mail of one account comes from: as a command says it, and can say it to another process."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,8 +89,17 @@ class Origin:
         if self.kind == "imap":
             return self._imap()
         path = Path(self.where)
+        try:
+            return self._files(path)
+        except OSError as error:
+            raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+
+    def _files(self, path: Path) -> Source:
         if not path.exists():
             raise Unreadable(f"there is no {path}", hint=_NO_PATH)
+        if path.is_dir():
+            with os.scandir(path):  # else one that may not be read would be none of all that is known
+                pass
         if self.kind == "dovecot" and dbox.looks_like(path):
             return dbox.Dbox(
                 path,

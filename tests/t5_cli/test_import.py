@@ -1,5 +1,6 @@
 """`aerogramme import` of mail: one account and many, what is said, and exit codes."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -12,7 +13,8 @@ import pytest
 import trio
 import typer
 
-from aerogramme.errors import Refused
+from aerogramme.errors import Refused, Unreadable
+from aerogramme.migrate import origin
 from aerogramme.migrate.moving import Outcome
 from aerogramme.migrate.origin import Origin
 from aerogramme.migrate.passing import Options
@@ -108,6 +110,19 @@ def test_what_only_comparing_has_found_is_said(capsys: pytest.CaptureFixture[str
     import_shown.show_faults(outcome.plain())
     said = capsys.readouterr().err
     assert said.count("it is odd") == 1 and f"{ADDRESS}: Work: it is gone" in said
+
+
+def test_a_path_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in "dovecot", "maildir", "mbox", "eml":
+        with pytest.raises(Unreadable, match="cannot be read: File name too long"):
+            Origin(kind, str(tmp_path / ("x" * 300))).open()
+
+    def scandir(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(origin.os, "scandir", scandir)  # root may read all
+    with pytest.raises(Unreadable, match="cannot be read: Permission denied"):
+        Origin("dovecot", str(tmp_path)).open()
 
 
 def test_one_import_of_an_account_at_a_time(data: Path, tmp_path: Path) -> None:
