@@ -11,9 +11,7 @@ from aerogramme.log import manifest
 from aerogramme.log.checkpoint import PREFIX
 from aerogramme.log.entry import NO_LINK, Again, Entry, decode, encode, link, parse_key
 from aerogramme.log.reading import entries
-from aerogramme.log.records import Records, Renew, never
-from aerogramme.seal import Keyring
-from aerogramme.store.port import Store
+from aerogramme.log.records import Records
 
 Position = tuple[int, int]  # replica, seq
 MOST = 1000  # entries of one gap that are named one by one; more are a store that cheats
@@ -35,13 +33,7 @@ class Break:
 
 
 async def broken(
-    store: Store,
-    keyring: Keyring,
-    known: Mapping[int, int],
-    *,
-    cut: Mapping[int, int],
-    lost: Collection[Position],
-    renew: Renew = never,
+    records: Records, known: Mapping[int, int], *, cut: Mapping[int, int], lost: Collection[Position]
 ) -> list[Break]:
     """What is wrong with the chains of all entries that are kept. Raises Unavailable.
 
@@ -49,7 +41,7 @@ async def broken(
     cut    replica -> seq up to which entries were removed because a checkpoint covers them
     lost   entries that were given up
     """
-    cut = await _cut_by_all(Records(store, keyring, renew), store, cut)
+    cut = await _cut_by_all(records, cut)
     chains: dict[int, _Chain] = {}
     last = dict(known)
     given_up: dict[int, set[int]] = {}
@@ -62,7 +54,7 @@ async def broken(
             chains[replica] = _Chain(replica, cut.get(replica, 0), given_up.get(replica, set()))
         return chains[replica]
 
-    async with aclosing(entries(store, keyring, renew)) as reading:
+    async with aclosing(entries(records)) as reading:
         async for key, entry in reading:
             if isinstance(entry, Damaged):
                 what = f"entry {key} cannot be read: {entry}"
@@ -86,10 +78,10 @@ async def broken(
     return found
 
 
-async def _cut_by_all(records: Records, store: Store, cut: Mapping[int, int]) -> Mapping[int, int]:
+async def _cut_by_all(records: Records, cut: Mapping[int, int]) -> Mapping[int, int]:
     """As all checkpoints together say: one that was written while others cut the log does not know of it."""
     found = dict(cut)
-    for name in await store.list(PREFIX):
+    for name in await records.store.list(PREFIX):
         try:
             _rise(found, (await manifest.read_alone(records, name)).cut)
         except Damaged:

@@ -15,12 +15,10 @@ from aerogramme.log.entry import Add, Again, Entry, MailboxOp, Remove, decode, p
 from aerogramme.log.ids import Ids, Runs
 from aerogramme.log.past import Past
 from aerogramme.log.reading import entries
-from aerogramme.log.records import Records, Renew, never
+from aerogramme.log.records import Records
 from aerogramme.log.segment import Segments
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
-from aerogramme.seal import Keyring
-from aerogramme.store.port import Store
 
 
 class Expunged(NamedTuple):
@@ -64,17 +62,14 @@ class Found:
     unreadable: int = 0
 
 
-async def find_expunged(
-    store: Store, keyring: Keyring, since: int, until: int, renew: Renew = never
-) -> Found:
+async def find_expunged(records: Records, since: int, until: int) -> Found:
     """What was expunged by entries with since < clock <= until, of a history that goes back to `since`
     (reach.py). Raises Unavailable."""
-    records = Records(store, keyring, renew)
-    then = Past(store, since, shared=True)
+    then = Past(records.store, since, shared=True)
     state = await checkpoint.load(records, await checkpoint.newest(then))
     start = checkpoint.clock_of(state.checkpoint)
-    found = Found(state, Segments(records, keyring, state.segments), start)
-    async with aclosing(entries(store, keyring, renew, after=checkpoint.horizon(state))) as every:
+    found = Found(state, Segments(records, records.keyring, state.segments), start)
+    async with aclosing(entries(records, after=checkpoint.horizon(state))) as every:
         async for key, entry in every:
             if isinstance(entry, Entry):
                 _take_in(found, entry, since, until)

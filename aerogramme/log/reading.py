@@ -7,10 +7,9 @@ from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint, manifest
 from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, decode, parse_key, spilled
 from aerogramme.log.history import MARGIN
-from aerogramme.log.records import Records, Renew, never
+from aerogramme.log.records import Records
 from aerogramme.log.suffix import base_of, suffix_of
-from aerogramme.seal import Keyring
-from aerogramme.store.port import Row, Store
+from aerogramme.store.port import Row
 
 PAGE = 500  # rows in memory at a time
 
@@ -18,17 +17,14 @@ Read = tuple[str, Entry | Damaged]
 """Row key and entry; Damaged in place of one that cannot be read."""
 
 
-async def entries(
-    store: Store, keyring: Keyring, renew: Renew = never, *, after: str = ""
-) -> AsyncGenerator[Read]:
+async def entries(records: Records, *, after: str = "") -> AsyncGenerator[Read]:
     """All entries that are kept, with a row key above `after`, by their clocks. One that is there twice,
     because it is just being sealed again, is given once.
 
     It takes the memory of some entries, however long the log is. Raises Unavailable.
     """
-    records = Records(store, keyring, renew)
     given = ""
-    while page := await store.page(PARTITION, after, PAGE):
+    while page := await records.store.page(PARTITION, after, PAGE):
         after = page[-1].key
         async with aclosing(opened(records, page)) as read:
             async for key, entry in read:
@@ -60,17 +56,14 @@ async def opened(records: Records, rows: Iterable[Row]) -> AsyncGenerator[Read]:
             yield key, damage
 
 
-async def following(
-    store: Store, keyring: Keyring, renew: Renew = never, *, after: str = ""
-) -> AsyncGenerator[Read]:
+async def following(records: Records, *, after: str = "") -> AsyncGenerator[Read]:
     """The same as `entries`, and then what comes, as it comes, for ever; what comes late is not in the order
     of clocks. Raises Unavailable."""
-    recent = _Recent(after)
-    async with aclosing(entries(store, keyring, renew, after=after)) as read:
+    recent, store = _Recent(after), records.store
+    async with aclosing(entries(records, after=after)) as read:
         async for key, entry in read:
             if recent.is_new(key):
                 yield key, entry
-    records = Records(store, keyring, renew)
     rows, cursor = await store.read(PARTITION, None, recent.horizon)
     while True:
         async with aclosing(opened(records, rows)) as read:
@@ -130,14 +123,14 @@ class Names:
         return None if found is None else found[1]
 
 
-async def names_at(store: Store, records: Records, clock: int, now: Mapping[int, str]) -> tuple[Names, str]:
+async def names_at(records: Records, clock: int, now: Mapping[int, str]) -> tuple[Names, str]:
     """The names of mailboxes at a clock or before, and the row key after which entries are to be read, and
     `Names.see` their operations, for those of any moment from that clock on. `now`: those there are now.
 
     Raises Unavailable.
     """
     oldest: dict[int, str] = {}
-    for name in await store.list(checkpoint.PREFIX):  # the newest first
+    for name in await records.store.list(checkpoint.PREFIX):  # the newest first
         try:
             read = await manifest.read_alone(records, name)
         except Damaged:

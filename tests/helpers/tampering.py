@@ -211,7 +211,7 @@ async def _touches(whole: Whole) -> dict[Item, set[int]]:
         touches["", name] = {
             message for content in segment.read_group(plain)[0] for message in by_content.get(content, ())
         }
-    async for key, entry in entries(account.store, account.keyring):
+    async for key, entry in entries(account.journal.records):
         assert not isinstance(entry, Damaged)
         told = {
             message for op in entry.ops if not isinstance(op, MailboxOp | Subscribe) for message in op.ids

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from aerogramme.log import reading
 from aerogramme.log.chains import broken
 from aerogramme.log.entry import KIND, NO_LINK, PARTITION, Again, Entry, Subscribe, encode, link
+from aerogramme.log.records import Records
 from aerogramme.seal import Keyring
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row
@@ -36,7 +37,7 @@ async def stored(entries, *more):
 
 async def found(store, known=None, cut=None, lost=()):
     """What is wrong, as (kind, seqs)."""
-    breaks = await broken(store, KEYRING, known or {}, cut=cut or {}, lost=lost)
+    breaks = await broken(Records(store, KEYRING), known or {}, cut=cut or {}, lost=lost)
     return [(each.kind, [seq for _, seq in each.positions]) for each in breaks]
 
 
@@ -53,7 +54,7 @@ async def test_missing_ones_at_the_start_between_and_at_the_end():
         ("missing", [5, 6]),
         ("missing", [8, 9]),
     ]
-    breaks = await broken(store, KEYRING, {ONE: 8}, cut={ONE: 2}, lost={(ONE, 5)})
+    breaks = await broken(Records(store, KEYRING), {ONE: 8}, cut={ONE: 2}, lost={(ONE, 5)})
     assert [each.what for each in breaks] == [
         "replica 00000000a1: entry 6 is missing",
         "replica 00000000a1: entry 8 is missing",
@@ -109,7 +110,9 @@ async def test_whatever_is_taken_away_is_missed_and_nothing_else(data):
     store = await stored([*rows, last], *bad)
     there = {e.seq for e in entries if e.seq not in gone or e.seq in again} | lost
     end = max([known, *(e.seq for e in rows)])
-    breaks = await broken(store, KEYRING, {ONE: known}, cut={ONE: cut}, lost={(ONE, seq) for seq in lost})
+    breaks = await broken(
+        Records(store, KEYRING), {ONE: known}, cut={ONE: cut}, lost={(ONE, seq) for seq in lost}
+    )
     missed = {seq for each in breaks if each.kind == "missing" for _, seq in each.positions}
     assert missed == set(range(cut + 1, end + 1)) - there
     assert {each.key for each in breaks if each.kind == "unreadable"} == {row.key for row in bad}

@@ -31,7 +31,7 @@ def remove(box, *ids):
 
 
 async def found_since(journal, since, until=1 << 62):
-    found = await find_expunged(journal.records.store, KEYRING, since, until)
+    found = await find_expunged(journal.records, since, until)
     assert found.state.vector == journal.state.vector
     return found
 
@@ -98,7 +98,7 @@ async def test_entries_that_cannot_be_read_are_counted(journal, now) -> None:
     since = journal.state.clock
     for replica, at in ((1, since - 1), (1, since + 1), (2, since + 2)):
         await journal.records.store.append("log", [Row(f"{at:016x}-{replica:010x}-{at & 7 | 1:08x}", b"?")])
-    found = await find_expunged(journal.records.store, KEYRING, since, since + 1)
+    found = await find_expunged(journal.records, since, since + 1)
     assert found.unreadable == 1
 
 

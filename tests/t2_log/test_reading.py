@@ -77,9 +77,9 @@ async def seal_again(store, keyring, keys):
 
 async def test_all_entries_in_their_order(store, keyring, journal):
     made = await subscribe(journal, *"abcdefgh")
-    found = [(key, told(entry)) async for key, entry in entries(store, keyring)]
+    found = [(key, told(entry)) async for key, entry in entries(Records(store, keyring))]
     assert found == [(entry.key, name) for entry, name in zip(made, "abcdefgh", strict=True)]
-    later = [told(entry) async for _, entry in entries(store, keyring, after=made[4].key)]
+    later = [told(entry) async for _, entry in entries(Records(store, keyring), after=made[4].key)]
     assert later == ["f", "g", "h"]
 
 
@@ -87,9 +87,9 @@ async def test_one_that_is_there_twice_is_given_once(store, keyring, journal):
     """Also where a page ends between the two."""
     made = await subscribe(journal, *"abcdefgh")
     await seal_again(store, keyring, [entry.key for entry in made])
-    assert [told(entry) async for _, entry in entries(store, keyring)] == [*"abcdefgh"]
+    assert [told(entry) async for _, entry in entries(Records(store, keyring))] == [*"abcdefgh"]
     await store.delete_rows(PARTITION, [entry.key for entry in made])
-    found = [(base_of(key), told(entry)) async for key, entry in entries(store, keyring)]
+    found = [(base_of(key), told(entry)) async for key, entry in entries(Records(store, keyring))]
     assert found == [(entry.key, name) for entry, name in zip(made, "abcdefgh", strict=True)]
 
 
@@ -97,12 +97,12 @@ async def test_one_that_cannot_be_read_is_given_in_its_place(store, keyring, jou
     made = await subscribe(journal, *"abcde")
     await store.delete_rows(PARTITION, [made[2].key])
     await store.append(PARTITION, [Row(made[2].key, b"nonsense"), Row("no key", b"at all")])
-    assert [told(entry) async for _, entry in entries(store, keyring)] == [*"ab?de?"]
+    assert [told(entry) async for _, entry in entries(Records(store, keyring))] == [*"ab?de?"]
 
 
 async def test_what_comes_is_followed(store, keyring, journal):
     await subscribe(journal, *"abcdefg")
-    async with aclosing(following(store, keyring)) as read:
+    async with aclosing(following(Records(store, keyring))) as read:
         assert [told((await anext(read))[1]) for _ in range(7)] == [*"abcdefg"]
         for name in "hijk":
             await subscribe(journal, name)
@@ -114,7 +114,7 @@ async def test_what_is_sealed_again_is_not_new(store, keyring, journal, now):
     made = await subscribe(journal, *"abcdefg")
     now.ms += 2 * (MARGIN >> COUNTER_BITS)
     made += await subscribe(journal, *"hij")
-    async with aclosing(following(store, keyring)) as read:
+    async with aclosing(following(Records(store, keyring))) as read:
         assert [told((await anext(read))[1]) for _ in range(10)] == [*"abcdefghij"]
         await subscribe(journal, "k")
         assert told((await anext(read))[1]) == "k"
@@ -130,7 +130,7 @@ async def test_what_comes_late_is_given_as_it_comes(keyring, now):
     one = await Journal.open(store, keyring, ACCOUNT, now_ms=now)
     other = await Journal.open(store, keyring, ACCOUNT, now_ms=lambda: now.ms - MINUTE)
     await subscribe(one, "a")
-    async with aclosing(following(store, keyring)) as read:
+    async with aclosing(following(Records(store, keyring))) as read:
         assert told((await anext(read))[1]) == "a"
         [late] = await subscribe(other, "b")
         assert ms_of(late.clock) < now.ms
@@ -151,8 +151,8 @@ async def test_names_are_those_of_the_moment(store, keyring, journal, now):
 
     async def at(clock, current):
         """The names at a moment, by the way of those who read on from there."""
-        names, after = await names_at(store, records, clock, current)
-        async for _, entry in entries(store, keyring, after=after):
+        names, after = await names_at(records, clock, current)
+        async for _, entry in entries(Records(store, keyring), after=after):
             if entry.clock <= clock:
                 for op in entry.ops:
                     names.see(op, entry.clock)

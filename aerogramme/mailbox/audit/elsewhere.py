@@ -91,7 +91,7 @@ async def named_segments(account: Account) -> AsyncGenerator[SegmentRef, None]:
             continue
         for ref in manifest.segments:
             yield ref
-    async with aclosing(entries(account.store, account.keyring, account.holding.renew)) as log:
+    async with aclosing(entries(account.journal.records)) as log:
         async for _, entry in log:
             for op in () if isinstance(entry, Damaged) else message_ops(entry):
                 if isinstance(op, Add) and op.segment is not None:

@@ -10,7 +10,7 @@ from aerogramme.log.checkpoint import PREFIX as CHECKPOINTS
 from aerogramme.log.clock import wall_ms
 from aerogramme.log.entry import PARTITION as LOG
 from aerogramme.log.entry import parse_key
-from aerogramme.log.records import Missing, Records
+from aerogramme.log.records import Missing
 from aerogramme.log.resealing import OBJECTS
 from aerogramme.log.rows import PIECE_BITS
 from aerogramme.log.state import State
@@ -78,7 +78,7 @@ async def strange_names(store: Store) -> list[Fault]:
 
 async def objects(account: Account) -> list[Fault]:
     """The objects of the log that are there open."""
-    records = Records(account.store, account.keyring, account.holding.renew)
+    records = account.journal.records
     state, faults = account.state, []
     used = {state.segments[index].name for index in state.named_segments()}
     for prefix, record_kind in OBJECTS.items():
@@ -101,14 +101,7 @@ async def objects(account: Account) -> list[Fault]:
 async def log(account: Account) -> list[Fault]:
     """The entries that are kept can be read, none is missing, and each follows the one before."""
     state, faults = account.state, []
-    found = await chains.broken(
-        account.store,
-        account.keyring,
-        state.vector,
-        cut=state.cut,
-        lost=state.lost,
-        renew=account.holding.renew,
-    )
+    found = await chains.broken(account.journal.records, state.vector, cut=state.cut, lost=state.lost)
     for each in found:
         item = (LOG, each.key) if each.key else None
         if each.kind == "unreadable":

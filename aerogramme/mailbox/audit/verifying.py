@@ -147,14 +147,8 @@ class Verification:
 
     async def _broken(self) -> list[chains.Break]:
         state = self._state
-        return await chains.broken(
-            self._store,
-            self._account.keyring,
-            state.vector,
-            cut=state.cut,
-            lost=state.lost,
-            renew=self._account.holding.renew,
-        )
+        records = self._account.journal.records
+        return await chains.broken(records, state.vector, cut=state.cut, lost=state.lost)
 
     # --- other rows
 

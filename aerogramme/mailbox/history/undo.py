@@ -125,7 +125,7 @@ class Undo:
         await account.refresh()
         store, records = account.store, account.journal.records
         await check_reach(store, records, since, unborn=True)
-        found = await find_expunged(store, account.keyring, since, until, account.holding.renew)
+        found = await find_expunged(records, since, until)
         if found.start is not None:  # an older one, perhaps, since the next cannot be read
             await check_reach(store, records, found.start)
         if INBOX not in found.state.names:
