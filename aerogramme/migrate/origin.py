@@ -14,6 +14,7 @@ from aerogramme.migrate.sources.imap.source import CONNECTIONS, ImapSource
 from aerogramme.migrate.sources.maildir import maildir
 from aerogramme.migrate.sources.maildir.maildir import Layout, Maildir
 from aerogramme.migrate.sources.mbox import mbox
+from aerogramme.migrate.sources.mbox.listing import Options as MboxOptions
 from aerogramme.migrate.sources.mbox.mbox import Mbox
 from aerogramme.migrate.sources.naming import Naming
 from aerogramme.migrate.sources.source import Source
@@ -141,7 +142,7 @@ class Origin:
         return Maildir(path, self._naming(), options)
 
     def _mbox(self, path: Path) -> Source:
-        options = mbox.Options(
+        options = MboxOptions(
             dovecot=self.kind == "dovecot", inbox=_path(self.inbox), name=self.into, utc=self.utc
         )
         return Mbox(path, self._naming(), options)

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from aerogramme.errors import Unreadable
 from aerogramme.migrate.sources.mbox import scan as mbox_scan
 from aerogramme.migrate.sources.mbox.from_lines import date_of
 from aerogramme.migrate.sources.mbox.letter import MboxLetter, Part
-from aerogramme.migrate.sources.mbox.mbox import Mbox, Options, looks_like
+from aerogramme.migrate.sources.mbox.listing import Options
+from aerogramme.migrate.sources.mbox.mbox import Mbox, looks_like
 from aerogramme.migrate.sources.naming import Naming
+from aerogramme.migrate.sources.reading import PIECE
+from aerogramme.migrate.sources.source import Letter
 from tests.helpers.source_reading import Box, read_all, said
 
 FROM = b"From joe@example.org Tue Jan  7 10:00:00 2020 +0000\n"
@@ -302,6 +306,20 @@ async def test_what_is_written_between_two_looks_is_read_as_it_is_then(tmp_path)
         async for letter in source.letters(folder, messages.uids)
     ]
     assert found == (2, b"\r\n2\r\n")
+
+
+async def test_a_letter_that_is_cut_while_it_is_read_is_unreadable(tmp_path) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(FROM + b"\n" + b"x" * 10 * PIECE + b"\n\n")
+    source = Mbox(path, Naming())
+    [folder] = await source.folders()
+    [uid] = (await source.messages(folder)).uids
+    async with aclosing(source.letters(folder, [uid])) as letters:
+        letter = await anext(letters)
+        assert isinstance(letter, Letter)
+        with pytest.raises(Unreadable, match="octets too early"):
+            async for _ in letter.pieces:
+                os.truncate(path, 5 * PIECE)  # by a program that knows of no locks
 
 
 async def test_a_file_that_is_locked_is_waited_for(tmp_path, monkeypatch) -> None:

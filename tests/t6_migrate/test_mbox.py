@@ -2,7 +2,8 @@
 
 import pytest
 
-from aerogramme.migrate.sources.mbox.mbox import Mbox, Options
+from aerogramme.migrate.sources.mbox.listing import Options
+from aerogramme.migrate.sources.mbox.mbox import Mbox
 from aerogramme.migrate.sources.naming import Naming
 from tests.helpers.dovecot import append, dovecot
 from tests.helpers.source_reading import read_all, said, same_as_imap

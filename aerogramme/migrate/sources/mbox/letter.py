@@ -30,6 +30,8 @@ class Part(io.RawIOBase):
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
         found = os.pread(self._descriptor, min(len(buffer), self._end - self._at), self._at)
+        if not found and self._at < self._end:
+            raise EOFError(f"the file ends {self._end - self._at} octets too early")
         buffer[: len(found)] = found
         self._at += len(found)
         return len(found)

@@ -1,13 +1,8 @@
-"""Mail in mbox files: one, or a folder of them.
-
-Dovecot      PATH/Work, and PATH/Lists/trio for Lists/trio; .imap/ has its indexes, .subscriptions is one
-others       PATH/Work.mbox; Thunderbird's PATH/Lists and PATH/Lists.sbd/trio; Apple's PATH/Work.mbox/mbox
-"""
+"""Mail in mbox files: one, or a folder of them (listing.py)."""
 
 import errno
 import fcntl
 import os
-import stat
 import time
 from array import array
 from collections.abc import AsyncGenerator, Sequence
@@ -21,51 +16,20 @@ from typing import Final
 import trio
 
 from aerogramme.errors import Unreadable
-from aerogramme.mailbox.names import INBOX, MAX_DEPTH
+from aerogramme.mailbox.names import INBOX
 from aerogramme.migrate.sources import dates, folders, reading, subscriptions
 from aerogramme.migrate.sources.dovecot.flags import IndexFlags, read_index_flags
 from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.mbox import scan as mbox_scan
 from aerogramme.migrate.sources.mbox.letter import MboxLetter, Part
+from aerogramme.migrate.sources.mbox.listing import Listing, Options, Where, is_mbox
 from aerogramme.migrate.sources.mbox.scan import Base, Found
-from aerogramme.migrate.sources.naming import Naming, unlike
+from aerogramme.migrate.sources.naming import Naming
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 
 _MAX_FLAGS_TEXT: Final = 32 << 20  # characters of all sets of flags in a mailbox that differ
 _LOCK_WAIT: Final = 60.0  # seconds: somebody puts mail in
-# What stands beside mbox files and is none.
-_OTHER: Final = (b".msf", b".lock", b".dat", b".html", b".plist", b"table_of_contents")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the files are to be read.
-
-    dovecot  they are those of a Dovecot, which quotes no lines; else lines are quoted as mboxrd has it, where
-             no Content-Length says otherwise
-    inbox    INBOX=, where that is elsewhere: usually /var/mail/USER
-    name     what to call a mailbox that is a single file, in the spelling of the source
-    utc      times in From lines are UTC (RFC 4155) and not those of this machine
-    """
-
-    dovecot: bool = False
-    inbox: Path | None = None
-    name: str = ""
-    utc: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Where:
-    """A mailbox: the folder of its file, the file, and where Dovecot has its index."""
-
-    folder: Place
-    file: bytes
-    index: Place
-
-    @property
-    def origin(self) -> str:
-        return self.folder.origin(self.file)
 
 
 @dataclass(slots=True)
@@ -88,7 +52,7 @@ def looks_like(path: Path) -> bool:
             with path.open("rb") as file:
                 return file.read(5) == b"From "
         with Place(path).opened() as root:
-            return any(_is_mbox(root, name) for name in folders.names(root) if not name.startswith(b"."))
+            return any(is_mbox(root, name) for name in folders.names(root) if not name.startswith(b"."))
     except OSError:
         return False
 
@@ -101,7 +65,7 @@ class Mbox:
         self._path = path
         self._naming = naming
         self._options = options or Options()
-        self._where: dict[str, _Where] = {}
+        self._where: dict[str, Where] = {}
         self._last: tuple[str, _Scan] | None = None
 
     async def folders(self) -> Sequence[Folder]:
@@ -140,7 +104,7 @@ class Mbox:
     def _folders(self) -> list[Folder]:
         faults: list[Fault] = []
         try:
-            places = self._places(faults)
+            places = Listing(self._path, self._options, faults).places
             subscribed = self._subscribed()
         except OSError as e:
             raise Unreadable(f"{Place(self._path).origin()}: {reading.reason(e)}") from e
@@ -166,71 +130,6 @@ class Mbox:
         self.faults += [*faults, *names.faults]
         return sorted(found, key=lambda folder: (folder.name != INBOX, folder.name))
 
-    def _places(self, faults: list[Fault]) -> dict[bytes, _Where]:
-        options = self._options
-        places: dict[bytes, _Where] = {}
-        if options.inbox:
-            index = Place(self._path, (b".imap", b"INBOX"))
-            places[b"INBOX"] = _Where(Place(options.inbox.parent), os.fsencode(options.inbox.name), index)
-        if self._path.is_dir():
-            place = Place(self._path)
-            with place.opened() as root:
-                self._walk(root, place, b"", places, faults)
-        else:
-            file = os.fsencode(self._path.name)
-            parent = Place(self._path.parent)
-            spelled = options.name.encode() or file.removesuffix(b".mbox")
-            places[spelled] = _Where(parent, file, parent.below(b".imap", file))
-        return places
-
-    def _walk(
-        self,
-        folder: int,
-        place: Place,
-        above: bytes,
-        places: dict[bytes, _Where],
-        faults: list[Fault],
-    ) -> None:
-        """Finds the mailboxes in a folder. `above`: how names in it begin."""
-        for name in sorted(folders.names(folder)):
-            if name.startswith(b".") or name.endswith(_OTHER):
-                continue
-            try:
-                self._look_at(folder, place, name, above, places, faults)
-            except FileNotFoundError:
-                continue  # it was removed just now
-            except OSError as e:
-                faults.append(Fault(place.origin(name), reading.reason(e), "it is left out", lost=True))
-
-    def _look_at(
-        self,
-        folder: int,
-        place: Place,
-        name: bytes,
-        above: bytes,
-        places: dict[bytes, _Where],
-        faults: list[Fault],
-    ) -> None:
-        about = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISDIR(about.st_mode):
-            if len(place.parts) < MAX_DEPTH:
-                with folders.inner(folder, name) as inner:
-                    short = name if self._options.dovecot else name.removesuffix(b".sbd")
-                    self._walk(inner, place.below(name), above + short + b"/", places, faults)
-        elif stat.S_ISLNK(about.st_mode):
-            done = "it is left out: import it by its own path"
-            faults.append(Fault(place.origin(name), "it is a symbolic link", done, lost=True))
-        elif not _is_mbox(folder, name):
-            faults.append(Fault(place.origin(name), "it is no mbox", "it is passed over"))
-        else:
-            spelled = above + (name if self._options.dovecot else name.removesuffix(b".mbox"))
-            if name == b"mbox" and place.parts and place.parts[-1].endswith(b".mbox"):
-                spelled = above[: -len(b".mbox/")]  # Apple Mail: the folder is the mailbox
-            if spelled in places:
-                spelled = unlike(above + name, places)
-            own = b"INBOX" if spelled.upper() == b"INBOX" else name
-            places[spelled] = _Where(place, name, place.below(b".imap", own))
-
     def _subscribed(self) -> set[bytes] | None:
         if not self._path.is_dir():
             return None
@@ -245,7 +144,7 @@ class Mbox:
         with file:
             return subscriptions.parse(file, "/")
 
-    def _numbers(self, where: _Where) -> tuple[int, int]:
+    def _numbers(self, where: Where) -> tuple[int, int]:
         """UIDVALIDITY and UIDNEXT."""
         try:
             with _locked(where) as file:
@@ -260,11 +159,11 @@ class Mbox:
             index = IndexFlags()
         return uidvalidity, max(base.last_uid + 1 if base else 0, index.uidnext)
 
-    def _scan(self, where: _Where) -> _Scan:
+    def _scan(self, where: Where) -> _Scan:
         with _locked(where) as file:
             return self._scan_file(where, file)
 
-    def _scan_file(self, where: _Where, file: FileIO) -> _Scan:
+    def _scan_file(self, where: Where, file: FileIO) -> _Scan:
         scan = _Scan(_signature(file))
         about = os.fstat(file.fileno())
         numbers = _Numbers(read_index_flags(where.index, (), scan.faults))
@@ -275,7 +174,7 @@ class Mbox:
             raise Unreadable(reading.reason(e)) from e
         return scan
 
-    def _add(self, where: _Where, scan: _Scan, found: Found, numbers: "_Numbers", time_of_file: int) -> None:
+    def _add(self, where: Where, scan: _Scan, found: Found, numbers: "_Numbers", time_of_file: int) -> None:
         wrong: list[tuple[str, str]] = []
         uid, flags = numbers.next(found, wrong)
         if not uid:
@@ -342,14 +241,14 @@ class _Numbers:
         self._next = max(base.last_uid + 1 if base else 1, self._index.uidnext, 1)
 
 
-def _open(where: _Where, file: FileIO, scan: _Scan, row: int) -> reading.Reader:
+def _open(where: Where, file: FileIO, scan: _Scan, row: int) -> reading.Reader:
     start, body, end = scan.starts[row], scan.bodies[row], scan.ends[row]
     part = Part(file.fileno(), start, end)
     letter = MboxLetter(part, body - start, quoted=bool(scan.quoted[row]))
     return reading.Reader(letter, _origin(where, scan.messages.uids[row]), plain=True)
 
 
-def _origin(where: _Where, uid: int) -> str:
+def _origin(where: Where, uid: int) -> str:
     return f"{where.origin} UID {uid}"
 
 
@@ -359,15 +258,7 @@ def _signature(file: FileIO) -> tuple[int, int, int]:
     return about.st_ino, about.st_size, about.st_mtime_ns
 
 
-def _is_mbox(folder: int, name: bytes) -> bool:
-    file = reading.open_file(name, folder, "")
-    if file is None or isinstance(file, Fault):
-        return isinstance(file, Fault)  # whoever reads it reports it
-    with file:
-        return mbox_scan.begins_one(file.fileno())
-
-
-def _locked(where: _Where) -> FileIO:
+def _locked(where: Where) -> FileIO:
     """The file of a mailbox, open, with a lock that keeps others from writing. Raises Unreadable."""
     until = time.monotonic() + _LOCK_WAIT
     try:
