@@ -47,11 +47,14 @@ def settings(config: Path | None, data: Path | None, store: str | None = None) -
         )
     if data:
         return Config.for_data(data, store=store)
-    if config is None and not DEFAULT_CONFIG.exists():
-        raise BadConfiguration(
-            "neither --config nor --data is given", hint=f"add --data DIR, or write {DEFAULT_CONFIG}"
-        )
-    return Config.load(config or DEFAULT_CONFIG)
+    try:
+        return Config.load(config or DEFAULT_CONFIG)
+    except BadConfiguration as error:
+        if config is None and isinstance(error.__cause__, FileNotFoundError):
+            raise BadConfiguration(
+                "neither --config nor --data is given", hint=f"add --data DIR, or write {DEFAULT_CONFIG}"
+            ) from None
+        raise
 
 
 def run(task: Callable[..., Awaitable[T]], *args: object) -> T:

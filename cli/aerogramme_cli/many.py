@@ -1,5 +1,6 @@
 """What commands for one account or all share: which accounts, and their passwords."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,12 @@ def key_of(path: Path) -> "Callable[[str], Secret]":
     BadConfiguration."""
     from aerogramme.migrate.users.key import ImportKey
 
-    if not path.exists():
-        raise typer.BadParameter(f"there is no {path}: it is made by `aerogramme import users`")
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        raise typer.BadParameter(f"there is no {path}: it is made by `aerogramme import users`") from None
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}") from None
     return ImportKey.load(path).of
 
 

@@ -9,7 +9,9 @@ import pytest
 import typer
 
 from aerogramme import errors
+from aerogramme_cli import common
 from aerogramme_cli.main import app
+from aerogramme_cli.many import key_of
 from tests.helpers.server import ADDRESS, PASSWORD, aerogramme, create_account
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -142,6 +144,16 @@ def test_mistakes_are_one_line_and_a_hint(tmp_path: Path) -> None:
         check=False,
     )
     assert empty.returncode == 2 and not (tmp_path / "d").exists()
+
+
+def test_files_that_cannot_be_looked_at_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a folder above is not for who runs the command; root may look into all."""
+    odd = tmp_path / ("x" * 300)
+    monkeypatch.setattr(common, "DEFAULT_CONFIG", odd)
+    with pytest.raises(errors.BadConfiguration, match="cannot read"):
+        common.settings(None, None)
+    with pytest.raises(typer.BadParameter, match="cannot be read"):
+        key_of(odd)
 
 
 def test_the_data_folder_is_for_its_owner_only(tmp_path: Path) -> None:
