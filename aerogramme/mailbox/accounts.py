@@ -342,8 +342,3 @@ class Accounts:
         """Closes an account under its sessions, which are told so; one that is not open is fine."""
         if opened := self._open.pop(account_id, None):  # at once: a login that comes now opens it anew
             opened.scope.cancel()
-
-    @property
-    def open_count(self) -> int:
-        """How many accounts are open now."""
-        return len(self._open)

@@ -7,9 +7,11 @@ import pytest
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.incoming.letterboxes import key_to_seal_to
 from aerogramme.mailbox.keys import keys
-from aerogramme.seal import Argon2Params, Secret, scram, slots
+from aerogramme.seal import Argon2Params, IncomingPublic, Secret, scram, slots
 from aerogramme.store.memory import MemoryStores
+from aerogramme.store.port import Store
 
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no time; never outside of tests
 PASSWORD = Secret("correct horse")
@@ -82,3 +84,8 @@ async def put(account: Account, mailbox: str, *letters: bytes, flags=(), date=No
         await upload.write(letter)
         messages.append(NewMessage(upload, flags, date))
     return await account.append(mailbox, messages)
+
+
+async def public_key(store: Store, account_id: str) -> IncomingPublic:
+    """What letters are sealed to."""
+    return key_to_seal_to(await keys.StoredKeys.read(store), account_id, ())

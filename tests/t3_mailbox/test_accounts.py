@@ -68,7 +68,7 @@ async def test_all_sessions_of_a_user_share_one_account(accounts, unlocks) -> No
     assert len(unlocks) == 1, "the second login costs no Argon2id"
     first.release()
     first.release()
-    assert accounts.open_count == 1, "the second session is still there"
+    assert len(accounts.opened()) == 1, "the second session is still there"
     second.release()
 
 
@@ -82,7 +82,7 @@ async def test_logins_at_once_open_one_account(accounts, unlocks) -> None:
         for _ in range(4):
             nursery.start_soon(login)
     assert len({id(login.account) for login in logins}) == 1
-    assert accounts.open_count == 1
+    assert len(accounts.opened()) == 1
 
 
 async def test_wrong_passwords_always_cost_the_full_price(accounts, unlocks, slow) -> None:
@@ -167,12 +167,12 @@ async def test_an_account_lingers_and_closes(world, autojump_clock) -> None:
         again = await pool.login(ID, PASSWORD, None)
         assert again.account is login.account
         await trio.sleep(50)
-        assert pool.open_count == 1, "the first linger was overtaken"
+        assert len(pool.opened()) == 1, "the first linger was overtaken"
         again.release()
         await trio.sleep(59)
-        assert pool.open_count == 1
+        assert len(pool.opened()) == 1
         await trio.sleep(2)
-        assert pool.open_count == 0
+        assert not pool.opened()
         other = await pool.login(ID, PASSWORD, None)
         assert other.account is not login.account
         nursery.cancel_scope.cancel()
@@ -201,7 +201,7 @@ async def test_an_account_that_is_erased_ends_its_sessions_and_nothing_else(worl
 async def test_who_logs_in_while_an_account_is_ended_gets_another(accounts) -> None:
     ended = await accounts.login(ID, PASSWORD, None)
     accounts.end(ID)
-    assert accounts.open_count == 0
+    assert not accounts.opened()
     login = await accounts.login(ID, PASSWORD, None)
     assert login.account is not ended.account and not login.lost
     await login.account.create_mailbox("still here")

@@ -12,7 +12,7 @@ from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.contents import body_name
 from aerogramme.mailbox.keys import keys
 from aerogramme.seal import IncomingPublic
-from tests.t3_mailbox.conftest import World, put
+from tests.t3_mailbox.conftest import World, public_key, put
 
 ID = "00" * 16
 
@@ -127,9 +127,9 @@ async def test_faults_of_keys(world: World, broken) -> None:
     assert "nobody knows what this is" in await found_after(strange=b"x")
     assert "there is no keyring" in await found_after(**{keyring: None})
     other = await world.open("11" * 16)
-    theirs, _ = await keys.public_key(other.store, other.id)
+    theirs = await public_key(other.store, other.id)
     assert "has the name of another" in await found_after(**{public: theirs.to_bytes()})
-    ours, _ = await keys.public_key(broken.store, ID)
+    ours = await public_key(broken.store, ID)
     forged = IncomingPublic(ours.account, ours.generation, theirs.key).to_bytes()
     assert "not that of the keyring" in await found_after(**{public: forged})
     named = f"{keys.PUBLIC}{theirs.generation:08x}"

@@ -17,7 +17,7 @@ from aerogramme.mailbox.incoming.incoming import LetterBox
 from aerogramme.mailbox.keys import keys, passwords
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Row
-from tests.t3_mailbox.conftest import PASSWORD, World, put
+from tests.t3_mailbox.conftest import PASSWORD, World, public_key, put
 
 ID = "00" * 16
 MAIL = b"Subject: one\r\n\r\nbody\r\n"
@@ -59,7 +59,7 @@ async def test_a_letter_that_is_sealed_to_new_keys_is_drained_with_them(two: tup
     one, other = two
     await rotate(one)
     async with trio.open_nursery() as nursery:
-        public, _ = await keys.public_key(one.store, ID)
+        public = await public_key(one.store, ID)
         letter = LetterBox(one.store, ID, public, nursery).letter("bob@example.net", "alice@example.org")
         await letter.write(MAIL)
         await letter.send()
@@ -167,7 +167,7 @@ async def test_sessions_of_a_revoked_secret_end_and_others_go_on(
         mine.when_lost, phone.when_lost = (lambda: lost.append("mine")), (lambda: lost.append("phone"))
         await passwords.revoke(store, ID, PASSWORD, "phone")
         await trio.sleep(KEYS_SECONDS)
-        assert lost == ["phone"] and pool.open_count == 1
+        assert lost == ["phone"] and len(pool.opened()) == 1
         with pytest.raises(AuthenticationFailed):
             await pool.login(ID, app.secret, None)
         [used] = [slot for slot in await passwords.list_slots(store, ID, PASSWORD) if slot.kind == "password"]
@@ -204,7 +204,7 @@ async def test_no_key_is_held_once_an_account_is_closed(world: World, autojump_c
         login.release()
         del login
         await trio.sleep(6)
-        assert pool.open_count == 0
+        assert not pool.opened()
         gc.collect()
         assert [ref() for ref in held] == [None, None]
         nursery.cancel_scope.cancel()

@@ -126,7 +126,7 @@ async def test_how_full_an_account_is_is_noted_soon(world: World, nursery, autoj
     assert await tally.read(store) == noted, "nothing has changed, nothing is written"
     login.release()
     await trio.sleep(LINGER + 2 * NOTE)
-    assert accounts.open_count == 0
+    assert not accounts.opened()
     await store.aclose()
 
 

@@ -10,6 +10,7 @@ from aerogramme.mailbox.keys import keys, passwords
 from aerogramme.seal import Argon2Params, Binding, Code, Secret, Slot
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row
+from tests.t3_mailbox.conftest import public_key
 
 ID = "00112233445566778899aabbccddeeff"
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)
@@ -111,7 +112,7 @@ def test_logins_cut_off_with_their_run_leave_no_place_taken(monkeypatch) -> None
 async def test_letters_are_sealed_to_the_public_key(stores) -> None:
     await account(stores)
     store = await stores.open(ID)
-    public, _ = await keys.public_key(store, ID)
+    public = await public_key(store, ID)
     binding = Binding(bytes.fromhex(ID), "letter", "x")
     unlocked = await keys.unlock(store, ID, OLD)
     assert unlocked.keyring.open_incoming(public.seal(b"plain", binding), binding) == b"plain"
@@ -125,7 +126,7 @@ async def test_damaged_keys_are_named_and_harm_only_themselves(stores) -> None:
     public = next(key for key, _ in rows if key.startswith("public-"))
     data[public] = data[public][:-1] + b"?"
     with pytest.raises(Damaged):
-        await keys.public_key(store, ID)
+        await public_key(store, ID)
     for key in [key for key, _ in rows if key.startswith("slot-")]:
         whole, data[key] = data[key], data[key][:100]
         assert sorted([await opens(stores, OLD), await opens(stores, code.secret)]) == [False, True]

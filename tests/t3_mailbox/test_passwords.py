@@ -13,6 +13,7 @@ from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Store
+from tests.t3_mailbox.conftest import public_key
 
 ID = "00112233445566778899aabbccddeeff"
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)
@@ -137,7 +138,7 @@ async def test_an_invitation_becomes_a_password_and_new_keys(stores) -> None:
     assert now.current != seen.current
     with pytest.raises(Damaged):
         seen.open("entry", "x", now.seal("entry", "x", b"what the administrator may not read"))
-    public, _ = await keys.public_key(store, ID)
+    public = await public_key(store, ID)
     assert public.generation == now.current
 
 
@@ -148,7 +149,7 @@ async def test_a_generation_is_added_and_published(stores) -> None:
     before = await stored.unlock(ID, OLD)
     sealed = before.keyring.seal("entry", "x", b"old")
     after = await passwords.add_generation(store, ID, stored, before.slot)
-    public, _ = await keys.public_key(store, ID)
+    public = await public_key(store, ID)
     assert public.generation == after.current > before.keyring.current
     for secret in (OLD, code.secret):
         found = (await keys.unlock(store, ID, secret)).keyring
@@ -202,7 +203,7 @@ async def test_a_crash_at_any_step_leaves_what_was_or_what_shall_be(stores, verb
             for secret in [*opening, *([code.secret] if code and verb != "code" else [])]:
                 keyring = (await keys.unlock(store, ID, secret)).keyring
                 assert keyring.open("entry", "x", sealed) == b"mail"
-                public, _ = await keys.public_key(store, ID)
+                public = await public_key(store, ID)
                 assert public.generation in [each.number for each in keyring.generations]
             if finished:
                 return
@@ -262,7 +263,7 @@ async def test_a_crash_at_any_step_of_a_creation_leaves_a_whole_account_or_none(
                 assert await opens(fresh, OLD)
             else:
                 assert await opens(fresh, NEW)
-            await keys.public_key(store, ID)
+            await public_key(store, ID)
             assert await rows(fresh) == ["keyring", "public", "slot", "slot"]
     raise AssertionError("it never finished")
 

@@ -17,7 +17,7 @@ from aerogramme.seal import Keyring, Secret
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStore, MemoryStores
 from tests.helpers.stored import copied
-from tests.t3_mailbox.conftest import CHEAP, PASSWORD, put
+from tests.t3_mailbox.conftest import CHEAP, PASSWORD, public_key, put
 
 ID = "00112233445566778899aabbccddeeff"
 LARGE = b"Subject: large\r\n\r\n" + bytes(range(32, 127)) * 800
@@ -45,7 +45,7 @@ async def rotate(stores: MemoryStores, **options) -> rotation.Report:
 
 async def letter(stores: MemoryStores, n: int) -> None:
     store = await stores.open(ID)
-    public, _ = await keys.public_key(store, ID)
+    public = await public_key(store, ID)
     async with trio.open_nursery() as nursery:
         incoming = LetterBox(store, ID, public, nursery).letter("a@example.org", "b@example.org")
         await incoming.write(mail(n))

@@ -43,7 +43,7 @@ class Machine:
         count = len(login.account.find("INBOX"))
         await self.seen.note(login.account)
         login.release()
-        while self.pool.open_count:
+        while self.pool.opened():
             await trio.testing.wait_all_tasks_blocked(0.01)
         return count
 
@@ -97,7 +97,7 @@ async def test_entries_that_are_gone(world: World, folder: Path, nursery, fold: 
     world.stores._accounts, after = before, world.stores._accounts
     with pytest.raises(RolledBack):
         await machine.visit(PASSWORD)
-    assert not machine.pool.open_count
+    assert not machine.pool.opened()
     world.stores._accounts = after
     assert await machine.visit(PASSWORD) == 2
 

@@ -20,7 +20,7 @@ async def test_a_login_is_refused_with_the_reason_and_nothing_is_opened(password
             assert answer[-1].startswith(
                 b"x NO [CONTACTADMIN] This mailbox is read on its user's own devices"
             )
-        assert world.accounts.open_count == 0
+        assert not world.accounts.opened()
 
 
 def end_to_end(world: World) -> None:

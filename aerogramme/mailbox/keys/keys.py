@@ -14,7 +14,6 @@ import trio
 
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser, Refused
 from aerogramme.seal.codes import Code
-from aerogramme.seal.incoming import IncomingPublic
 from aerogramme.seal.keyring import Keyring
 from aerogramme.seal.secrets import KeySecret, Secret
 from aerogramme.seal.slots import Kind, Slot, SlotPrivate
@@ -246,14 +245,3 @@ async def publish(store: Store, keyring: Keyring) -> None:
 async def unlock(store: Store, account_id: str, secret: Secret) -> Unlocked:
     """Opens the keyring with any secret of the account. Raises AuthenticationFailed."""
     return await (await StoredKeys.read(store)).unlock(account_id, secret)
-
-
-async def public_key(store: Store, account_id: str) -> tuple[IncomingPublic, Cursor]:
-    """The key that letters are sealed to, and how far the keys were read. Raises NoSuchUser, Damaged."""
-    stored = await StoredKeys.read(store)
-    if not stored.public:
-        raise Damaged("the account has no public key")
-    public = IncomingPublic.from_bytes(stored.public[max(stored.public)])
-    if public.account != bytes.fromhex(account_id):
-        raise Damaged("the public key is that of another account")
-    return public, stored.cursor

@@ -18,11 +18,7 @@ async def mend(account: Account, faults: list[Fault]) -> AsyncGenerator[str, Non
     # Rows of the log are not taken away before a checkpoint says that they are given up: parts.py.
     for fault in faults:
         item = fault.item
-        if (
-            fault.kind in (Kind.USE, Kind.LET_GO, Kind.STRANGE, Kind.PUBLIC)
-            and item is not None
-            and item[0] != LOG
-        ):
+        if fault.kind in _ASIDE and item is not None and item[0] != LOG:
             yield f"setting aside: {fault.what}"
             await set_aside(store, item)
     about = [fault for fault in faults if fault.kind in (Kind.SLOT, Kind.KEYRING)]
