@@ -183,7 +183,7 @@ async def test_what_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pyt
     source = Dbox(tmp_path / "store", Naming(), control=tmp_path / "control")
     (inbox,) = await source.folders()
     assert inbox.subscribed is None
-    assert [fault.done for fault in source.faults] == ["no mailbox is said to be subscribed"]
+    assert [fault.done for fault in source.faults] == ["it is not known what is subscribed"]
 
     def fail(_folder: int) -> None:
         raise OSError(5, "Input/output error")

@@ -5,9 +5,27 @@ Version 2 begins with a line `V`, tab, `2` and an empty one; levels are separate
 
 from typing import BinaryIO, Final
 
+from aerogramme.migrate.sources.reading import open_file, reason
+from aerogramme.migrate.sources.source import Fault
+
 _LARGEST: Final = 8 << 20  # octets: 10,000 mailboxes with long names
 # lib/strescape.h: what is \001 and a letter stands for an octet that would end a level or a line.
 _ESCAPED: Final = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}
+
+
+def read(folder: int, name: bytes, origin: str, separator: str, faults: list[Fault]) -> set[bytes] | None:
+    """What the file of this name in a folder says; None if there is none, or it cannot be read."""
+    file = open_file(name, folder, origin)
+    if file is None:
+        return None
+    if not isinstance(file, Fault):
+        with file:
+            try:
+                return parse(file, separator)
+            except OSError as e:
+                file = Fault(origin, reason(e), "")
+    faults.append(Fault(origin, file.what, "it is not known what is subscribed"))
+    return None
 
 
 def parse(file: BinaryIO, separator: str) -> set[bytes]:

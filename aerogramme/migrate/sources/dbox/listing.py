@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aerogramme.errors import Unreadable
+from aerogramme.migrate.sources import subscriptions
 from aerogramme.migrate.sources.dbox.mailbox import read_mailbox
 from aerogramme.migrate.sources.dbox.store import MAILBOXES, Parts, Store, opened
 from aerogramme.migrate.sources.dovecot.index import read_index
 from aerogramme.migrate.sources.dovecot.mailbox_list import WANTED, Listed, listed
 from aerogramme.migrate.sources.dovecot.records import Broken
-from aerogramme.migrate.sources.reading import open_file, reason
 from aerogramme.migrate.sources.source import Fault
-from aerogramme.migrate.sources.subscriptions import parse
 
 _LIST = "dovecot.list.index"
 
@@ -77,15 +76,12 @@ def _by_guid(store: Store, faults: list[Fault]) -> Iterator[Entry]:
 def subscribed(store: Store, faults: list[Fault]) -> set[bytes] | None:
     """The names that are subscribed, written with `separator`; None if nobody says."""
     where = store.control or store.root
-    origin, done = f"{where}/subscriptions", "no mailbox is said to be subscribed"
+    origin = f"{where}/subscriptions"
     try:
         with opened(where, ()) as folder:
-            file = None if folder is None else open_file(b"subscriptions", folder, origin)
-            if isinstance(file, Fault):
-                faults.append(Fault(origin, file.what, done))
-            elif file is not None:
-                with file:
-                    return parse(file, separator(store))
-    except (Unreadable, OSError) as error:
-        faults.append(Fault(origin, reason(error), done))
-    return None
+            if folder is None:
+                return None
+            return subscriptions.read(folder, b"subscriptions", origin, separator(store), faults)
+    except Unreadable as error:
+        faults.append(Fault(origin, str(error), "it is not known what is subscribed"))
+        return None

@@ -165,15 +165,9 @@ class Maildir:
 
     def _subscribed(self, separator: str) -> set[bytes] | None:
         place = Place(self._options.control or self._path)
+        name = b"subscriptions"
         with place.opened() as folder:
-            file = reading.open_file(b"subscriptions", folder, place.origin(b"subscriptions"))
-        if file is None:
-            return None
-        if isinstance(file, Fault):
-            self.faults.append(Fault(file.origin, file.what, "it is not known what is subscribed"))
-            return None
-        with file:
-            return subscriptions.parse(file, separator)
+            return subscriptions.read(folder, name, place.origin(name), separator, self.faults)
 
 
 def _layout(place: Place, root: int) -> Layout:

@@ -133,16 +133,9 @@ class Mbox:
     def _subscribed(self) -> set[bytes] | None:
         if not self._path.is_dir():
             return None
-        place = Place(self._path)
+        place, name = Place(self._path), b".subscriptions"
         with place.opened() as folder:
-            file = reading.open_file(b".subscriptions", folder, place.origin(b".subscriptions"))
-        if file is None:
-            return None
-        if isinstance(file, Fault):
-            self.faults.append(Fault(file.origin, file.what, "it is not known what is subscribed"))
-            return None
-        with file:
-            return subscriptions.parse(file, "/")
+            return subscriptions.read(folder, name, place.origin(name), "/", self.faults)
 
     def _numbers(self, where: Where) -> tuple[int, int]:
         """UIDVALIDITY and UIDNEXT."""
