@@ -289,6 +289,7 @@ class Segments:
         groups: Mapping[str, Columns] = {}
         for group in sorted({group for ref in refs for group in ref.groups}):
             columns = _joined(await self.load(indices, group))
+            self._let_go((index, group) for index in indices)  # who reads next has the new one
             if len(rows) < len(every):
                 columns = {name: Column.of([column[n] for n in rows]) for name, column in columns.items()}
             groups = {**groups, group: columns}
@@ -354,6 +355,11 @@ class Segments:
             for index in refs:
                 del self._loading[index, group]
             event.set()
+
+    def _let_go(self, keys: Iterable[tuple[int, str]]) -> None:
+        for key in keys:
+            if (columns := self._kept.pop(key, None)) is not None:
+                self._kept_size -= _size(columns)
 
     def _keep(self, index: int, group: str, columns: Columns) -> Columns:
         """Remember columns, and let go of those used longest ago when the budget is spent."""

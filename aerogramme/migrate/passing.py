@@ -2,7 +2,7 @@
 
 A pass keeps nothing that it needs: cut off at any moment, and made again, it finds what has landed by then
 (comparing.py has the rule). Letters are read, sealed and rendered while those before them land, many with one
-entry; memory holds two batches and a few columns a mailbox.
+entry; memory holds three batches and a few columns a mailbox.
 """
 
 from array import array
@@ -189,8 +189,9 @@ class _Mailbox:
                 await self._stream(rows, pool)
 
     async def _stream(self, rows: "array[int]", pool: Pool) -> None:
-        """Reads letters, and lands a batch while the next one comes."""
+        """Reads letters, and lands a batch while the next one is stored, and the one after that comes."""
         send, receive = trio.open_memory_channel[_Batch](0)
+        hand_on, stored = trio.open_memory_channel[_Batch](0)
         own = rows is self._plan.own
         wanted = array("I", (self._said.uids[row] for row in rows))
         batch = _Batch()
@@ -221,12 +222,19 @@ class _Mailbox:
             if batch.rows:
                 await send.send(batch)
 
+        async def store() -> None:
+            async with receive, hand_on:
+                with suppress(trio.BrokenResourceError):
+                    async for each in receive:
+                        each.letters = await self._target.store(each.letters)
+                        await hand_on.send(each)
+
         async def land() -> None:
-            async with receive:
-                async for each in receive:
+            async with stored:
+                async for each in stored:
                     await self._land(each, own=own)
 
-        await together(land, gather)
+        await together(land, store, gather)
 
     def _lose(self, fault: Fault) -> None:
         self._report.fault(fault)

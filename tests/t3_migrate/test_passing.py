@@ -458,7 +458,8 @@ async def test_whatever_happens_no_message_is_missing_or_doubled(world, tmp_path
 async def test_letters_of_all_sizes_are_sealed_beside(moving: Moving, monkeypatch, workers):
     monkeypatch.setattr("aerogramme.migrate.sealing.WORTH_IT", 1)
     moving.workers = workers
-    for n, size in enumerate([0, 100, 2_000_000, 1_048_000, 1_100_000, *[30_000] * 60, 5_000_000, 9_000_000, 5]):
+    sizes = 0, 100, 2_000_000, 1_048_000, 1_100_000, *[30_000] * 60, 5_000_000, 9_000_000, 5
+    for n, size in enumerate(sizes):
         moving.inbox.put(letter(n, size))
     moving.source.breaking.update({("INBOX", 3), ("INBOX", 7)})
     report = await moving.run()
@@ -480,7 +481,7 @@ async def test_a_process_that_ends_ends_the_pass(moving: Moving, monkeypatch):
     async def killing(self, *args):
         left[0] -= 1
         if not left[0]:
-            self._processes[0].kill()
+            self._beside[0].process.kill()
         return await seal(self, *args)
 
     monkeypatch.setattr(Sealing, "seal", killing)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 
 import trio
 
@@ -11,14 +10,16 @@ from aerogramme.errors import NoSuchMailbox, Refused
 from aerogramme.log.records import KEYS_STALE
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import MAX_MESSAGE, Content, Upload, body_name
+from aerogramme.mailbox.contents import MAX_MESSAGE, Upload, body_name
 from aerogramme.mailbox.incoming.landing import Landed, Landing
 from aerogramme.mailbox.names import DELIMITER
 from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder
-from aerogramme.migrate.targets.arriving import Arriving
+from aerogramme.migrate.targets.arriving import Arrived, Arriving
 from aerogramme.migrate.targets.target import New
-from aerogramme.together import together
+from aerogramme.together import in_parallel
+
+PUTS = 8  # bodies that are stored at a time
 
 
 @asynccontextmanager
@@ -100,21 +101,25 @@ class Opened:
         upload = Upload(content, self.account, account.store, self._limit, self._nursery)
         return Arriving(upload)
 
+    async def store(self, letters: Sequence[Arrived]) -> list[Arrived]:
+        async def put(arrived: Arrived) -> Arrived:
+            if arrived.sealed is None or len(arrived.sealed) <= changes.LARGE:
+                return arrived
+            await self._account.store.put(body_name(arrived.content.id), arrived.sealed)
+            return Arrived(arrived.content, None)
+
+        return await in_parallel(put, letters, PUTS)
+
     async def land(
         self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
     ) -> Landed:
         account = self._account
-        contents: list[Content] = []
-        objects: list[tuple[str, bytes]] = []
-        large = []
-        for message in messages:
-            content, sealed = message.arrived.content, message.arrived.sealed
-            contents.append(content)
-            if sealed is not None and len(sealed) > changes.LARGE:
-                large.append(partial(account.store.put, body_name(content.id), sealed))
-            elif sealed is not None:
-                objects.append((body_name(content.id), sealed))
-        await together(*large)
+        contents = [message.arrived.content for message in messages]
+        objects = [
+            (body_name(message.arrived.content.id), message.arrived.sealed)
+            for message in messages
+            if message.arrived.sealed is not None
+        ]
         landing = Landing.of(
             name,
             contents,

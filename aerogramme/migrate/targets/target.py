@@ -44,12 +44,15 @@ class Target(Protocol):
     def arriving(self) -> Arriving:
         """A large letter that comes in."""
 
+    async def store(self, letters: Sequence[Arrived]) -> list[Arrived]:
+        """The same letters; bodies that are too large to go along with an entry are stored now."""
+
     async def land(
         self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
     ) -> Landed:
-        """New messages, with one entry; the mailbox is made if it is not there. With `keep` it has the
-        UIDVALIDITY of the folder, and they have their UIDs; then nothing below `imported` is to come.
-        Raises Refused."""
+        """New messages, which went through `store`, with one entry; the mailbox is made if it is not there.
+        With `keep` it has the UIDVALIDITY of the folder, and they have their UIDs; then nothing below
+        `imported` is to come. Raises Refused."""
 
     async def set_flags(self, mailbox: int, flags: Mapping[int, tuple[str, ...]]) -> None:
         """These are the flags of messages, by UID."""
