@@ -115,7 +115,7 @@ def rename(
     for target in moved.values():
         check(target)
         if target in names and target not in moved:
-            raise AlreadyExists(f"There is a mailbox {target} already")
+            raise AlreadyExists("There is a mailbox of the name that one below it would get")
     ops = _make_all(maker, _missing_parents(names, new, moved))
     ops += [maker.rename(names[old], target) for old, target in moved.items()]
     return ops + [Subscribe(t, True) for old, t in moved.items() if old in subscribed]

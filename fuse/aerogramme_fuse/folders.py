@@ -1,9 +1,9 @@
 """What programs mean that make, rename and remove folders: mailboxes, and cur/, new/ and tmp/ in them.
 
-These three belong to a mailbox: to the account they are always there. But a program that makes a folder goes
-on to make them in it, as on a disk; so to that program they are not there until it has, or there is mail.
-And a program that removes a folder removes first what is in it: what it has removed of an empty mailbox is
-not shown any more, until mail comes.
+These three belong to a mailbox: to the account they are always there. But a program or a script that makes a
+folder goes on to make them in it, as on a disk; so to that one they are not there until it has, or there is
+mail. And a program that removes a folder removes first what is in it: what it has removed of an empty mailbox
+is not shown any more, until mail comes.
 """
 
 import errno
@@ -16,7 +16,7 @@ from aerogramme.mailbox.names import canonical
 from aerogramme.maildir import PARTS, levels_of, mailbox_of
 from aerogramme_fuse.errnos import refused
 from aerogramme_fuse.overlay import Overlay
-from aerogramme_fuse.processes import Process, process_of
+from aerogramme_fuse.processes import Process, leader_of
 from aerogramme_fuse.tree import ROOT, Folder, Made, Tree
 
 MOST = 64  # folders whose makers have not made all of cur/, new/ and tmp/: who does so does it at once
@@ -44,7 +44,7 @@ class Folders:
         maker, missing = self._bare.get(folder.inode, (None, set()))
         if table.uidnext > 1:  # with mail in it, it is whole
             self._bare.pop(folder.inode, None)
-        elif name in missing and process_of(task) == maker:
+        elif name in missing and leader_of(task) == maker:
             return True
         uidnext, names = self._removed.get(folder.inode, (0, set()))
         if table.uidnext != uidnext:
@@ -56,11 +56,11 @@ class Folders:
         """Whether a folder is not the same to all: then the kernel must not keep what is in it."""
         return folder.inode in self._bare
 
-    def shown(self, folder: Folder, entries: list[tuple[str, int]], task: int) -> Iterator[tuple[str, int]]:
-        """Those of the entries of a folder that are there to a task."""
-        if folder.inode not in self._bare and folder.inode not in self._removed:
-            return iter(entries)
-        return (entry for entry in entries if not self.hides(folder, entry[0], task))
+    def shown(self, folder: Folder, task: int) -> Iterator[tuple[str, int]]:
+        """What is in a folder to a task, but for messages: names and inode numbers."""
+        return (
+            child for child in self._tree.children(folder).items() if not self.hides(folder, child[0], task)
+        )
 
     # --- changes
 
@@ -74,7 +74,7 @@ class Folders:
         made = await self._tree.lookup(folder, name)
         if not isinstance(made, Folder):
             raise FUSEError(errno.ENOENT)  # somebody else has removed it already
-        maker = process_of(task)
+        maker = leader_of(task)
         if maker is not None:
             self._bare[made.inode] = maker, set(PARTS)
             if len(self._bare) > MOST:
@@ -84,7 +84,7 @@ class Folders:
     def _make_again(self, folder: Folder, name: str, task: int) -> None:
         self.appears(folder, name)
         maker, missing = self._bare.get(folder.inode, (None, set()))
-        if process_of(task) == maker:
+        if leader_of(task) == maker:
             missing.discard(name)
         if not missing:
             self._bare.pop(folder.inode, None)
@@ -142,7 +142,7 @@ class Folders:
 
     def _holds(self, folder: Folder) -> bool:
         """Whether there is something in a folder besides mail: other mailboxes, or files of programs."""
-        below = [self._tree.node(inode) for inode in self._tree.children(folder)]
+        below = [self._tree.node(inode) for inode in self._tree.children(folder).values()]
         return any(any(self._overlay.entries(node.inode)) for node in (folder, *below) if node) or any(
             isinstance(node, Folder) and not node.part for node in below
         )

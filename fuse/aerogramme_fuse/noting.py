@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 MAX_NOTE = 16 * 1024 * 1024  # octets: a list of 100,000 UIDs has half of it
 
-_KEYWORD = re.compile(r"^(\d+) ([^\s(){}%*\"\\\]\x00-\x1f\x7f-\U0010ffff]+)$", re.MULTILINE)
-_HIGHEST = re.compile(rb"\d+\n(\d+)\n")  # .uidvalidity: UIDVALIDITY, and the highest UID that was given
+_KEYWORD = re.compile(r"^(\d{1,9}) ([^\s(){}%*\"\\\]\x00-\x1f\x7f-\U0010ffff]+)$", re.MULTILINE)
+_HIGHEST = re.compile(rb"\d+\n(\d{1,10})\n")  # .uidvalidity: UIDVALIDITY, and the highest UID that was given
 _UID = re.compile(r",U=(\d+)")
 
 
@@ -58,7 +58,7 @@ class Noting:
 
     def _notice(self, node: Made, written: bytearray) -> None:
         """mbsync has the file open while it brings letters, one after another."""
-        if node.what == ".uidvalidity" and (found := _HIGHEST.fullmatch(bytes(written))):
+        if node.what == ".uidvalidity" and (found := _HIGHEST.fullmatch(written)):
             self._wanted.setdefault(node.mailbox, set()).add(int(found[1]))
 
     async def _open(self, node: Made, handle: int, size: int) -> bytearray:
@@ -82,7 +82,7 @@ class Noting:
         text = data.decode(errors="replace")
         if node.what == "dovecot-keywords":
             names = {int(number): name for number, name in _KEYWORD.findall(text)}
-            self._tree.announce([names[n] for n in takewhile(names.__contains__, count())])
+            self._tree.given.announce([names[n] for n in takewhile(names.__contains__, count())])
             await self._set_keywords(node.mailbox)
         elif node.what == "subscriptions":
             await self._subscribe(text)
@@ -90,7 +90,7 @@ class Noting:
     def keep_letters(self, mailbox: int, message: int, letters: str) -> None:
         """A message was given these. Dovecot says what a new one stands for when it has given it to all that
         shall have it, while it holds its lock."""
-        meant = len(self._tree.keywords())
+        meant = len(self._tree.given.keywords())
         unknown = "".join(letter for letter in letters if letter in KEYWORDS[meant:])
         if unknown:
             self._letters.setdefault(mailbox, {})[message] = unknown
@@ -105,7 +105,7 @@ class Noting:
 
     async def _set_keywords(self, mailbox: int) -> None:
         """Letters that were given before it was said what they stand for do so from now on."""
-        keywords, table = self._tree.keywords(), self._tree.table(mailbox)
+        keywords, table = self._tree.given.keywords(), self._tree.table(mailbox)
         given: dict[tuple[str, ...], list[int]] = {}
         for message, letters in self._letters.pop(mailbox, {}).items():
             row = table.row_of_id(message)
@@ -123,7 +123,7 @@ class Noting:
             try:
                 levels = [mutf7.decode(level.encode("ascii")) for level in line.split("\t")]
             except ValueError:
-                log.warning("subscriptions: %r is no name of a mailbox", line)
+                log.warning("subscriptions: a line is no name of a mailbox")
                 continue
             names.add(DELIMITER.join(levels))
         account = self._tree.account

@@ -130,8 +130,7 @@ class Operations(pyfuse3.Operations):
             folder = self._folder(self._open[fh].inode)
             if start_id == 0 or fh not in self._listed:
                 files = await self.tree.files(folder)
-                others = [] if files else await self.tree.entries(folder)
-                others = [*self._folders.shown(folder, others, self._open[fh].task)]
+                others = [*self._folders.shown(folder, self._open[fh].task)]
                 others += self.overlay.entries(folder.inode)
                 self._listed[fh] = _Listed(self.tree.version, files, others)
             listed = self._listed[fh]

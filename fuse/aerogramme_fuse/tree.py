@@ -8,9 +8,7 @@ A message without flags is in new/, any other in cur/; one that a program has mo
 stays there while the account is mounted.
 """
 
-import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -20,13 +18,11 @@ import trio
 
 from aerogramme.errors import NoSuchMailbox
 from aerogramme.log.clock import ms_of
-from aerogramme.log.flagsets import SYSTEM
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.names import INBOX
 from aerogramme.maildir import (
-    KEYWORDS,
     PARTS,
     FileName,
     Layout,
@@ -40,6 +36,7 @@ from aerogramme.maildir import (
     uidlist_head,
     uidlist_line,
 )
+from aerogramme_fuse.given import Given
 from aerogramme_fuse.listing import (
     LISTED,
     Chunk,
@@ -53,10 +50,7 @@ from aerogramme_fuse.listing import (
 )
 from aerogramme_fuse.sizes import Sizes
 
-log = logging.getLogger(__name__)
-
 ROOT = 1  # the inode that FUSE begins with
-MOST_ALIASES = 10_000  # names that programs have given: who comes back to one does so soon
 AT_ONCE = 8  # chunks that are named in a row: a few milliseconds
 
 
@@ -111,18 +105,12 @@ class Tree:
         self.account = account
         self.layout = layout
         self.host = host_of(account.id)
+        self.given = Given(account)
         self.sizes = Sizes(account)
         self._listings: dict[int, Listing] = {}
         self._naming: dict[int, trio.Lock] = {}  # mailbox -> who makes its listing
-        self.renumbered: dict[int, int] = {}  # a message that a program has moved -> what it is now
         self.gone: set[tuple[int, bytes]] = set()  # folder, name: what nobody finds there any more
         self.changed: set[int] = set()  # folders that have other names in them now
-        self.aliases: dict[tuple[int, str], int] = {}  # mailbox, a name that a program has given -> message
-        self._announced: list[str] = []  # keywords that a program has given letters
-        self._moved: set[int] = set()  # messages that were moved to cur/ without a flag
-        self._put_in_new: set[int] = set()  # that programs have put into new/
-        self._moves = 0
-        self._moved_at: dict[int, int] = {}  # mailbox -> when, in nanoseconds since 1970
         self._versions: dict[int, int] = {}  # of the mailboxes, when they were last looked at
         self._state: State | None = None
         self._state_version = 0  # of the state when folders were last looked at
@@ -134,7 +122,7 @@ class Tree:
     @property
     def version(self) -> Version:
         """Another one with each change of what there is to see."""
-        return self.account.state.version, self._moves
+        return self.account.state.version, self.given.moves
 
     # --- folders
 
@@ -223,9 +211,10 @@ class Tree:
                     ROOT if mailbox == self.account.state.names[INBOX] else _number("mailbox", mailbox)
                 )
 
-    def children(self, folder: Folder) -> list[int]:
-        """What is in a folder, but for messages."""
-        return list(self._children.get(folder.inode, {}).values())
+    def children(self, folder: Folder) -> Mapping[str, int]:
+        """What is in a folder, but for messages: names and inode numbers."""
+        self._fresh()
+        return self._children.get(folder.inode, {})
 
     def path_of(self, folder: Folder) -> list[str]:
         """The folders on the way to one."""
@@ -245,9 +234,7 @@ class Tree:
         known = self._nodes.get(inode)
         if known is not None:
             return known
-        # A program that has moved a file may come with its old number until the kernel hears of the new one.
-        while inode in self.renumbered:
-            inode = self.renumbered[inode]
+        inode = self.given.number(inode)
         state = self.account.state
         names = (self._names or {}).values()
         for mailbox in (self._found, *names) if self._found in names else names:
@@ -266,7 +253,7 @@ class Tree:
         if folder.mailbox is None or folder.part not in LISTED:
             return None
         said = parse(name)
-        message = self.aliases.get((folder.mailbox, said.base), said.message)
+        message = self.given.named(folder.mailbox, said.base) or said.message
         table = self.table(folder.mailbox)
         row = None if message is None else table.row_of_id(message)
         if message is None or row is None:
@@ -279,7 +266,7 @@ class Tree:
         if self._letters(said) != parse(real).letters:
             return None  # it has other flags now, and so another name
         # neomutt delivers flagged mail into new/, and sets its time there.
-        if part != folder.part and not (folder.part == "new" and message in self._put_in_new):
+        if part != folder.part and not (folder.part == "new" and self.given.is_found_in_new(message)):
             return None
         if said.message == message and said.base != parse(real).base:
             return None
@@ -287,7 +274,7 @@ class Tree:
 
     def _letters(self, said: FileName) -> str:
         """Those of a name that mean something, in their order: a program may have named a file otherwise."""
-        keywords = self.keywords()
+        keywords = self.given.keywords()
         return letters_of(flags_of(said.letters, keywords), keywords)
 
     def table(self, mailbox: int) -> Table:
@@ -297,9 +284,9 @@ class Tree:
         """Where a message is, cur or new, and its name. Its lines must be known."""
         flags = self.account.flags_of(table.flags[row])
         base = self.base(table, row)
-        if not flags and table.ids[row] not in self._moved:
+        if not flags and table.ids[row] not in self.given.in_cur:
             return "new", base
-        return "cur", f"{base}:2,{letters_of(flags, self.keywords())}"
+        return "cur", f"{base}:2,{letters_of(flags, self.given.keywords())}"
 
     def has_name(self, node: Message, name: str) -> bool:
         """Whether a file that is there is listed under this name."""
@@ -312,59 +299,10 @@ class Tree:
         file, wide = size - self.sizes.lines(table.mailbox, content), self.sizes.wide(content, size)
         return base_name(table.dates[row], table.ids[row], self.host, file, wide, table.uids[row])
 
-    def keywords(self) -> list[str]:
-        """The keywords that have letters, in their order: those that the account has used first."""
-        flagsets = self.account.state.flagsets
-        used = zip(flagsets.first_use[len(SYSTEM) :], flagsets.names[len(SYSTEM) :], strict=True)
-        announced = {name.lower() for name in self._announced}
-        others = (name for _, name in sorted(used) if name.lower() not in announced)
-        return [*self._announced, *others][: len(KEYWORDS)]
-
-    def announce(self, keywords: Sequence[str]) -> None:
-        """A program has given letters to keywords in this order, before any message has them. It is not heard
-        if it did not know of some that have letters already."""
-        has = self.keywords()
-        if [name.lower() for name in keywords[: len(has)]] == [name.lower() for name in has]:
-            self._announced = [*has, *keywords[len(has) :]]
-        else:
-            log.warning(
-                "dovecot-keywords: %s have letters already, others than a program has given them", has
-            )
-
-    def renumber(self, message: int, now: int) -> None:
-        """A program has moved a message to another mailbox, where it has another number."""
-        self.renumbered[message] = now
-        if len(self.renumbered) > MOST_ALIASES:
-            del self.renumbered[next(iter(self.renumbered))]
-
-    def give_name(self, mailbox: int, base: str, message: int) -> None:
-        """A program has given a message a name (less its flags): under that it is found, too."""
-        self.aliases.pop((mailbox, base), None)
-        self.aliases[mailbox, base] = message
-        if len(self.aliases) > MOST_ALIASES:
-            del self.aliases[next(iter(self.aliases))]
-
-    def move_to_cur(self, message: int, mailbox: int) -> None:
-        """A program has moved a message out of new/."""
-        self._moved.add(message)
-        self._put_in_new.discard(message)
-        self._moves += 1
-        self._moved_at[mailbox] = time.time_ns()
-
-    def stays_at(self, message: int, now: int) -> None:
-        """Another message takes the place of one, in cur/ or new/."""
-        for messages in self._moved, self._put_in_new:
-            if message in messages:
-                messages.add(now)
-
-    def put_in_new(self, message: int) -> None:
-        """A program has put a message into new/: it finds it there, also if it is listed in cur/."""
-        self._put_in_new.add(message)
-
     # --- listing
 
     def _version(self, table: Table) -> ListingVersion:
-        return table.version, self._moves, *self.keywords()
+        return table.version, self.given.moves, *self.given.keywords()
 
     async def listing(self, mailbox: int) -> Listing:
         """The files of cur/ and new/. What has changed since it was last asked for is made anew, no more.
@@ -379,7 +317,7 @@ class Tree:
         before, table = self._listings.get(mailbox), self.table(mailbox)
         chunks = dict(before.chunks) if before is not None else {}
         while True:
-            version, keywords = self._version(table), self.keywords()
+            version, keywords = self._version(table), self.given.keywords()
             if before is not None and before.version == version:
                 return before
             spans = list(spans_of(table))
@@ -387,7 +325,7 @@ class Tree:
                 (number, start, stop)
                 for number, start, stop in spans
                 if number not in chunks
-                or chunks[number].made_of != made_of(table, start, stop, self._moved, keywords)
+                or chunks[number].made_of != made_of(table, start, stop, self.given.in_cur, keywords)
             ]
             some = (table.contents[start:stop] for _, start, stop in stale)
             await self.sizes.learn(mailbox, chain.from_iterable(some))
@@ -408,11 +346,11 @@ class Tree:
         self, table: Table, version: ListingVersion, spans: Sequence[Span], chunks: dict[int, Chunk]
     ) -> bool:
         """Puts the chunks of these spans to the others, if the mailbox stays at a version meanwhile."""
-        keywords = self.keywords()
+        keywords = self.given.keywords()
         for n, (number, start, stop) in enumerate(spans):
             if self._version(table) != version:
                 return False
-            chunks[number] = chunk_of(table, start, stop, self.sizes, self.host, self._moved, keywords)
+            chunks[number] = chunk_of(table, start, stop, self.sizes, self.host, self.given.in_cur, keywords)
             if n % AT_ONCE == AT_ONCE - 1:
                 await trio.lowlevel.checkpoint()
         return self._version(table) == version
@@ -423,16 +361,6 @@ class Tree:
         if folder.mailbox is None or folder.part not in LISTED:
             return []
         return (await self.listing(folder.mailbox)).files(folder.part)
-
-    async def entries(self, folder: Folder) -> list[tuple[str, int]]:
-        """Names and inode numbers in a folder, without . and .. Raises Unavailable."""
-        files = await self.files(folder)
-        messages = [
-            (os.fsdecode(name), inode)
-            for some in files
-            for name, inode in zip(some.names, some.inodes, strict=True)
-        ]
-        return messages or list(self._children.get(folder.inode, {}).items())
 
     # --- attributes and contents
 
@@ -447,7 +375,7 @@ class Tree:
             return self.attributes_of(table, row)
         when = 0
         if node.mailbox is not None and (table := self.table(node.mailbox)) is not None:
-            when = max(1_000_000 * ms_of(table.highestmodseq), self._moved_at.get(node.mailbox, 0))
+            when = max(1_000_000 * ms_of(table.highestmodseq), self.given.moved_at(node.mailbox))
         if isinstance(node, Made):
             if node.what == "dovecot-keywords":  # those of all mailboxes
                 when = max(when, 1_000_000 * ms_of(max(self.account.state.flagsets.first_use)))
@@ -475,7 +403,7 @@ class Tree:
                 lines = (uidlist_line(table.uids[n], self.base(table, n)) for n in range(len(table)))
                 return (head + "".join(lines)).encode()
             case "dovecot-keywords":
-                return "".join(f"{n} {name}\n" for n, name in enumerate(self.keywords())).encode()
+                return "".join(f"{n} {name}\n" for n, name in enumerate(self.given.keywords())).encode()
             case "subscriptions":
                 return subscriptions_file(sorted(self.account.state.subscribed))
             case ".uidvalidity":  # mbsync's

@@ -36,7 +36,7 @@ class Writing:
         said, uid = parse(name), self.noting.uid_wanted(folder, name)
         upload = self._account.upload()
         await upload.write(_LINE.sub(b"\r\n", bytes(file.data)))
-        flags = sorted(flags_of(said.letters, self._tree.keywords()))
+        flags = sorted(flags_of(said.letters, self._tree.given.keywords()))
         new = [NewMessage(upload, flags, _seconds(file.mtime))]
         placed = await self._account.append(folder.name, new, uid)
         if uid is not None and placed.uids and list(placed.uids) != [uid]:  # another server was faster
@@ -64,16 +64,16 @@ class Writing:
         real = self._tree.base(table, node.row)
         message = await self._move(table, table.uids[node.row], name, _seconds(mtime))
         self._brought[message] = self._brought.pop(node.inode)
-        self._tree.renumber(node.inode, message)
-        self._tree.stays_at(node.inode, message)
+        self._tree.given.renumber(node.inode, message)
+        self._tree.given.stays_at(node.inode, message)
         self.noting.renumber(node.mailbox, node.inode, message)
         for known in base, real:  # under the name that it was given, and the one that it was listed by
-            self._tree.give_name(node.mailbox, known, message)
+            self._tree.given.name(node.mailbox, known, message)
 
     async def rename(self, node: Message, folder: Folder, name: str) -> int:
         """A message gets the flags that a name says, in this mailbox or another: its id, which is new in
         another."""
-        said, keywords = parse(name), self._tree.keywords()
+        said, keywords = parse(name), self._tree.given.keywords()
         table = self._tree.table(node.mailbox)
         uid, message = table.uids[node.row], node.inode
         had = {
@@ -86,7 +86,7 @@ class Writing:
             message = await self._move(table, uid, folder.name)
             assert folder.mailbox is not None
             table = self._tree.table(folder.mailbox)
-            self._tree.renumber(node.inode, message)
+            self._tree.given.renumber(node.inode, message)
         # Only what the program changes: flags that somebody else sets meanwhile stay.
         changes: list[tuple[Mode, set[str]]] = [("+", wanted - had), ("-", had - wanted)]
         for mode, flags in changes:
@@ -125,13 +125,13 @@ class Writing:
         """A program finds the message again under the name that it gave it."""
         assert folder.mailbox is not None
         if folder.part == "cur":
-            self._tree.move_to_cur(message, folder.mailbox)
+            self._tree.given.move_to_cur(message, folder.mailbox)
         else:
-            self._tree.put_in_new(message)
+            self._tree.given.put_in_new(message)
         self.noting.keep_letters(folder.mailbox, message, said.letters)
         table = self._tree.table(folder.mailbox)
         if said.message is None or table.row_of_id(said.message) is None:  # else it is the name of another
-            self._tree.give_name(folder.mailbox, said.base, message)
+            self._tree.given.name(folder.mailbox, said.base, message)
 
 
 def _seconds(mtime: int) -> int:

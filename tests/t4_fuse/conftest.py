@@ -6,6 +6,7 @@ import pytest
 
 from aerogramme.mailbox.account import Account
 from aerogramme.seal import scram, slots
+from aerogramme_fuse.tree import Folder, Tree
 from tests.t3_mailbox.conftest import CHEAP, World
 
 
@@ -31,3 +32,13 @@ async def world() -> AsyncIterator[World]:
 @pytest.fixture
 async def account(world: World) -> Account:
     return await world.open()
+
+
+async def entries(tree: Tree, folder: Folder) -> list[tuple[str, int]]:
+    """Names and inode numbers of all that is in a folder, without . and .."""
+    messages = [
+        (name.decode(), inode)
+        for files in await tree.files(folder)
+        for name, inode in zip(files.names, files.inodes, strict=True)
+    ]
+    return [*messages, *tree.children(folder).items()]

@@ -60,10 +60,10 @@ async def test_it_is_what_it_would_be_anew(account: Account, monkeypatch, seed: 
                 for uid in uids:
                     row = table.row_of_uid(uid)
                     assert row is not None
-                    tree.move_to_cur(table.ids[row], table.mailbox)
+                    tree.given.move_to_cur(table.ids[row], table.mailbox)
         listing = await tree.listing(table.mailbox)
         anew = Tree(account)
-        anew._moved = tree._moved
+        anew.given.in_cur = tree.given.in_cur
         assert files(listing) == files(await anew.listing(table.mailbox))
         assert len(files(listing)) == len(table)
         now = {(part, name) for part, name, *_ in files(listing)}

@@ -9,6 +9,7 @@ from aerogramme.maildir import Layout
 from aerogramme_fuse.tree import ROOT, Folder, Made, Message, Tree
 from tests.helpers.corpus import corpus
 from tests.t3_mailbox.conftest import World, put
+from tests.t4_fuse.conftest import entries
 
 LETTER = b"Subject: one\r\n\r\nText\r\n"
 LAYOUTS: tuple[Layout, ...] = ("maildir++", "fs")
@@ -30,7 +31,7 @@ async def folder(tree: Tree, *path: str) -> Folder:
 
 
 async def names(tree: Tree, *path: str) -> list[str]:
-    return [name for name, _ in await tree.entries(await folder(tree, *path))]
+    return [name for name, _ in await entries(tree, await folder(tree, *path))]
 
 
 async def content(tree: Tree, *path: str) -> str:
@@ -46,9 +47,9 @@ async def walk(tree: Tree) -> dict[str, tuple[int, int, int]]:
     found = {}
 
     async def enter(node: Folder, path: str) -> None:
-        entries = await tree.entries(node)
-        assert len(dict(entries)) == len(entries)
-        for name, inode in entries:
+        listed = await entries(tree, node)
+        assert len(dict(listed)) == len(listed)
+        for name, inode in listed:
             child = await tree.lookup(node, name)
             assert child is not None and child.inode == inode and tree.node(inode) == child
             attributes = await tree.attributes(child)
@@ -220,9 +221,9 @@ async def check_sizes(account: Account, letters: list[bytes]) -> None:
     tree = Tree(account)
     for at in range(0, len(letters), 100):
         await put(account, "INBOX", *letters[at : at + 100])
-    entries = await tree.entries(await folder(tree, "new"))
-    assert len(entries) == len(letters)
-    for name, inode in entries:
+    listed = await entries(tree, await folder(tree, "new"))
+    assert len(listed) == len(letters)
+    for name, inode in listed:
         node = tree.node(inode)
         assert isinstance(node, Message)
         letter = await account.body(tree.content_of(node))
@@ -236,7 +237,7 @@ async def check_sizes(account: Account, letters: list[bytes]) -> None:
 async def test_times(account: Account) -> None:
     tree = Tree(account)
     placed = await put(account, "INBOX", LETTER, date=1_500_000_000)
-    [(_, inode)] = await tree.entries(await folder(tree, "new"))
+    [(_, inode)] = await entries(tree, await folder(tree, "new"))
     node = tree.node(inode)
     assert node is not None
     before = await tree.attributes(node)
@@ -251,7 +252,7 @@ async def test_times(account: Account) -> None:
     assert (await tree.attributes(cur)).mtime >= was > 1_600_000_000 * 10**9
     # A folder changes when something in it is moved, also when nobody else sees that.
     was = (await tree.attributes(cur)).mtime
-    tree.move_to_cur(inode, account.find("INBOX").mailbox)
+    tree.given.move_to_cur(inode, account.find("INBOX").mailbox)
     assert (await tree.attributes(cur)).mtime > was
 
 
@@ -289,7 +290,7 @@ async def test_a_name_that_a_program_gave_is_found_while_its_flags_are_so(accoun
     tree = Tree(account)
     placed = await put(account, "INBOX", LETTER, flags=["\\Seen"])
     table = account.find("INBOX")
-    tree.aliases[table.mailbox, "1.given"] = table.ids[0]
+    tree.given.name(table.mailbox, "1.given", table.ids[0])
     cur = await folder(tree, "cur")
     node = await tree.lookup(cur, "1.given:2,S")
     assert isinstance(node, Message) and not tree.has_name(node, "1.given:2,S")

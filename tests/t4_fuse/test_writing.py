@@ -1,15 +1,23 @@
 """What a program means that changes files, as changes of an account."""
 
+from collections.abc import Callable
+
 import pytest
+
+pytest.importorskip("pyfuse3", reason="no pyfuse3: make mount")
+
+from pyfuse3 import FUSEError
 
 from aerogramme.errors import AerogrammeError, NoSuchMailbox, OverQuota
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.policy import Policy
+from aerogramme_fuse.errnos import told
 from aerogramme_fuse.overlay import Scratch
 from aerogramme_fuse.processes import Process
 from aerogramme_fuse.tree import Folder, Made, Message, Tree
 from aerogramme_fuse.writing import Writing
 from tests.t3_mailbox.conftest import World, put
+from tests.t4_fuse.conftest import entries
 
 LETTER = b"Subject: one\r\n\r\nText\r\n"
 
@@ -27,7 +35,7 @@ class View:
         return found
 
     async def names(self, part: str, mailbox: str = "INBOX") -> list[str]:
-        return [name for name, _ in await self.tree.entries(await self.folder(part, mailbox))]
+        return [name for name, _ in await entries(self.tree, await self.folder(part, mailbox))]
 
     async def only(self, part: str, mailbox: str = "INBOX") -> Message:
         [name] = await self.names(part, mailbox)
@@ -221,7 +229,7 @@ async def test_a_letter_that_is_refused_leaves_nothing(view: View) -> None:
     view.account.policy = Policy()
     with pytest.raises(AerogrammeError):
         await view.writing.deliver(file(LETTER), goes, "x")
-    assert await view.tree.entries(new) == []
+    assert await entries(view.tree, new) == []
 
 
 async def test_a_name_of_another_message_hides_nothing(view: View) -> None:
@@ -236,7 +244,7 @@ async def test_a_name_of_another_message_hides_nothing(view: View) -> None:
 async def test_few_of_the_names_that_programs_gave_are_kept(
     view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aerogramme_fuse.tree.MOST_ALIASES", 3)
+    monkeypatch.setattr("aerogramme_fuse.given.MOST", 3)
     for n in range(5):
         await view.writing.deliver(file(LETTER), await view.folder("new"), f"x{n}")
     new = await view.folder("new")
@@ -247,3 +255,28 @@ async def test_few_of_the_names_that_programs_gave_are_kept(
         True,
         True,
     ]
+
+
+async def test_no_name_of_the_account_is_in_the_log(view: View, caplog: pytest.LogCaptureFixture) -> None:
+    """The log is plain, and mailboxes and keywords are as secret as mail."""
+    await put(view.account, "INBOX", LETTER, flags=["secret"])
+    keywords, subscriptions = map(made_of(view), ("dovecot-keywords", "subscriptions"))
+    await view.writing.noting.take(keywords, b"0 other\n")
+    await view.writing.noting.take(subscriptions, b"V\t2\n\n&secret\n")
+    for name in "Old", "Old/secret", "New/secret":
+        await view.account.create_mailbox(name)
+    await view.account.delete_mailbox("New")
+    with pytest.raises(FUSEError):
+        async with told():
+            await view.account.rename_mailbox("Old", "New")
+    assert len(caplog.records) == 3 and "secret" not in caplog.text
+
+
+def made_of(view: View) -> Callable[[str], Made]:
+    def find(name: str) -> Made:
+        node = view.tree.node(view.tree._children[1][name])
+        assert isinstance(node, Made)
+        return node
+
+    view.tree.folder_of("INBOX")
+    return find

@@ -229,8 +229,10 @@ def make(folder: Path) -> None:
 
 
 def by_another(*command: str | Path) -> str:
-    """What another program says."""
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    """What another program says, which is no part of this one."""
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=PATIENCE, process_group=0
+    ).stdout
 
 
 def test_folders(mounted: Mounts) -> None:
@@ -293,6 +295,11 @@ def test_a_folder_is_empty_to_who_makes_it(mounted: Mounts) -> None:
     # A program that has made another folder is somebody else again.
     by_another("mkdir", mount.path / ".Other", mount.path / ".Other" / "cur")
     assert parts < {p.name for p in (mount.path / ".Other").iterdir()}
+    # A script is one program, whatever it runs.
+    by_another(
+        "sh", "-ec", "mkdir $0; test ! -e $0/cur; mkdir $0/cur; mkdir $0/new $0/tmp", mount.path / ".Sh"
+    )
+    assert parts < {p.name for p in (mount.path / ".Sh").iterdir()}
     box = Maildir(mount.path / ".Python", create=True)
     box.add(FILE)
     [key] = box.keys()
