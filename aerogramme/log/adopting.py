@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from aerogramme.errors import Damaged
 from aerogramme.log.columns import column_from
-from aerogramme.log.entry import Add, Again, Entry, MailboxOp, MessageOp, Subscribe, decode, parse_key
+from aerogramme.log.entry import Add, Again, Entry, MailboxOp, MessageOp, Subscribe, parse_key, said_again
 from aerogramme.log.manifest import Manifest
 from aerogramme.log.state import State
 
@@ -65,11 +65,10 @@ def take_over(state: State, manifest: Manifest) -> None:
 
 def message_ops(entry: Entry) -> Iterator[MessageOp]:
     """The operations on messages of an entry, and of those that it says again."""
-    for op in entry.ops:
-        if isinstance(op, Again):
-            yield from message_ops(decode(op.key, op.plain))
-        elif not isinstance(op, MailboxOp | Subscribe):
-            yield op
+    for each in (entry, *said_again(entry)):
+        for op in each.ops:
+            if not isinstance(op, MailboxOp | Subscribe | Again):
+                yield op
 
 
 def _holes(manifest: Manifest) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ from typing import Literal
 from aerogramme.errors import Damaged
 from aerogramme.log import manifest
 from aerogramme.log.checkpoint import PREFIX
-from aerogramme.log.entry import NO_LINK, Again, Entry, decode, encode, link, parse_key
+from aerogramme.log.entry import NO_LINK, Entry, encode, link, parse_key, said_again
 from aerogramme.log.reading import entries
 from aerogramme.log.records import Records
 
@@ -67,11 +67,9 @@ async def broken(
                 chain(replica).beside.setdefault(seq, None)
                 continue
             chain(entry.replica).follow(entry)
-            for op in entry.ops:
-                if isinstance(op, Again):
-                    again = decode(op.key, op.plain)
-                    chain(again.replica).beside[again.seq] = _Link.of(again)
-                    _rise(last, again.seen)
+            for again in said_again(entry):
+                chain(again.replica).beside[again.seq] = _Link.of(again)
+                _rise(last, again.seen)
             _rise(last, entry.seen)
     for replica in sorted(chains.keys() | last):
         found += chain(replica).breaks(last.get(replica, 0))

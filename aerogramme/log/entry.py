@@ -7,7 +7,7 @@ operation on 10,000 messages, not 10,000 operations. Ids are held and stored as 
 import hashlib
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -284,6 +284,15 @@ def _decode(key: str, plain: bytes, nested: int) -> Entry:
         )
     except (ValueError, TypeError, LookupError, OverflowError, msgpack.UnpackException) as e:
         raise Damaged("an entry does not decode") from e
+
+
+def said_again(entry: Entry) -> Iterator[Entry]:
+    """The entries that one says again, and those that they do."""
+    for op in entry.ops:
+        if isinstance(op, Again):
+            again = decode(op.key, op.plain)
+            yield again
+            yield from said_again(again)
 
 
 def _pairs(flat: list[int]) -> tuple[tuple[int, int], ...]:

@@ -25,7 +25,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from aerogramme.log.clock import COUNTER_BITS
-from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch, parse_key
+from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch, said_again
 from aerogramme.log.ids import Runs
 from aerogramme.store.port import LATE
 
@@ -168,7 +168,7 @@ class History:
             missing += [hole for hole in self.holes if hole[1] <= entry.seen.get(hole[0], 0)]
         if not missing:
             return True
-        inside = {parse_key(op.key)[1:] for op in entry.ops if isinstance(op, Again)}
+        inside = {(again.replica, again.seq) for again in said_again(entry)}
         return inside.union(entry.holes).issuperset(missing)
 
     def skip(self, clock: int, replica: int, seq: int) -> None:

@@ -92,6 +92,8 @@ async def test_one_that_is_said_again_is_not_missing_and_has_to_fit():
     again = replace(chain(4, OTHER)[3], seq=1, previous=NO_LINK, ops=(Again(two.key, encode(two)),))
     assert await found(await stored([one, three, again])) == []
     assert await found(await stored([one, two, three, again])) == []
+    twice = replace(chain(5, 0xC3)[4], seq=1, previous=NO_LINK, ops=(Again(again.key, encode(again)),))
+    assert await found(await stored([one, three, twice])) == [], "it is in one that is said again"
     other = replace(two, ops=())
     again = replace(again, ops=(Again(other.key, encode(other)),))
     assert await found(await stored([one, three, again])) == [("link", [2])]

@@ -6,10 +6,23 @@ import pytest
 
 from aerogramme.errors import Damaged, Unavailable
 from aerogramme.log import bundle, folding, piece
-from aerogramme.log.entry import PARTITION, Add, Flags, MailboxOp, Remove
+from aerogramme.log.clock import COUNTER_BITS
+from aerogramme.log.entry import (
+    KIND,
+    NO_LINK,
+    PARTITION,
+    Add,
+    Entry,
+    Flags,
+    MailboxOp,
+    Remove,
+    Subscribe,
+    encode,
+)
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.manifest import read
 from aerogramme.log.segment import pack
+from aerogramme.log.state import again
 from aerogramme.seal import Keyring
 from aerogramme.store.faults import Crash, CrashAt
 from aerogramme.store.memory import MemoryStores
@@ -306,6 +319,18 @@ async def test_what_comes_much_later_is_said_again(stores, now):
 
 async def _none():
     return []
+
+
+async def test_an_entry_brings_what_it_says_again_and_what_that_does(stores, now):
+    """Whoever starts from a checkpoint finds the rows of neither: it must not wait for them."""
+    late = Entry(5, 5, 1, NO_LINK, (Subscribe("late", True),))
+    one = Entry(6, 6, 1, NO_LINK, tuple(again([late])), {5: 1})
+    other = Entry(now.ms << COUNTER_BITS, 7, 1, NO_LINK, tuple(again([one])), {5: 1, 6: 1})
+    store = await a_store(stores)
+    await store.append(PARTITION, [Row(other.key, KEYRING.seal(KIND, other.key, encode(other)))])
+    journal = await opened(store, now)
+    await journal.refresh()
+    assert journal.state.subscribed == {"late"} and journal.state.vector == {5: 1, 6: 1, 7: 1}
 
 
 async def test_an_entry_waits_for_what_its_writer_had_seen(stores, now):
