@@ -60,12 +60,12 @@ def restore_backup(
     found = backup.backups(source, addresses or [])
     if len(found) > 1 and not addresses and not everything:
         raise typer.BadParameter(f"there are {len(found)} accounts in {source}: say which, or --all")
-    chosen = [(each, _snapshot(each, at)) for each in found]
+    which = _which(at)
     with common.resumable():
-        reports, names, failed = common.run(_restore_all, settings, chosen, bool(addresses))
+        reports, names, failed = common.run(_restore_all, settings, found, which, bool(addresses))
     if reports:
         copying.show(reports, names, "the backup", "the store")
-    if len(chosen) > 1:
+    if len(found) > 1:
         for name, error in failed:
             typer.echo(f"{name}: not restored: {error}", err=True)
     if failed:
@@ -73,33 +73,40 @@ def restore_backup(
     raise typer.Exit(copying.exit_code(reports))
 
 
-def _snapshot(its: "Backup", at: str | None) -> "Named":
+def _which(at: str | None) -> "Callable[[Backup], Named]":
+    """What finds the snapshot that is asked for, or raises NotStored. Raises BadParameter."""
     from aerogramme_cli.times import parse_time
 
     if at is None:
-        found = its.snapshots.all()
-        if not found:
-            raise NotStored(f"no backup of {its.account} was ever finished")
-        return found[-1]
+        return _newest
     if re.fullmatch("[0-9]{1,9}", at, re.ASCII):
-        return its.numbered(int(at))
-    return its.at(int(parse_time(at, time.time()) * 1000))
+        number = int(at)
+        return lambda its: its.numbered(number)
+    millis = int(parse_time(at, time.time()) * 1000)
+    return lambda its: its.at(millis)
+
+
+def _newest(its: "Backup") -> "Named":
+    found = its.snapshots.all()
+    if not found:
+        raise NotStored(f"no backup of {its.account} was ever finished")
+    return found[-1]
 
 
 async def _restore_all(
-    settings: Config, chosen: "Sequence[tuple[Backup, Named]]", asked_for: bool
+    settings: Config, found: "Sequence[Backup]", which: "Callable[[Backup], Named]", asked_for: bool
 ) -> "tuple[list[Report], dict[str, str], list[tuple[str, AerogrammeError]]]":
     """The reports, what to call their accounts, and what failed. One account does not keep the others."""
     reports: list[Report] = []
     names: dict[str, str] = {}
     failed: list[tuple[str, AerogrammeError]] = []
     async with common.open_stores(settings) as stores:
-        with copying.progress(len(chosen)) as told:
-            for its, named in chosen:
+        with copying.progress(len(found)) as told:
+            for its in found:
                 try:
                     with its.read():
                         report = await restore_one(
-                            settings, stores, its, named, names, told, asked_for=asked_for
+                            settings, stores, its, which(its), names, told, asked_for=asked_for
                         )
                 except AerogrammeError as error:
                     failed.append((names.get(its.account, its.account), error))

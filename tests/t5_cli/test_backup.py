@@ -107,7 +107,11 @@ def test_all_accounts_and_what_was_deleted(tmp_path: Path) -> None:
         [(CAROL, 2), (CAROL, 3), (ADDRESS, 2), (ADDRESS, 3)],
     )
     assert b"say which" in run("restore-backup", folder, "--data", back, code=2).stderr
-    run("restore-backup", folder, "--all", "--data", back)
+    unfinished = folder / ("f" * 32)
+    (unfinished / "snapshots").mkdir(parents=True)  # a first backup that was cut off keeps no others
+    done = run("restore-backup", folder, "--all", "--data", back, code=66)
+    assert b"not restored: no backup of ffff" in done.stderr
+    shutil.rmtree(unfinished)
     assert StaticDirectory(back / "users.toml").owner(CAROL).deleted, "deleted it was"
     other = tmp_path / "other"
     run("restore-backup", folder, CAROL, "--data", other)
