@@ -8,7 +8,8 @@ writes are on a majority when they return.
 import json
 import logging
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -102,20 +103,20 @@ class K2V:
         found: list[list[Item]] = [[] for _ in ranges]
         asked = {n: _query(each, page, deleted) for n, each in enumerate(ranges)}
         while asked:
-            answers = await self._read("search", [*asked.values()])
-            for n, answer in zip([*asked], answers, strict=True):
-                found[n] += map(_item, answer["items"])
-                if answer["more"]:
-                    asked[n]["start"] = answer["nextStart"]
-                else:
+            pages = await self._search([*asked.values()])
+            for n, (items, following) in zip([*asked], pages, strict=True):
+                found[n] += items
+                if following is None:
                     del asked[n]
+                else:
+                    asked[n]["start"] = following
         return found
 
     async def first(self, where: Range, limit: int) -> tuple[list[Item], bool]:
         """The first items of a range, sorted, also those deleted; and whether there are more. One request,
         which gives no more than an answer holds."""
-        [answer] = await self._read("search", [_query(where, min(limit, PAGE), deleted=True)])
-        return [*map(_item, answer["items"])], bool(answer["more"])
+        [(items, following)] = await self._search([_query(where, min(limit, PAGE), deleted=True)])
+        return items, following is not None
 
     async def delete(self, ranges: Sequence[Range]) -> None:
         """One request. What is there when it comes goes, whoever wrote it."""
@@ -144,7 +145,10 @@ class K2V:
             # came at once than Garage has room for (sub.rs: 8 items, and it answers 500).
             log.debug("again at once: %s", fault)
             answer = await persist(ask, READ_SECONDS)
-        return None if answer is None else ([*map(_item, answer["items"])], answer["seenMarker"])
+        if answer is None:
+            return None
+        with self._as_k2v_says():
+            return [*map(_item, answer["items"])], _text(answer["seenMarker"])
 
     async def partitions(self, prefix: str) -> list[str]:
         """The partitions that hold something and have names that begin so. Known some moments late."""
@@ -155,18 +159,25 @@ class K2V:
             answer = await persist(
                 partial(self._ask, query, None, READ_TRY_SECONDS), READ_SECONDS, reach=self._reach
             )
-            found += [each["pk"] for each in answer["partitionKeys"]]
-            if not answer["more"]:
-                return found
-            start = answer["nextStart"]
+            with self._as_k2v_says():
+                found += [_text(each["pk"]) for each in answer["partitionKeys"]]
+                if not answer["more"]:
+                    return found
+                start = _text(answer["nextStart"])
 
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _read(self, call: str, body: object) -> Any:
-        ask = partial(self._ask, f"?{call}=", body, READ_TRY_SECONDS)
-        return await persist(ask, READ_SECONDS, reach=self._reach)
+    async def _search(self, queries: Sequence[dict[str, Any]]) -> list[tuple[list[Item], str | None]]:
+        """For each query its items, and where to go on if there are more."""
+        ask = partial(self._ask, "?search=", queries, READ_TRY_SECONDS)
+        answers = await persist(ask, READ_SECONDS, reach=self._reach)
+        with self._as_k2v_says():
+            return [
+                ([*map(_item, answer["items"])], _text(answer["nextStart"]) if answer["more"] else None)
+                for _, answer in zip(queries, answers, strict=True)
+            ]
 
     async def _write(self, call: str, body: object) -> None:
         where = f"?{call}=" if call else ""
@@ -197,8 +208,19 @@ class K2V:
         if status != 200 and (isinstance(found, dict) or status in (401, 403, 429) or status >= 500):
             raise judge(status, str(found.get("code", "")) if isinstance(found, dict) else "")
         if status != 200 or not isinstance(found, dict | list):  # Garage's errors are JSON, too
-            raise Unavailable(hint=f"what answers at {self._endpoint} is not K2V: check k2v= in the address")
+            raise self._stranger()
         return found
+
+    @contextmanager
+    def _as_k2v_says(self) -> Iterator[None]:
+        """While an answer is taken apart: `Unavailable` if it is none that K2V gives."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError) as error:  # binascii.Error is one
+            raise self._stranger() from error
+
+    def _stranger(self) -> Unavailable:
+        return Unavailable(hint=f"what answers at {self._endpoint} is not K2V: check k2v= in the address")
 
     def _opened(self) -> "httpx.AsyncClient":
         """The connections, made when the first is needed."""
@@ -249,4 +271,10 @@ def _query(where: Range, page: int, deleted: bool) -> dict[str, Any]:
 
 def _item(found: dict[str, Any]) -> Item:
     values = [b64decode(value) if value else b"" for value in found["v"] if value is not None]
-    return Item(found["sk"], found["ct"], values)
+    return Item(_text(found["sk"]), _text(found["ct"]), values)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    return value

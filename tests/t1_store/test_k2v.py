@@ -294,13 +294,35 @@ async def test_clocks_that_disagree_are_noticed_at_any_answer(keys: None) -> Non
         await k2v.aclose()
 
 
-@pytest.mark.parametrize("said", [b"<html>", b"", b"null", b'"yes"'])
-async def test_what_is_not_k2v(keys: None, said: bytes) -> None:
-    with serving((200, said, {})) as server:
+ITEM = '[{"more": false, "items": [{"sk": %s, "ct": %s, "v": [%s]}]}]'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<html>",
+        "",
+        "null",
+        '"yes"',
+        "[]",
+        "{}",
+        "[7]",
+        '[{"items": []}]',
+        '[{"items": [], "more": true}]',
+        '[{"items": [], "more": true, "nextStart": 7}]',
+        ITEM % (7, '"t"', '"YQ=="'),
+        ITEM % ('"a"', "null", '"YQ=="'),
+        ITEM % ('"a"', '"t"', '"Y"'),
+    ],
+)
+async def test_what_is_not_k2v(keys: None, said: str) -> None:
+    calls = ("search", [Range("p", "a")]), ("first", Range("p", *ALL), 1), ("poll", Range("p", *ALL), None, 1)
+    with serving((200, said.encode(), {})) as server:
         k2v = opened(server.place)
-        with pytest.raises(Unavailable) as raised:
-            await k2v.search([Range("p", "a")])
-        assert "k2v=" in raised.value.hint
+        for name, *asked in calls:
+            with pytest.raises(Unavailable) as raised:
+                await getattr(k2v, name)(*asked)
+            assert "k2v=" in raised.value.hint
         await k2v.aclose()
 
 
