@@ -2,17 +2,14 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Container, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from functools import partial
 
 import trio
 
 from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, OverQuota, Refused, Unavailable
 from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
-from aerogramme.log.past import Past
 from aerogramme.log.records import KEYS_STALE
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
@@ -21,29 +18,21 @@ from aerogramme.mailbox.bodies import Bodies
 from aerogramme.mailbox.changes import Mode, Placed, StoreResult
 from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_name, segment_columns
 from aerogramme.mailbox.flags import normal_flags
-from aerogramme.mailbox.history.restored import renumbered
-from aerogramme.mailbox.incoming.drain import Drain
 from aerogramme.mailbox.incoming.landing import Landed, Landing, plan
-from aerogramme.mailbox.keys import passwords
 from aerogramme.mailbox.keys.holding import Holding
-from aerogramme.mailbox.keys.keys import Unlocked
-from aerogramme.mailbox.names import INBOX, MailboxInfo, canonical, listing
-from aerogramme.mailbox.packs import Packing
-from aerogramme.mailbox.persisting import persist
-from aerogramme.mailbox.policy import Policy
+from aerogramme.mailbox.names import MailboxInfo, canonical, listing
+from aerogramme.mailbox.opened import OpenedAccount
 from aerogramme.mailbox.usage import check_room
 from aerogramme.mailbox.view import RecentMarks, View
-from aerogramme.seal import Argon2Params, Code, Secret
-from aerogramme.store.port import Store, Stores
+from aerogramme.store.port import Store
 from aerogramme.together import together
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0  # seconds that opening a mailbox waits for letters to be drained: clients wait 30 or more
-KEYS_SECONDS = 30.0  # how long others may go on with a secret that was revoked
 
 
-class Account:
+class Account(OpenedAccount):
     """One account, opened with its keyring. All methods are for tasks of one trio thread.
 
     Methods that change something return when it is durable, decide on the newest state there is (not on what
@@ -53,177 +42,11 @@ class Account:
 
     def __init__(self, store: Store, account_id: str, holding: Holding, journal: Journal) -> None:
         """Use `create` and `open`."""
-        self.id = account_id  # 32 hex digits
-        self.store = store
-        self.holding = holding
-        self.keyring = holding.keyring
-        self.policy = Policy()  # who opens the account says what it is
-        self.journal = journal
+        super().__init__(store, account_id, holding, journal)
         self.bodies = Bodies(store, bytes.fromhex(account_id), journal)
-        self.drain = Drain(self)
-        self._packing = Packing(store, bytes.fromhex(account_id), journal.state)
-        self._recent = RecentMarks()
-        self._waiting = 0  # how many do so in `wait_changed`
-        self._nursery: trio.Nursery | None = None  # while the account runs: for large uploads
-
-    # --- life
-
-    @staticmethod
-    async def create(
-        stores: Stores,
-        account_id: str,
-        secret: Secret,
-        *,
-        params: Argon2Params | None = None,
-        invitation: bool = False,
-    ) -> Code | None:
-        """Makes the store, the keys and the first mailboxes; gives the recovery code. Raises AlreadyExists.
-
-        With `invitation` the secret is that of an invitation code, and there is no recovery code yet.
-
-        A creation that is cut short leaves no account (no keys), or one that is completed when it is first
-        opened.
-        """
-        store = await stores.open(account_id, create=True)
-        try:
-            unlocked, code = await passwords.create_keys(
-                store, account_id, secret, params, invitation=invitation
-            )
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await store.aclose()
-            raise
-        account = await Account.open(store, account_id, unlocked)
-        await account.aclose()
-        return code
-
-    @classmethod
-    async def open(cls, store: Store, account_id: str, unlocked: Unlocked) -> "Account":
-        """Opens the newest checkpoint and what came after it. The account owns the store from here on, also
-        when this fails. Raises Unavailable, Damaged."""
-        try:
-            holding = Holding(store, account_id, unlocked)
-            journal = await Journal.open(
-                store, unlocked.keyring, bytes.fromhex(account_id), renew=holding.renew
-            )
-            account = cls(store, account_id, holding, journal)
-            if INBOX not in journal.state.names:
-                await account._make_first_mailboxes()
-            if unlocked.restored:
-                await journal.commit(lambda state: renumbered(state, unlocked.restored, int(time.time())))
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await store.aclose()
-            raise
-        account._recent.floor = {n: table.uidnext for n, table in journal.state.mailboxes.items()}
-        return account
-
-    async def _make_first_mailboxes(self) -> None:
-        def build(state: State) -> Draft | None:
-            if INBOX in state.names:
-                return None
-            return Draft(hierarchy.first_mailboxes(self.maker(state)))
-
-        await self._commit(build)
-
-    async def aclose(self) -> None:
-        """Closes the store. What was acknowledged is durable already."""
-        await self.store.aclose()
-
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follows the log and the keys, drains letters as they come in, and folds; until cancelled. Raises
-        NoSuchUser when the account was erased, AuthenticationFailed when all slots that have opened it are
-        revoked, Outdated when it has to be opened anew (in an ExceptionGroup)."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(persist, self.id, partial(self.journal.follow, self.eager))
-            nursery.start_soon(persist, self.id, self._follow_keys)
-            if not self.past:
-                nursery.start_soon(persist, self.id, self.drain.follow)
-                nursery.start_soon(persist, self.id, self._fold_as_it_grows)
-            self._nursery = nursery
-            try:
-                task_status.started()
-                await trio.sleep_forever()
-            finally:
-                self._nursery = None
-
-    async def _follow_keys(self) -> None:
-        """Where to wait for a change costs nothing, it is noticed at once, else within KEYS_SECONDS."""
-        while True:
-            if self.store.object_costs_request:
-                await trio.sleep(KEYS_SECONDS)
-                await self.holding.renew(KEYS_SECONDS / 2)
-            else:
-                await self.holding.watch()
-                await self.holding.renew()
-
-    async def _fold_as_it_grows(self) -> None:
-        """Each change is a chance to write a checkpoint; the journal knows whether one is worth it."""
-        version = self.journal.version
-        while True:
-            await self.fold()
-            version = await self.journal.wait_changed(version)
-
-    async def fold(self, *, force: bool = False, without: Container[int] = ()) -> bool:
-        """Writes a checkpoint, as Journal.fold does, and packs bodies where that pays."""
-        packer = self._packing if self.store.object_costs_request else None
-        return await self.journal.fold(packer, force=force, without=without)
-
-    async def _commit(self, build: Callable[[State], Draft | None]) -> Entry | None:
-        """As the journal does, and what refuses or does nothing is asked again if the state was not the
-        newest.
-        """
-        version = self.journal.version
-        try:
-            entry = await self.journal.commit(build)
-        except (NoSuchMailbox, AlreadyExists, Refused):
-            await self.journal.refresh()
-            if self.journal.version == version:
-                raise
-        else:
-            if entry is not None:
-                return entry
-            await self.journal.refresh()
-            if self.journal.version == version:
-                return None
-        return await self.journal.commit(build)
-
-    async def refresh(self) -> None:
-        """The read rule: what any server has acknowledged before this call is in the state after it."""
-        await self.journal.refresh()
-
-    async def poll(self) -> None:
-        """For who asks again and again: what others have done by now is in the state, as far as looking costs
-        nothing. Where it costs a request, or the store is away, what comes is brought by `run`."""
-        if not self.store.object_costs_request:
-            with suppress(Unavailable):  # `run` finds the same, and says so
-                await self.journal.refresh()
-
-    @property
-    def past(self) -> bool:
-        """Whether this is the account as it stood: nothing comes in, and nothing that is written stays."""
-        return isinstance(self.store, Past)
-
-    @property
-    def state(self) -> State:
-        return self.journal.state
-
-    @property
-    def version(self) -> int:
-        """Grows with every change of the account."""
-        return self.journal.version
-
-    async def wait_changed(self, version: int) -> int:
-        """Returns the version once it is above the one given."""
-        self._waiting += 1
-        try:
-            return await self.journal.wait_changed(version)
-        finally:
-            self._waiting -= 1
-
-    def eager(self) -> bool:
-        """Whether somebody waits for what comes, in this moment: an idling session."""
-        return self._waiting > 0
+        self._recent = RecentMarks(
+            floor={mailbox: table.uidnext for mailbox, table in journal.state.mailboxes.items()}
+        )
 
     # --- mailboxes
 
@@ -296,9 +119,6 @@ class Account:
     async def subscribe(self, name: str, on: bool = True) -> None:
         """RFC 3501 §6.3.6 and §6.3.7: a name, whether a mailbox has it or not."""
         await self._commit(lambda state: _draft(hierarchy.subscribe(state, name, on)))
-
-    def maker(self, state: State) -> hierarchy.Maker:
-        return hierarchy.Maker(state, self.journal.new_ids, int(time.time()))
 
     # --- messages
 

@@ -1,14 +1,13 @@
 """Several servers on one account: what goes wrong when neither has seen what the other does."""
 
 from random import Random
-from types import SimpleNamespace
 
 import pytest
 import trio
 import trio.testing
 
 from aerogramme.errors import Unavailable
-from aerogramme.mailbox import account as account_module
+from aerogramme.mailbox import opened
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.incoming import incoming
@@ -31,7 +30,7 @@ async def servers() -> tuple[Account, Account]:
 
 
 async def test_mailboxes_made_in_one_second_do_not_share_a_uidvalidity(servers, monkeypatch) -> None:
-    monkeypatch.setattr(account_module, "time", SimpleNamespace(time=lambda: 4_000_000_000.0))
+    monkeypatch.setattr(opened, "wall_ms", lambda: 4_000_000_000_000)
     one, other = servers
     await one.create_mailbox("Work")
     told = one.find("Work").uidvalidity

@@ -41,7 +41,7 @@ from aerogramme.seal import Binding, open_body
 from aerogramme.store.port import Cursor
 
 if TYPE_CHECKING:
-    from aerogramme.mailbox.account import Account
+    from aerogramme.mailbox.opened import OpenedAccount
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Drain:
     all the same.
     """
 
-    def __init__(self, account: "Account") -> None:
+    def __init__(self, account: "OpenedAccount") -> None:
         self._account = account
         self._cursor: Cursor | None = None
         self._rows: dict[str, bytes] = {}  # what was read and is not drained yet
