@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aerogramme.errors import NoSuchUser
+from aerogramme.errors import Damaged, NoSuchUser
 from aerogramme_cli import common, copying, terminal
 from aerogramme_cli.options import ConfigOption, DataOption, Where, grouped
 
@@ -128,10 +128,13 @@ def copy(
     if bool(accounts) == everything:
         raise typer.BadParameter("say which accounts: --account, which may be repeated, or else --all")
     ids = _ids(accounts or [], config, data)
+    names = {account: address for address, account in ids.items()}
     with common.resumable():
-        reports = common.run(_copy, source, target, ids, verify_only)
-    copying.show(reports, {account: address for address, account in ids.items()}, "FROM", "TO")
-    raise typer.Exit(copying.exit_code(reports))
+        reports, failed = common.run(_copy, source, target, ids, verify_only)
+    copying.show(reports, names, "FROM", "TO")
+    for account, damage in failed:
+        typer.echo(f"{names.get(account, account)}: not copied: {damage}", err=True)
+    raise typer.Exit(Damaged.exit_code if failed else copying.exit_code(reports))
 
 
 def _ids(accounts: list[str], config: Path | None, data: Path | None) -> dict[str, str]:
@@ -145,12 +148,16 @@ def _ids(accounts: list[str], config: Path | None, data: Path | None) -> dict[st
     return found
 
 
-async def _copy(source: str, target: str, ids: dict[str, str], verify_only: bool) -> "list[Report]":
+async def _copy(
+    source: str, target: str, ids: dict[str, str], verify_only: bool
+) -> "tuple[list[Report], list[tuple[str, Damaged]]]":
+    """The reports, and the accounts that cannot be read at all: one does not keep the others."""
     async with _opened(source) as here, _opened(target) as there:
         accounts = [*ids.values()] or await here.list()
         if not accounts:
             raise NoSuchUser(f"there are no accounts in {source}", hint=_hint_for_nothing(source))
-        reports = []
+        reports: list[Report] = []
+        failed: list[tuple[str, Damaged]] = []
         with copying.progress(len(accounts)) as told:
             for account in accounts:
                 try:
@@ -159,7 +166,9 @@ async def _copy(source: str, target: str, ids: dict[str, str], verify_only: bool
                     if ids:
                         raise NoSuchUser(f"there is no account {account} in {source}") from None
                     continue  # it was deleted after it was listed
-    return reports
+                except Damaged as damage:
+                    failed.append((account, damage))
+    return reports, failed
 
 
 @asynccontextmanager

@@ -63,6 +63,17 @@ def fetched(data: Path, store: str | None = None) -> list[object]:
         return client.fetch("1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY.PEEK[])")[1]
 
 
+def test_an_account_that_cannot_be_read_does_not_keep_the_others(tmp_path: Path) -> None:
+    data, accounts = tmp_path / "data", tmp_path / "data" / "accounts"
+    for address in (ADDRESS, "other@example.org"):
+        create_account(data, address)
+    first, second = sorted(path.stem for path in accounts.glob("*.sqlite"))
+    (accounts / f"{first}.sqlite").write_bytes(b"no database " * 1000)
+    done = copy(accounts, tmp_path / "new", "--all", check=False)
+    assert done.returncode == 65 and f"{first}: not copied: ".encode() in done.stderr
+    assert [path.stem for path in (tmp_path / "new").glob("*.sqlite")] == [second]
+
+
 def test_an_account_is_the_same_at_the_other_store(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     account = data_with_mail(old)
