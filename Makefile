@@ -4,8 +4,9 @@
 VENV := .venv
 BIN  := $(VENV)/bin
 DATA := demo-data
-# Tests run in as many processes as there are cores; a process that has nothing left takes tests from another.
-SPREAD := -n auto --maxprocesses 8 --dist worksteal
+# Tests run in one process more than there are cores, as some wait for programs, and in 8 at most; a process that has
+# nothing left takes tests from another.
+SPREAD = -n $$(( $$(nproc) < 8 ? $$(nproc) + 1 : 8 )) --dist worksteal
 
 # A program that is not kept compiled takes twice as long to start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -66,10 +67,13 @@ lock:
 	uv pip compile pyproject.toml --extra mount --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --quiet --constraint requirements.lock -o requirements-mount.lock
 
-# Debian splits venv from python3; it is installed only when it is missing, and only when we may.
+# Debian splits venv from python3; it is installed only when it is missing, and only when we may. Debian's own comes
+# first: it is built to be fast (with profiles), which one that stands before it in PATH often is not.
 $(VENV)/ready: requirements.lock pyproject.toml
-	@python=$$(command -v python3.11 || command -v python3) || python=; \
-	if [ -z "$$python" ] || ! $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	@for python in /usr/bin/python3.11 python3.11 python3 ""; do \
+	  [ -z "$$python" ] || ! $$python -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || break; \
+	done; \
+	if [ -z "$$python" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; \
 	  else echo "Python 3.11 with venv is needed: apt-get install python3 python3-venv" >&2; exit 1; fi; \
 	  $$sudo apt-get update -q && $$sudo apt-get install -y -q python3 python3-venv && python=/usr/bin/python3; \
