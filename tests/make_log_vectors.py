@@ -23,9 +23,9 @@ from aerogramme.log.entry import (
     SegmentRef,
     Subscribe,
     Touch,
-    encode,
     link,
 )
+from aerogramme.log.entry_bytes import encode
 from aerogramme.log.state import State
 from aerogramme.mailbox.contents import BodyRecord, Place
 from aerogramme.seal import Binding, ContentKey, Keyring

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from aerogramme.errors import Damaged
 from aerogramme.log.columns import column_from
-from aerogramme.log.entry import Add, Again, Entry, MailboxOp, MessageOp, Subscribe, parse_key, said_again
+from aerogramme.log.entry import Add, Again, Entry, MailboxOp, MessageOp, Subscribe, parse_key
+from aerogramme.log.entry_bytes import said_again
 from aerogramme.log.manifest import Manifest
 from aerogramme.log.state import State
 

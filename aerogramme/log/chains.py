@@ -9,7 +9,8 @@ from typing import Literal
 from aerogramme.errors import Damaged
 from aerogramme.log import manifest
 from aerogramme.log.checkpoint import PREFIX
-from aerogramme.log.entry import NO_LINK, Entry, encode, link, parse_key, said_again
+from aerogramme.log.entry import NO_LINK, Entry, link, parse_key
+from aerogramme.log.entry_bytes import encode, said_again
 from aerogramme.log.reading import entries
 from aerogramme.log.records import Records
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint
-from aerogramme.log.entry import Add, Again, Entry, MailboxOp, Remove, decode, parse_key
+from aerogramme.log.entry import Add, Again, Entry, MailboxOp, Remove, parse_key
+from aerogramme.log.entry_bytes import decode
 from aerogramme.log.ids import Ids, Runs
 from aerogramme.log.past import Past
 from aerogramme.log.reading import entries

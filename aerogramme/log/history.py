@@ -25,7 +25,8 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from aerogramme.log.clock import COUNTER_BITS
-from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch, said_again
+from aerogramme.log.entry import Again, Entry, MailboxOp, Subscribe, Touch
+from aerogramme.log.entry_bytes import said_again
 from aerogramme.log.ids import Runs
 from aerogramme.store.port import LATE
 

@@ -33,16 +33,8 @@ import trio
 from aerogramme.errors import Behind, Damaged, Outdated, Unavailable
 from aerogramme.log import checkpoint, remains, rules
 from aerogramme.log.clock import Clock, wall_ms
-from aerogramme.log.entry import (
-    KIND,
-    NO_LINK,
-    PARTITION,
-    Entry,
-    Op,
-    encode,
-    link,
-    spilled,
-)
+from aerogramme.log.entry import KIND, NO_LINK, PARTITION, Entry, Op, link, spilled
+from aerogramme.log.entry_bytes import encode
 from aerogramme.log.folding import Folding
 from aerogramme.log.history import MARGIN, SILENCE
 from aerogramme.log.ids import MAX_COUNT

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from aerogramme.errors import Damaged
 from aerogramme.log import rules
 from aerogramme.log.clock import COUNTER_BITS, Clock
-from aerogramme.log.entry import KIND, PARTITION, Entry, decode, parse_key, spilled
+from aerogramme.log.entry import KIND, PARTITION, Entry, parse_key, spilled
+from aerogramme.log.entry_bytes import decode
 from aerogramme.log.history import MARGIN, unseen
 from aerogramme.log.records import Records
 from aerogramme.log.state import State

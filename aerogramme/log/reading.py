@@ -5,7 +5,8 @@ from contextlib import aclosing
 
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint, manifest
-from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, decode, parse_key, spilled
+from aerogramme.log.entry import KIND, PARTITION, Entry, MailboxOp, parse_key, spilled
+from aerogramme.log.entry_bytes import decode
 from aerogramme.log.history import MARGIN
 from aerogramme.log.records import Records
 from aerogramme.log.suffix import base_of, suffix_of

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from aerogramme.errors import Damaged
 from aerogramme.log import checkpoint
-from aerogramme.log.entry import KIND, PARTITION, decode, parse_key
+from aerogramme.log.entry import KIND, PARTITION, parse_key
+from aerogramme.log.entry_bytes import decode
 from aerogramme.log.records import Records
 from aerogramme.log.state import State
 from aerogramme.store.port import Store

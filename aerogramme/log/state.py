@@ -4,18 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from aerogramme.log.bundle import Bundled
-from aerogramme.log.entry import (
-    Add,
-    Again,
-    Entry,
-    MailboxOp,
-    MessageOp,
-    Op,
-    SegmentRef,
-    Subscribe,
-    decode,
-    encode,
-)
+from aerogramme.log.entry import Add, Again, Entry, MailboxOp, MessageOp, Op, SegmentRef, Subscribe
+from aerogramme.log.entry_bytes import decode, encode
 from aerogramme.log.flagsets import Flagsets
 from aerogramme.log.history import History
 from aerogramme.log.segment import ContentMap

@@ -5,7 +5,8 @@ from contextlib import aclosing
 from typing import Any
 
 from aerogramme.errors import Damaged
-from aerogramme.log.entry import Add, Again, Claim, Entry, MailboxOp, Op, Remove, Subscribe, decode, parse_key
+from aerogramme.log.entry import Add, Again, Claim, Entry, MailboxOp, Op, Remove, Subscribe, parse_key
+from aerogramme.log.entry_bytes import decode
 from aerogramme.log.reading import Names, Read
 from aerogramme.log.state import State
 from aerogramme.mailbox.names import canonical

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from aerogramme.log import checkpoint, segment
-from aerogramme.log.entry import decode, encode
+from aerogramme.log.entry_bytes import decode, encode
 from aerogramme.log.records import Records
 from aerogramme.mailbox.contents import BodyRecord
 from aerogramme.mailbox.incoming.incoming import decode_letter

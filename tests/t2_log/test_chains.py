@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from aerogramme.log import reading
 from aerogramme.log.chains import broken
-from aerogramme.log.entry import KIND, NO_LINK, PARTITION, Again, Entry, Subscribe, encode, link
+from aerogramme.log.entry import KIND, NO_LINK, PARTITION, Again, Entry, Subscribe, link
+from aerogramme.log.entry_bytes import encode
 from aerogramme.log.records import Records
 from aerogramme.seal import Keyring
 from aerogramme.store.memory import MemoryStores

@@ -7,18 +7,8 @@ import pytest
 from aerogramme.errors import Damaged, Unavailable
 from aerogramme.log import bundle, folding, piece
 from aerogramme.log.clock import COUNTER_BITS
-from aerogramme.log.entry import (
-    KIND,
-    NO_LINK,
-    PARTITION,
-    Add,
-    Entry,
-    Flags,
-    MailboxOp,
-    Remove,
-    Subscribe,
-    encode,
-)
+from aerogramme.log.entry import KIND, NO_LINK, PARTITION, Add, Entry, Flags, MailboxOp, Remove, Subscribe
+from aerogramme.log.entry_bytes import encode
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.manifest import read
 from aerogramme.log.segment import pack

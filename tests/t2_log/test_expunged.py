@@ -2,7 +2,8 @@
 
 import pytest
 
-from aerogramme.log.entry import KIND, Add, Again, MailboxOp, Remove, encode
+from aerogramme.log.entry import KIND, Add, Again, MailboxOp, Remove
+from aerogramme.log.entry_bytes import encode
 from aerogramme.log.expunged import find_expunged
 from aerogramme.log.journal import Draft
 from aerogramme.log.segment import PackedBodies, pack

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
 from aerogramme.log import rules
-from aerogramme.log.entry import NO_LINK, Add, Again, Entry, MailboxOp, Remove, decode, encode, row_key
+from aerogramme.log.entry import NO_LINK, Add, Again, Entry, MailboxOp, Remove, row_key
+from aerogramme.log.entry_bytes import decode, encode
 from aerogramme.log.segment import pack
 from aerogramme.log.state import State
 from aerogramme.seal import Keyring

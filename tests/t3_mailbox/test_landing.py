@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
-from aerogramme.log.entry import NO_LINK, Add, Entry, MailboxOp, SegmentRef, encode
+from aerogramme.log.entry import NO_LINK, Add, Entry, MailboxOp, SegmentRef
+from aerogramme.log.entry_bytes import encode
 from aerogramme.log.packing import compress
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.audit.faults import Kind

@@ -9,7 +9,8 @@ from aerogramme.errors import Damaged, Forgotten
 from aerogramme.log import manifest
 from aerogramme.log.checkpoint import PREFIX, clock_of
 from aerogramme.log.clock import ms_of
-from aerogramme.log.entry import KIND, PARTITION, MailboxOp, decode, parse_key
+from aerogramme.log.entry import KIND, PARTITION, MailboxOp, parse_key
+from aerogramme.log.entry_bytes import decode
 from aerogramme.log.records import Records
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.history import letting_go

@@ -25,7 +25,8 @@ from aerogramme.errors import Damaged, UnknownGeneration
 from aerogramme.log import checkpoint, entry, manifest, piece, segment
 from aerogramme.log.adopting import message_ops
 from aerogramme.log.clock import COUNTER_BITS, ms_of
-from aerogramme.log.entry import Add, Entry, SegmentRef, decode, parse_key, spilled
+from aerogramme.log.entry import Add, Entry, SegmentRef, parse_key, spilled
+from aerogramme.log.entry_bytes import decode
 from aerogramme.log.manifest import Manifest
 from aerogramme.log.packing import decompress
 from aerogramme.log.segment import object_name, read_group

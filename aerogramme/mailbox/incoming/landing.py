@@ -15,19 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aerogramme.errors import Damaged, Refused
-from aerogramme.log.entry import (
-    MAX_UID,
-    NO_LINK,
-    Add,
-    Entry,
-    MailboxOp,
-    Op,
-    SegmentRef,
-    Subscribe,
-    decode,
-    encode,
-    row_key,
-)
+from aerogramme.log.entry import MAX_UID, NO_LINK, Add, Entry, MailboxOp, Op, SegmentRef, Subscribe, row_key
+from aerogramme.log.entry_bytes import decode, encode
 from aerogramme.log.ids import Ids, Runs
 from aerogramme.log.journal import Draft
 from aerogramme.log.packing import unpacked_size
