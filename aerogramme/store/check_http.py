@@ -11,12 +11,12 @@ import ssl
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from aerogramme.errors import BadConfiguration
 from aerogramme.store.check_steps import CheckFailed
+from aerogramme.store.place import Place
 
 CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 30.0
 BODY_MAX = 1 << 20  # of an answer; what a check asks for is far smaller
@@ -24,33 +24,6 @@ BODY_MAX = 1 << 20  # of an answer; what a check asks for is far smaller
 # X509_V_ERR_… of OpenSSL
 _SELF_SIGNED, _SELF_SIGNED_CHAIN, _EXPIRED, _NOT_YET, _WRONG_NAME, _WRONG_ADDRESS = 18, 19, 10, 9, 62, 64
 _UNKNOWN_CA = (2, 20, 21, _SELF_SIGNED, _SELF_SIGNED_CHAIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Whose certificates are right: those of the system's authorities, and of a file's; or anybody's."""
-
-    ca: Path | None = None
-    verify: bool = True
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        try:
-            if self.ca:
-                context.load_verify_locations(self.ca)
-        except OSError as error:  # ssl.SSLError is one
-            raise CheckFailed(
-                f"the certificates in {self.ca} cannot be read: {error}",
-                hint="the parameter ca= of the URL names a PEM file",
-                exit_code=BadConfiguration.exit_code,
-            ) from error
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-    def __str__(self) -> str:
-        return f"the system's authorities{f' and {self.ca}' if self.ca else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +41,16 @@ class Answer:
 
 def exchange(
     url: str,
-    trust: Trust,
+    place: Place,
     method: str = "GET",
     *,
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Answer:
-    """Sends a request and reads the answer, whatever its status. Raises CheckFailed when there is none."""
+    """Sends a request and reads the answer, whatever its status. The place says whose certificates are right.
+    Raises CheckFailed when there is no answer, and BadConfiguration."""
     split = urlsplit(url)
-    with closing(_connected(split, trust)) as connection:
+    with closing(_connected(split, place)) as connection:
         where = split.netloc
         path = split.path + (f"?{split.query}" if split.query else "")
         try:
@@ -96,7 +70,7 @@ def exchange(
         return Answer(response.status, found, read, _issuer(connection.sock))
 
 
-def _connected(split: SplitResult, trust: Trust) -> http.client.HTTPConnection:
+def _connected(split: SplitResult, place: Place) -> http.client.HTTPConnection:
     host, secure = split.hostname or "", split.scheme == "https"
     port = split.port or (443 if secure else 80)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -120,10 +94,10 @@ def _connected(split: SplitResult, trust: Trust) -> http.client.HTTPConnection:
         ) from error
     if secure:
         try:
-            connection.sock = trust.context().wrap_socket(connection.sock, server_hostname=host)
+            connection.sock = place.tls().wrap_socket(connection.sock, server_hostname=host)
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            raise _distrusted(error, host, trust) from error
+            raise _distrusted(error, host, place) from error
         except OSError as error:  # ssl.SSLError is one
             connection.close()
             raise CheckFailed(
@@ -137,11 +111,12 @@ def _connected(split: SplitResult, trust: Trust) -> http.client.HTTPConnection:
     return connection
 
 
-def _distrusted(error: ssl.SSLCertVerificationError, host: str, trust: Trust) -> CheckFailed:
+def _distrusted(error: ssl.SSLCertVerificationError, host: str, place: Place) -> CheckFailed:
     code = error.verify_code
     if code in _UNKNOWN_CA:
         how = "signed by itself" if code == _SELF_SIGNED else "not signed by anyone known here"
-        text = f"the certificate of {host} is {how}; {trust} do not vouch for it"
+        ours = f"the system's authorities{f' and {place.ca}' if place.ca else ''}"
+        text = f"the certificate of {host} is {how}; {ours} do not vouch for it"
         hint = "put ca=/path/of/its/authority.pem into the URL (or verify=no, and know what that means)"
     elif code in (_WRONG_NAME, _WRONG_ADDRESS):
         text = f"the certificate is not for {host}"

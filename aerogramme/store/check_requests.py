@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from aerogramme.errors import BadConfiguration, BadSyntax
-from aerogramme.store.check_http import Answer, Trust, exchange
+from aerogramme.store.check_http import Answer, exchange
 from aerogramme.store.check_steps import NOT_ALLOWED, CheckFailed
 from aerogramme.store.credentials import Credentials
 from aerogramme.store.place import Place
@@ -25,7 +25,6 @@ class Requests:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._trust = Trust(place.ca, place.verify)
         self._credentials = Credentials(place)
 
     def credentials(self) -> str:
@@ -34,7 +33,7 @@ class Requests:
 
     def anonymous(self, query: Mapping[str, str], *, k2v: bool = False) -> Answer:
         """Asks the bucket without credentials."""
-        return exchange(f"{self.k2v_url() if k2v else self.s3_url()}?{urlencode(query)}", self._trust)
+        return exchange(f"{self.k2v_url() if k2v else self.s3_url()}?{urlencode(query)}", self._place)
 
     def s3(
         self,
@@ -128,7 +127,7 @@ class Requests:
         request = botocore.awsrequest.AWSRequest(method, url, dict(headers), body)
         keys = botocore.credentials.ReadOnlyCredentials(*self._credentials.keys())
         botocore.auth.S3SigV4Auth(keys, service, self._credentials.region()).add_auth(request)
-        return exchange(url, self._trust, method, headers=dict(request.headers), body=body)
+        return exchange(url, self._place, method, headers=dict(request.headers), body=body)
 
     def _judged(self, answer: Answer, doing: str, fine: Sequence[int]) -> Answer:
         if doing and answer.status not in fine:
