@@ -26,7 +26,7 @@ from aerogramme_fuse.writing import Writing
 log = logging.getLogger(__name__)
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-BEFORE = 0.25  # seconds that a mount may look ahead before it is said that it can be used; then it goes on
+BEFORE = 1.0  # seconds that a mount may look ahead before it is said that it can be used; then it goes on
 
 
 async def mount(
