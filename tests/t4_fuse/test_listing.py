@@ -1,9 +1,11 @@
 """A listing that is kept up to date is what it would be anew, whatever happens; it costs what has changed."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
+import trio
 
 from aerogramme.log import flagsets
 from aerogramme.mailbox.account import Account
@@ -100,3 +102,32 @@ async def test_one_change_is_not_all(account: Account, monkeypatch) -> None:
     await put(account, "INBOX", LETTERS[0])
     await tree.listing(table.mailbox)
     assert len(made) == 3
+
+
+async def test_many_who_list_at_once_while_it_changes(account: Account, monkeypatch) -> None:
+    """It is named once, some of it at a time; what has changed meanwhile is named again, and no more."""
+    monkeypatch.setattr(listings, "CHUNK_BITS", 3)
+    made: list[int] = []
+    flagged = [1, 100]
+
+    def counted(table, start, *rest):
+        made.append(table.uids[start])
+        return listings.chunk_of(table, start, *rest)
+
+    async def change() -> None:
+        while not made:
+            await trio.lowlevel.checkpoint()
+        await account.store_flags(table, flagged, "+", ["\\Seen"])
+
+    monkeypatch.setattr(trees, "chunk_of", counted)
+    await put(account, "INBOX", *LETTERS * 50)
+    tree, table = Tree(account), account.find("INBOX")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(change)
+        for _ in range(3):
+            nursery.start_soon(tree.listing, table.mailbox)
+    listing = await tree.listing(table.mailbox)
+    assert files(listing) == files(await Tree(account).listing(table.mailbox))
+    again = Counter(made[: len(made) - 26])  # less those of the other tree
+    assert len(again) == 26 and again.total() <= 26 + len(flagged)
+    assert {table.uids[row] for row in range(len(table)) if table.flags[row]} == set(flagged)
