@@ -20,7 +20,7 @@ from aerogramme.mailbox.audit.faults import Kind
 from aerogramme.mailbox.contents import BodyRecord, body_name
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.incoming import incoming
-from aerogramme.mailbox.keys import keys, passwords, uses
+from aerogramme.mailbox.keys import changing, keys, passwords, uses
 from aerogramme.store.memory import MemoryStores
 from tests.helpers.packed import letters
 from tests.helpers.tampering import ID, PASSWORD, change, items, open_account
@@ -479,7 +479,7 @@ async def there_is_no_recovery_code(stores: MemoryStores) -> None:
     stored = await keys.StoredKeys.read(store)
     unlocked = await stored.unlock(ID, PASSWORD)
     [gone] = [each.fingerprint for each in unlocked.keyring.members if each.kind == "recovery"]
-    await passwords.change_keys(store, ID, stored, unlocked.slot, lambda keyring: keyring.dismiss(gone))
+    await changing.change_keys(store, ID, stored, unlocked.slot, lambda keyring: keyring.dismiss(gone))
 
 
 @breaker(Kind.STRANGE)

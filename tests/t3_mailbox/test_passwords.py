@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from aerogramme.errors import AlreadyExists, AuthenticationFailed, Damaged, Refused, Unavailable
-from aerogramme.mailbox.keys import keys, passwords, uses
+from aerogramme.mailbox.keys import changing, keys, passwords, uses
 from aerogramme.seal import Argon2Params, Code, Secret
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
@@ -226,7 +226,7 @@ async def test_a_crash_at_any_step_leaves_what_was_or_what_shall_be(stores, verb
             members = {m.fingerprint.hex() for m in (await _keyring(store)).members}
             assert members <= await slots(store)
             with monkeypatch.context() as later:
-                later.setattr(passwords, "ORPHAN_SECONDS", -60)  # time goes by
+                later.setattr(changing, "ORPHAN_SECONDS", -60)  # time goes by
                 await passwords.new_recovery_code(store, ID, left[0], CHEAP)
             members = {m.fingerprint.hex() for m in (await _keyring(store)).members}
             assert await slots(store) == members, "none is left that is not in the keyring"

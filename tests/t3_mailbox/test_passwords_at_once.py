@@ -8,17 +8,24 @@ import pytest
 import trio
 
 from aerogramme.errors import AerogrammeError, AuthenticationFailed, Refused, Unavailable
-from aerogramme.mailbox.keys import keys, passwords
+from aerogramme.mailbox.keys import changing, keys, passwords
 from aerogramme.seal import Argon2Params, Code, Keyring, Secret
 from aerogramme.store.faults import Crash, Step
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Store
+from tests.helpers.clocks import run_here
 
 ID = "00112233445566778899aabbccddeeff"
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)
 OLD, FIRST, SECOND = Secret("old"), Secret("first"), Secret("second")
 INVITATION = Code.generate("invitation")
 CALLS = 24  # more than any change makes
+
+
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password that costs nothing is tried before a thread for it has begun."""
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_here)
 
 
 class Still:
@@ -146,7 +153,7 @@ class Played:
 async def test_no_change_is_lost_nor_any_key(
     slow: str, fast: str, serial: bool, dies: bool, monkeypatch
 ) -> None:
-    monkeypatch.setattr(passwords, "APART", 0.0)  # a virtual clock spins while passwords are stretched
+    monkeypatch.setattr(changing, "APART", 0.0)  # a virtual clock spins while passwords are stretched
     for call in range(1, CALLS):
         reached = False
         for steps in range(2 if serial else 3):

@@ -2,7 +2,7 @@
 
 Partition "keys" holds a row `slot-<fingerprint>` for each secret that opens the account,
 `keyring-<version>-<random>` (the highest counts) and `public-<generation>` in clear (the highest counts), for
-those who bring letters. Rows are written once: how they change is in passwords.py.
+those who bring letters. Rows are written once: how they change is in changing.py.
 """
 
 import logging

@@ -28,6 +28,7 @@ from aerogramme.mailbox.contents import body_name
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.keys import keys, passwords, uses
+from aerogramme.mailbox.keys.changing import change_keys
 from aerogramme.mailbox.keys.reencrypting import Reencrypting
 from aerogramme.seal.incoming import sealed_generation
 from aerogramme.seal.slots import SlotPrivate
@@ -183,7 +184,7 @@ class _Rotation:
         members = {member.fingerprint for member in self._keyring.members}
         strangers = [each for each in stored.slots.values() if each.public.fingerprint not in members]
         if len(stored.keyrings) > 1 or strangers:
-            made = await passwords.change_keys(
+            made = await change_keys(
                 self._store, self._account.id, stored, self._slot, lambda keyring: keyring
             )
             self._keyring.adopt(made)

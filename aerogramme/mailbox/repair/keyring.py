@@ -8,6 +8,7 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.audit.setting_aside import copy_aside, remove, set_aside
 from aerogramme.mailbox.keys import keys, passwords
+from aerogramme.mailbox.keys.changing import change_keys
 from aerogramme.seal import Keyring, SlotPrivate
 
 _ASIDE = (Kind.USE, Kind.LET_GO, Kind.STRANGE, Kind.PUBLIC)
@@ -59,7 +60,7 @@ async def _write_again(account: Account, faults: list[Fault]) -> None:
                 keyring = keyring.dismiss(member.fingerprint)
         return keyring
 
-    made = await passwords.change_keys(store, account.id, stored, slot, without)
+    made = await change_keys(store, account.id, stored, slot, without)
     account.keyring.adopt(made)
     for item in items:
         await remove(store, item)
