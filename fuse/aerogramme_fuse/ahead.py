@@ -47,3 +47,5 @@ def _scan(folder: Path, cancelled: Event) -> None:
                     return
     except OSError:
         pass  # the store is away, the folder was removed, the mount ends
+    except UnicodeEncodeError:
+        pass  # the locale has no such letters: whoever has another one may list it

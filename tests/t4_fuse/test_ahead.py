@@ -1,6 +1,8 @@
 """What a mount lists by itself."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,10 +49,22 @@ async def test_no_more_than_there_is_room_for(account: Account, listed: list[str
     assert listed == ["cur", "new", ".Medium/cur", ".Medium/new"]
 
 
-async def test_a_folder_is_read_and_one_that_is_not_there_is_nothing(
-    account: Account, tmp_path: Path
-) -> None:
-    await put(account, "INBOX", LETTER)
+async def test_what_cannot_be_listed_is_left_to_others(account: Account, tmp_path: Path, monkeypatch) -> None:
+    """A folder that is read, one that is not there, and one with a name that the locale cannot spell."""
+    scanned: list[str] = []
+
+    def scan(folder: Path):
+        scanned.append(folder.parent.name)
+        if "Zoë" in str(folder):
+            str(folder).encode("ascii")
+        return os.scandir(folder)
+
+    monkeypatch.setattr(ahead, "os", SimpleNamespace(scandir=scan))
+    for name in "INBOX", "Zoë", "Zz":
+        if name != "INBOX":
+            await account.create_mailbox(name)
+        await put(account, name, LETTER)
     (tmp_path / "cur").mkdir()
     (tmp_path / "cur" / "one").touch()
-    await look_ahead(Tree(account), tmp_path)
+    await look_ahead(Tree(account, "fs"), tmp_path)
+    assert scanned == [tmp_path.name] * 2 + ["Zoë"] * 2 + ["Zz"] * 2
