@@ -120,7 +120,7 @@ async def test_it_never_goes_back(post: Post, caplog: pytest.LogCaptureFixture) 
     assert await post.seals_to() == second.generation
     theirs = await post.slip_in(second.generation)
     letter = (await post.boxes.open(ID)).letter("a@example.org", "b@example.org")
-    assert letter._public.key.raw == second.key.raw != theirs.key.raw
+    assert letter._box.public.key.raw == second.key.raw != theirs.key.raw
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     third = await post.rotate()
     assert await post.seals_to() == third.generation

@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import trio
 
@@ -115,6 +116,19 @@ def decode_letter(key: str, plain: bytes) -> Waiting:
     raise Damaged("a letter does not decode")
 
 
+class Envelope(NamedTuple):
+    """What is known of a letter besides its text. A parcel has no sender, recipient or detail.
+
+    millis  when it came, since 1970
+    detail  the mailbox it asks for (user+detail), None for INBOX
+    """
+
+    millis: int
+    sender: str = ""
+    recipient: str = ""
+    detail: str | None = None
+
+
 # --- letters in -------------------------------------------------------------------------------------------
 
 
@@ -126,10 +140,10 @@ class LetterBox:
     """
 
     def __init__(self, store: Store, account_id: str, public: IncomingPublic, nursery: trio.Nursery) -> None:
-        self._store = store
-        self._account = bytes.fromhex(account_id)
-        self._public = public
-        self._nursery = nursery
+        self.store = store
+        self.account = bytes.fromhex(account_id)
+        self.public = public
+        self.nursery = nursery
 
     def letter(
         self,
@@ -144,8 +158,7 @@ class LetterBox:
         seconds.
         """
         millis = int((time.time() if now is None else now) * 1000)
-        [number] = _ids.take(1)
-        return self._letter(number, (millis, sender, recipient, detail), limit)
+        return Letter(self, Envelope(millis, sender, recipient, detail), limit)
 
     def new_ids(self, count: int) -> range:
         """Ids for the contents of a parcel, or for a mailbox: nobody else has them."""
@@ -158,10 +171,9 @@ class LetterBox:
         `millis`: since 1970, now by default. Parcels are opened in this order."""
         first = landing.contents[0] if landing.contents else 0
         brought = range(first, first + len(landing.contents))
-        [number] = _ids.take(1)
         if millis is None:
             millis = int(time.time() * 1000)
-        letter = self._letter(number, (millis, "", "", None), MAX_BODY, brought)
+        letter = Letter(self, Envelope(millis), MAX_BODY, brought)
         try:
             await letter.write(to_bytes(landing))
             await letter.send()
@@ -171,42 +183,20 @@ class LetterBox:
             raise
         return letter.key
 
-    def _letter(
-        self,
-        number: int,
-        envelope: tuple[int, str, str, str | None],
-        limit: int,
-        brought: range | None = None,
-    ) -> "Letter":
-        return Letter(
-            self._store, self._account, self._public, self._nursery, number, envelope, limit, brought
-        )
-
 
 class Letter:
     """One letter coming in: `write` its octets, then `send` it (it is durable when that returns) or `abandon`
     it.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        account: bytes,
-        public: IncomingPublic,
-        nursery: trio.Nursery,
-        number: int,
-        envelope: tuple[int, str, str, str | None],
-        limit: int,
-        brought: range | None,
-    ) -> None:
-        self.id = number
+    def __init__(self, box: LetterBox, envelope: Envelope, limit: int, brought: range | None = None) -> None:
+        """`brought`: the contents that it brings, if it is a parcel."""
+        [self.id] = _ids.take(1)
         suffix = "" if brought is None else f"-{brought.start:016x}-{len(brought):04x}"
-        self.key = f"{envelope[0]:012x}-{number:016x}{suffix}"  # of its row
-        self._store, self._account, self._public, self._nursery = store, account, public, nursery
-        self._envelope = envelope
-        self._limit = limit
+        self.key = f"{envelope.millis:012x}-{self.id:016x}{suffix}"  # of its row
+        self._box, self._envelope, self._limit = box, envelope, limit
         self._content_key = ContentKey.generate()
-        self._sealer = BodySealer(self._content_key, body_binding(account, self.id))
+        self._sealer = BodySealer(self._content_key, body_binding(box.account, self.id))
         self._held: list[bytes] = []
         self._held_size = 0
         self._spill: Spill | None = None
@@ -229,7 +219,7 @@ class Letter:
         self._held.append(sealed)
         self._held_size += len(sealed)
         if self._held_size > SPILL:
-            self._spill = Spill(self._store, body_name(self.id), self._nursery)
+            self._spill = Spill(self._box.store, body_name(self.id), self._box.nursery)
             for piece in self._held:
                 await self._spill.write(piece)
             self._held.clear()
@@ -241,15 +231,14 @@ class Letter:
         objects = []
         if self._spill is not None:
             await self._spill.finish()
-            self._spill = (
-                None  # from here on the row may be there, whatever is heard of it: the body must stay
-            )
+            # From here on the row may be there, whatever is heard of it: the body must stay.
+            self._spill = None
         else:
             objects.append((body_name(self.id), b"".join(self._held)))
         record = BodyRecord(self._content_key, self._sealer.sealed_size, self._sealer.plain_size)
         plain = pack([VERSION, record.to_bytes(), *self._envelope])
-        row = Row(self.key, self._public.seal(plain, Binding(self._account, "letter", self.key)))
-        await self._store.append(PARTITION, [row], objects=objects)
+        row = Row(self.key, self._box.public.seal(plain, Binding(self._box.account, "letter", self.key)))
+        await self._box.store.append(PARTITION, [row], objects=objects)
 
     async def abandon(self) -> None:
         """Drops the letter. A body that was put already is removed, unless `send` got as far as the row."""
