@@ -24,6 +24,7 @@ from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.keys import keys, passwords, reencrypting
 from aerogramme.seal.hybrid import HybridPrivate, HybridPublic
+from tests.helpers.clocks import run_here
 
 START = 1_700_000_000.0  # unix seconds at which every schedule begins
 
@@ -130,12 +131,6 @@ def _open(key: HybridPrivate, sealed: bytes, info: bytes) -> bytes:
     return _opened(key.seed, bytes(sealed), info)
 
 
-async def _run_here(work: Callable[..., Any], *args: Any, **_: Any) -> Any:
-    """In place of a thread: when that is done nobody can tell, and the clock would not wait for it."""
-    await trio.lowlevel.checkpoint()
-    return work(*args)
-
-
 @contextmanager
 def seeded(seed: int, **constants: int) -> Iterator[Complaints]:
     """While this is open, trio and the program are as the seed says. `constants`: of folding."""
@@ -153,7 +148,7 @@ def seeded(seed: int, **constants: int) -> Iterator[Complaints]:
         stack.enter_context(patch.object(keys, "stretch", _stretch))
         stack.enter_context(patch.object(HybridPublic, "__init__", _public))
         stack.enter_context(patch.multiple(HybridPrivate, __init__=_private, open=_open))
-        stack.enter_context(patch.object(trio.to_thread, "run_sync", _run_here))
+        stack.enter_context(patch.object(trio.to_thread, "run_sync", run_here))
         stack.enter_context(patch.object(run, "_ALLOW_DETERMINISTIC_SCHEDULING", True))
         stack.enter_context(patch.object(packs, "LEAST", 2))  # of few mails some are packed
         for name, value in constants.items():
