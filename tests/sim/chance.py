@@ -22,7 +22,7 @@ from aerogramme.log import checkpoint, clock, folding, journal, segment
 from aerogramme.mailbox import account, packs
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.incoming import incoming
-from aerogramme.mailbox.keys import keys, passwords, reencrypting
+from aerogramme.mailbox.keys import changing, keys, reencrypting
 from aerogramme.seal.hybrid import HybridPrivate, HybridPublic
 from tests.helpers.clocks import run_here
 
@@ -139,7 +139,7 @@ def seeded(seed: int, **constants: int) -> Iterator[Complaints]:
     before = run._r.getstate(), logger.level, logger.propagate, gc.isenabled()
     secrets, time = _Secrets(Random(seed)), _Time()
     with ExitStack() as stack:
-        for module in (journal, checkpoint, incoming, letting_go, passwords, reencrypting):
+        for module in (journal, checkpoint, incoming, letting_go, changing, reencrypting):
             stack.enter_context(patch.object(module, "secrets", secrets))
         for module in (clock, account, incoming, lmtp_server):
             stack.enter_context(patch.object(module, "time", time))
