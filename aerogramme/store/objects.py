@@ -138,6 +138,8 @@ class Objects:
             ]
             if len(listed) < PAGE or listed[-1][0] > prefix + "\x7f":
                 return
+            if listed[-1][0] == last:
+                raise Unavailable(hint="the store lists the same names again, whatever it is to begin after")
             last = listed[-1][0]
             begin = self._prefix + last
 

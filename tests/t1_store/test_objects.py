@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import cast
 from uuid import uuid4
 
 import boto3
@@ -332,6 +333,17 @@ async def test_more_names_than_one_answer_has(objects: Objects, way: Between) ->
     assert len(way.asked) == 1
     await objects.delete(names)
     assert await objects.list("p") == ["pie", "piece", "piece0"]
+
+
+async def test_a_store_that_lists_the_same_again_is_not_listened_to_for_ever() -> None:
+    class Same:
+        async def read(self, _ask: object) -> list[tuple[str, int]]:
+            await trio.lowlevel.checkpoint()
+            return [(f"{n:04}", 1) for n in range(PAGE)]
+
+    with pytest.raises(Unavailable) as raised:
+        await Objects(cast("Bucket", Same()), "o/").list("")
+    assert "same names" in raised.value.hint
 
 
 @pytest.mark.parametrize("name", ["~", "a b", "a%b", "a%2Fb", "a+b", "a#?b", "a&b=<c>", 'a"b', "a*[b]{c}|^`"])
