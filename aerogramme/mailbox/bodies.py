@@ -16,13 +16,13 @@ from aerogramme.mailbox.contents import (
     LARGE,
     BodyRecord,
     Content,
-    body_binding,
     body_name,
     digest_field,
+    open_letter,
     read_pieces,
 )
 from aerogramme.mailbox.packs import Trip
-from aerogramme.seal import ContentKey, open_body
+from aerogramme.seal import ContentKey
 from aerogramme.store.port import Store
 
 log = logging.getLogger(__name__)
@@ -205,12 +205,9 @@ class Bodies:
         try:
             if sealed is None:
                 raise Damaged("a body is missing")
-            plain = open_body(record.key, body_binding(self._account, content), sealed)
-            if len(plain) != record.size:
-                raise Damaged("a body has not the size that its record says")
+            return open_letter(self._account, content, record, sealed)
         except Damaged as damage:
             return damage
-        return plain
 
 
 def _matches(column: Column, start: int, count: int, needle: bytes) -> list[bool]:

@@ -13,7 +13,7 @@ import trio
 from aerogramme.errors import Damaged, NotStored, TooLarge
 from aerogramme.mail.digest import Digest, render
 from aerogramme.mailbox.spill import SPILL, Spill
-from aerogramme.seal.body import BodyReader, BodySealer, ContentKey
+from aerogramme.seal.body import BodyReader, BodySealer, ContentKey, open_body
 from aerogramme.seal.record import Binding
 from aerogramme.store.port import Store
 
@@ -113,6 +113,15 @@ def pack_name(pack: str) -> str:
 
 def body_binding(account: bytes, content: int) -> Binding:
     return Binding(account, "body", body_name(content))
+
+
+def open_letter(account: bytes, content: int, record: BodyRecord, sealed: bytes) -> bytes:
+    """The letter of a sealed body. Raises Damaged, also if it has another size than its record says: more is
+    never unpacked."""
+    plain = open_body(record.key, body_binding(account, content), sealed, record.size)
+    if len(plain) != record.size:
+        raise Damaged("a body has not the size that its record says")
+    return plain
 
 
 def segment_columns(contents: Sequence[Content]) -> dict[str, dict[str, list[bytes]]]:

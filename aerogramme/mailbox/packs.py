@@ -15,8 +15,7 @@ from aerogramme.errors import Damaged
 from aerogramme.log.checkpoint import new_name
 from aerogramme.log.segment import Column, Columns, PackedBodies
 from aerogramme.log.state import State
-from aerogramme.mailbox.contents import LARGE, BodyRecord, Place, body_binding, body_name, pack_name
-from aerogramme.seal import open_body
+from aerogramme.mailbox.contents import LARGE, BodyRecord, Place, body_name, open_letter, pack_name
 from aerogramme.store.port import Part, Store
 
 log = logging.getLogger(__name__)
@@ -149,12 +148,11 @@ class Packing:
         try:
             if sealed is None or len(sealed) != record.sealed_size:
                 raise Damaged("a body is not what its record says")
-            return (
-                len(open_body(record.key, body_binding(self._account, content), sealed, LARGE)) == record.size
-            )
+            open_letter(self._account, content, record, sealed)
         except Damaged as damage:
             log.error("account %s: body %x is not packed: %s", self._account.hex(), content, damage)
             return False
+        return True
 
 
 def _readable(values: Sequence[bytes]) -> dict[int, BodyRecord]:

@@ -64,7 +64,7 @@ class Found:
 async def search(account: "Account", view: View, key: SearchKey) -> Found:
     """Evaluates a key over what the session was told of; messages that are gone do not match.
 
-    Raises Refused for sequence numbers that do not exist.
+    Raises BadSyntax for sequence numbers that do not exist.
     """
     run = _Search(account, view)
     matches = await run.filter(key, range(len(run.seqs)))

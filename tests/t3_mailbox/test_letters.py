@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from aerogramme.errors import Damaged, TooLarge, Unavailable
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.contents import BodyRecord, body_name
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from aerogramme.seal import Binding
@@ -173,6 +173,23 @@ async def test_a_letter_that_does_not_open_stays_and_blocks_no_other(world: Worl
     told = [line.split(":")[0] for line in found]
     assert told == [f"letter {key} cannot be read" for key in (one, two, three)]
     world.expected = found
+
+
+async def test_a_letter_of_another_size_than_it_says_stays(world: World, account, monkeypatch) -> None:
+    """It would be a message that nobody can read. One that is larger is not even unpacked."""
+    for other in 5, -5:
+
+        def lying(key, sealed_size, size, other=other):
+            return BodyRecord(key, sealed_size, size + other)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(incoming, "BodyRecord", lying)
+            await send(world.stores, b"a letter")
+    await send(world.stores, b"another")
+    assert await account.drain.all_waiting() == 1
+    assert await bodies(account) == [b"another"] and len(account.drain.unreadable) == 2
+    world.expected = await world.audit()
+    assert len(world.expected) == 2
 
 
 async def test_a_letter_with_an_impossible_key_or_content(world: World, account) -> None:

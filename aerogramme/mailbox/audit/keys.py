@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.faults import Fault, Kind
-from aerogramme.mailbox.contents import body_binding, body_name
+from aerogramme.mailbox.contents import body_binding, body_name, open_letter
 from aerogramme.mailbox.incoming import incoming, landing
 from aerogramme.mailbox.keys import keys, uses
 from aerogramme.seal import Binding, IncomingPublic, Keyring, Slot, open_body
@@ -22,9 +22,12 @@ async def letters(account: Account) -> list[Fault]:
             [body] = await account.store.get_many([body_name(letter.id)])
             if body is None:
                 raise Damaged("its body is missing")
-            plain = open_body(letter.record.key, body_binding(account.keyring.account, letter.id), body)
-            if letter.contents is not None:
-                landing.from_bytes(plain, letter.contents)
+            if letter.contents is None:
+                open_letter(account.keyring.account, letter.id, letter.record, body)
+                continue
+            binding = body_binding(account.keyring.account, letter.id)
+            plain = open_body(letter.record.key, binding, body, landing.MAX_PARCEL_OCTETS)
+            landing.from_bytes(plain, letter.contents)
         except Damaged as why:
             what = f"letter {key} cannot be read: {why}"
             faults.append(Fault(Kind.LETTER, what, item=(incoming.PARTITION, key)))

@@ -23,6 +23,7 @@ from aerogramme.mailbox.contents import (
     Content,
     body_binding,
     body_name,
+    open_letter,
     render_kindly,
     render_stored,
     segment_columns,
@@ -241,14 +242,14 @@ class Drain:
         bodies = await store.get_many([body_name(letter.id) for letter in small])
         sealed = {letter.id: body for letter, body in zip(small, bodies, strict=True)}
         for letter in letters:
-            key, record = letter.record.key, letter.record
+            record = letter.record
             try:
                 if letter.id not in sealed:
                     digest = await render_stored(store, account, letter.id, record)
                 elif (body := sealed[letter.id]) is None:
                     raise Damaged("a body is missing")
                 else:
-                    digest = await render_kindly(open_body(key, body_binding(account, letter.id), body))
+                    digest = await render_kindly(open_letter(account, letter.id, record, body))
             except Damaged as damage:
                 if not await self._is_drained(letter.id):
                     self._report(letter.key, damage)

@@ -202,7 +202,7 @@ def recognized(secret: Secret) -> tuple[Secret, Kind]:
 
 async def stretch(slot: Slot, secret: Secret) -> SlotPrivate:
     """Opens a slot in a thread. One that is cancelled goes on there, and keeps its place among the
-    STRETCHERS.
+    `stretchers`.
     """
     return await trio.to_thread.run_sync(slot.unlock, secret, limiter=stretchers(), abandon_on_cancel=True)
 
