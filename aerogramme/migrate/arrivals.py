@@ -33,6 +33,7 @@ class _Group:
 
     uids: list[int] = field(default_factory=list)
     raws: list[bytes] = field(default_factory=list)
+    lines: list[int | None] = field(default_factory=list)
     octets: int = 0
     arrived: Sequence[Arrived] = ()
     error: Exception | None = None
@@ -90,7 +91,8 @@ class Arrivals:
             async for group in jobs:
                 try:
                     contents = self._target.new_ids(len(group.raws))
-                    group.arrived = await self._sealing.seal(self._target.account, contents, group.raws)
+                    letters = contents, group.raws, group.lines
+                    group.arrived = await self._sealing.seal(self._target.account, *letters)
                 except Exception as error:  # for who waits for the group
                     group.error = error
                 group.raws.clear()
@@ -118,6 +120,7 @@ class Arrivals:
                     continue
                 group.uids.append(letter.uid)
                 group.raws.append(found)
+                group.lines.append(letter.lines)
                 group.octets += len(found)
                 if group.full:
                     yield group

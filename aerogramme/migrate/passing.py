@@ -83,13 +83,13 @@ async def run_pass(
         report.folders = len(folders)
         told()
         here, mailboxes = set(), set()
+        whole = _Pass(source, target, memory, options, report, told, sealing)
         for folder, name in named(folders, report):
             here.add(name)
             if options.only and name not in options.only:
                 continue
             try:
-                moving = _Mailbox(source, target, memory, options, report, told, sealing, folder, name)
-                mailboxes.add(await moving.move())
+                mailboxes.add(await _Mailbox(whole, folder, name).move())
             except (Unreadable, Refused, NoSuchMailbox) as error:
                 report.fault(broken_off(folder, error))
             if not options.dry_run and trio.current_time() > saved + SAVE_SECONDS:
@@ -128,46 +128,51 @@ async def _remove(target: Target, mailbox: int, uids: Sequence[int]) -> None:
         await target.remove(mailbox, uids[start : start + CHANGES])
 
 
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What all mailboxes of a pass have to do with."""
+
+    source: Source
+    target: Target
+    memory: Memory
+    options: Options
+    report: Report
+    told: Told
+    sealing: Sealing
+
+
 class _Mailbox:
     """One mailbox of a pass."""
 
-    def __init__(
-        self,
-        source: Source,
-        target: Target,
-        memory: Memory,
-        options: Options,
-        report: Report,
-        told: Told,
-        sealing: Sealing,
-        folder: Folder,
-        name: str,
-    ) -> None:
-        self._source, self._target, self._memory = source, target, memory
-        self._options, self._report, self._told = options, report, told
-        self._sealing, self._folder, self._name = sealing, folder, name
+    def __init__(self, whole: _Pass, folder: Folder, name: str) -> None:
+        self._pass, self._folder, self._name = whole, folder, name
         self._moved = Moved(name, folder.origin)
+        self._landed = 0  # of the plan's own rows, from the first on, without a gap
 
     async def move(self) -> int:
         """Compares, and moves what differs. The mailbox here."""
-        faults = len(self._source.faults)
-        self._report.mailboxes.append(self._moved)
-        said = await said_by(self._source, self._folder, self._report)
+        faults = len(self._pass.source.faults)
+        self._pass.report.mailboxes.append(self._moved)
+        said = await said_by(self._pass.source, self._folder, self._pass.report)
         if said is None:
             return NO_MAILBOX
         self._said = said
-        passed = self._memory.passed(self._name, self._folder.uidvalidity)
+        passed = self._pass.memory.passed(self._name, self._folder.uidvalidity)
         known = NO_MAILBOX if passed is None else passed.mailbox
-        self._there = there = await self._target.there(self._name, known)
+        self._there = there = await self._pass.target.there(self._name, known)
         # Of a source that is damaged it is not known what has gone.
-        delete = self._options.delete and not any(fault.lost for fault in self._source.faults[faults:])
-        self._plan = plan = compare(self._folder, said, there, passed, self._memory.hash_of, delete=delete)
+        delete = self._pass.options.delete and not any(
+            fault.lost for fault in self._pass.source.faults[faults:]
+        )
+        self._plan = plan = compare(
+            self._folder, said, there, passed, self._pass.memory.hash_of, delete=delete
+        )
         moved = self._moved
         moved.keeps, moved.messages, moved.gone = plan.keeps, len(said.uids), plan.removed
         moved.disputed = plan.disputed
         moved.done = moved.messages - len(plan.own) - len(plan.doubtful)
-        self._told()
-        if self._options.dry_run:
+        self._pass.told()
+        if self._pass.options.dry_run:
             self._would()
             return there.mailbox
         # One in which nothing is gives its place to a new one, with the UIDVALIDITY of the source.
@@ -202,7 +207,7 @@ class _Mailbox:
                 row = row_of(self._said, uid)
                 if pool and await self._is_here(pool, row, arrived):
                     self._moved.done += 1
-                    self._told()
+                    self._pass.told()
                     continue
                 batch.rows.append(row)
                 batch.letters.append(arrived)
@@ -217,7 +222,9 @@ class _Mailbox:
                     await fill()
 
         async def fill() -> None:
-            arrivals = Arrivals(self._source, self._folder, self._target, self._sealing, self._lose)
+            arrivals = Arrivals(
+                self._pass.source, self._folder, self._pass.target, self._pass.sealing, self._lose
+            )
             await arrivals.run(wanted, take)
             if batch.rows:
                 await send.send(batch)
@@ -226,7 +233,7 @@ class _Mailbox:
             async with receive, hand_on:
                 with suppress(trio.BrokenResourceError):
                     async for each in receive:
-                        each.letters = await self._target.store(each.letters)
+                        each.letters = await self._pass.target.store(each.letters)
                         await hand_on.send(each)
 
         async def land() -> None:
@@ -237,11 +244,11 @@ class _Mailbox:
         await together(land, store, gather)
 
     def _lose(self, fault: Fault) -> None:
-        self._report.fault(fault)
+        self._pass.report.fault(fault)
         if fault.lost:
             self._moved.lost += 1
         self._moved.done += 1
-        self._told()
+        self._pass.told()
 
     async def _is_here(self, pool: Pool, row: int, arrived: Arrived) -> bool:
         """Whether a letter is one of those that are here and of which nothing was known; if so, it is
@@ -250,7 +257,7 @@ class _Mailbox:
         candidates = pool.candidates(date, arrived.size)
         if not candidates:
             return False
-        ids = await self._target.message_ids(self._there, candidates)
+        ids = await self._pass.target.message_ids(self._there, candidates)
         for at, message_id in zip(tuple(candidates), ids, strict=True):
             if message_id == arrived.message_id:
                 uid = self._plan.here[row] = pool.take(date, arrived.size, at)
@@ -268,7 +275,11 @@ class _Mailbox:
             New(said.uids[row], said.dates[row], said.flags[row], arrived)
             for row, arrived in zip(batch.rows, batch.letters, strict=True)
         ]
-        upto = said.uids[batch.rows[-1]] + 1 if own and self._plan.pure else 0
+        upto = 0
+        if own and self._plan.pure:
+            for row in batch.rows:
+                self._landed += self._landed < len(self._plan.own) and self._plan.own[self._landed] == row
+            upto = self._whole_upto(said.uids[batch.rows[-1]] + 1)
         uids = await self._say(letters, keep=own, imported=upto)
         for row, uid in zip(batch.rows, uids, strict=True):
             uid = uid or said.uids[row]  # it was here already: somebody else moves mail into the account
@@ -277,7 +288,7 @@ class _Mailbox:
         moved.landed += len(letters)
         moved.done += len(letters)
         moved.octets += sum(arrived.size for arrived in batch.letters)
-        self._told()
+        self._pass.told()
 
     # --- all else
 
@@ -285,9 +296,9 @@ class _Mailbox:
         """What the mailbox is, and what has changed of messages that are here."""
         there, plan, moved = self._there, self._plan, self._moved
         upto = 0
-        if plan.pure and not moved.renumbered and not any(plan.doubtful):
+        if plan.pure and not moved.renumbered and not plan.doubtful:
             last = self._said.uids[-1] + 1 if self._said.uids else 0
-            upto = max(self._folder.uidnext, last)
+            upto = self._whole_upto(max(self._folder.uidnext, last))
         if (
             self._mailbox == NO_MAILBOX
             or upto > max(there.imported, 1)
@@ -297,16 +308,25 @@ class _Mailbox:
         uids = sorted(plan.flags)
         for start in range(0, len(uids), CHANGES):
             some = {uid: plan.flags[uid] for uid in uids[start : start + CHANGES]}
-            await self._target.set_flags(self._mailbox, some)
+            await self._pass.target.set_flags(self._mailbox, some)
             moved.flags += len(some)
-            self._told()
-        await _remove(self._target, self._mailbox, plan.remove)
+            self._pass.told()
+        await _remove(self._pass.target, self._mailbox, plan.remove)
         moved.removed = len(plan.remove)
-        self._told()
+        self._pass.told()
+
+    def _whole_upto(self, upto: int) -> int:
+        """The UID below which all that the source has is here, or was. One that could not be read is not
+        below it: what is remembered of it is not saved yet, and after a kill it would count as removed
+        here."""
+        own = self._plan.own
+        if self._landed < len(own):
+            upto = min(upto, self._said.uids[own[self._landed]])
+        return max(upto, self._there.imported)
 
     async def _say(self, messages: Sequence[New], *, keep: bool, imported: int) -> Sequence[int]:
         """One entry. The UIDs of the messages."""
-        landed = await self._target.land(
+        landed = await self._pass.target.land(
             self._name, self._mailbox, self._folder, messages, keep=keep, imported=imported
         )
         self._mailbox = landed.mailbox
@@ -316,16 +336,16 @@ class _Mailbox:
         """What is known now, for the next pass. A message that did not land is tried again by it."""
         said = self._said
         if self._mailbox != NO_MAILBOX:
-            self._memory.note_origin(self._mailbox, self._options.origin)
+            self._pass.memory.note_origin(self._mailbox, self._pass.options.origin)
         if self._folder.uidvalidity and self._mailbox != NO_MAILBOX:
-            hashes = array("Q", map(self._memory.hash_of, said.flags))
-            before = self._memory.passed(self._name, self._folder.uidvalidity)
+            hashes = array("Q", map(self._pass.memory.hash_of, said.flags))
+            before = self._pass.memory.passed(self._name, self._folder.uidvalidity)
             if said.flags_lost and before is not None:  # what it said when it knew them is what counts
                 for row, uid in enumerate(said.uids):
                     if (at := before.row_of(uid)) is not None:
                         hashes[row] = before.flags[at]
             passed = Passed(self._folder.uidvalidity, self._mailbox, said.uids, self._plan.here, hashes)
-            self._memory.note(self._name, passed)
+            self._pass.memory.note(self._name, passed)
 
     def _would(self) -> None:
         """What a pass would do, by what is known without reading letters: one of which date and size, as

@@ -37,11 +37,11 @@ def workers_of_this_machine() -> int:
     return min(MOST, cores) if cores > 1 else 0
 
 
-def seal(account: bytes, content: int, raw: bytes) -> tuple[BodyRecord, Digest, bytes]:
-    """Of a letter that is held whole the record, the digest and the sealed body."""
+def seal(account: bytes, content: int, raw: bytes, lines: int | None) -> tuple[BodyRecord, Digest, bytes]:
+    """Of a letter that is held whole the record, the digest and the sealed body. `lines` as Letter has it."""
     key = ContentKey.generate()
     sealed = seal_body(key, body_binding(account, content), raw)
-    return BodyRecord(key, len(sealed), len(raw)), render(raw), sealed
+    return BodyRecord(key, len(sealed), len(raw)), render(raw, lines), sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,15 @@ class _Beside:
         return cls(process, shared)
 
     async def seal(
-        self, account: bytes, contents: Sequence[int], raws: Sequence[bytes]
+        self,
+        account: bytes,
+        contents: Sequence[int],
+        raws: Sequence[bytes],
+        lines: Sequence[int | None],
     ) -> tuple[list[Any], list[bytes]]:
         """What it says of letters, and their sealed bodies."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        head = msgpack.packb([account, [*contents], [*map(len, raws)]])
+        head = msgpack.packb([account, [*contents], [*map(len, raws)], [*lines]])
         self.shared.write([head, *raws])
         try:
             await self.process.stdin.send_all(len(head).to_bytes(_LENGTH, "big"))
@@ -113,18 +117,25 @@ class Sealing:
         """How many groups may be under way besides the one that is waited for."""
         return len(self._beside)
 
-    async def seal(self, account: bytes, contents: Sequence[int], raws: Sequence[bytes]) -> list[Arrived]:
-        """The letters, in their order, sealed and rendered. Raises Unavailable when a process has ended."""
+    async def seal(
+        self,
+        account: bytes,
+        contents: Sequence[int],
+        raws: Sequence[bytes],
+        lines: Sequence[int | None],
+    ) -> list[Arrived]:
+        """The letters, in their order, sealed and rendered; `lines` as Letter has it. Raises Unavailable when
+        a process has ended."""
         if not self._beside:
             done = []
-            for content, raw in zip(contents, raws, strict=True):
-                record, digest, sealed = seal(account, content, raw)
+            for content, raw, count in zip(contents, raws, lines, strict=True):
+                record, digest, sealed = seal(account, content, raw, count)
                 done.append(Arrived(Content(content, record, digest), sealed))
                 await trio.lowlevel.checkpoint()
             return done
         beside = await self._idle.receive()
         try:
-            told, bodies = await beside.seal(account, contents, raws)
+            told, bodies = await beside.seal(account, contents, raws, lines)
         finally:  # one that has ended says so to the next, too
             self._free.send_nowait(beside)
         return [
@@ -163,12 +174,12 @@ def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
     gc.freeze()  # what has been imported stays
     while len(turn := given.read(_LENGTH)) == _LENGTH:
         length = int.from_bytes(turn, "big")
-        account, contents, sizes = msgpack.unpackb(*shared.read([length]))
+        account, contents, sizes, lines = msgpack.unpackb(*shared.read([length]))
         told, bodies = list[Any](), list[bytes]()
-        for content, size in zip(contents, sizes, strict=True):
+        for content, size, count in zip(contents, sizes, lines, strict=True):
             [raw] = shared.read([size], length)
             length += size
-            record, digest, sealed = seal(account, content, raw)
+            record, digest, sealed = seal(account, content, raw, count)
             said = [getattr(digest, name) for name in _FIELDS]
             told.append([[record.key.to_bytes(), record.sealed_size, record.size], said])
             bodies.append(sealed)

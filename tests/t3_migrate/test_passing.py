@@ -454,6 +454,20 @@ async def test_whatever_happens_no_message_is_missing_or_doubled(world, tmp_path
     assert counts(await moving.run(), "landed", "removed") == [0, 0]
 
 
+async def test_a_letter_that_could_not_be_read_before_a_kill_comes_later(moving: Moving, monkeypatch):
+    for n in range(6):
+        moving.inbox.put(letter(n))
+    moving.source.unreadable.add(("INBOX", 3))
+    with monkeypatch.context() as killed:
+        killed.setattr(Memory, "save", lambda self: None)
+        await moving.run()
+    moving.source.unreadable.clear()
+    report = await moving.run()
+    assert counts(report, "landed", "gone") == [1, 0]
+    assert set(await moving.seen("INBOX")) == {1, 2, 4, 5, 6, 7}
+    assert counts(await moving.run(), "landed", "gone") == [0, 0]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 async def test_letters_of_all_sizes_are_sealed_beside(moving: Moving, monkeypatch, workers):
     monkeypatch.setattr("aerogramme.migrate.sealing.WORTH_IT", 1)

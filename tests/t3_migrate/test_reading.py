@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aerogramme.errors import Unreadable
+from aerogramme.mail.digest import render
 from aerogramme.migrate.sources import compressed
 from aerogramme.migrate.sources.lineends import LineEnds
 from aerogramme.migrate.sources.reading import AHEAD, PIECE, Reader, letters, open_file
@@ -60,6 +61,8 @@ def test_lf_gets_its_cr_wherever_a_letter_is_split(letter, cuts) -> None:
         expected.append(octet or 0x80)
         before = octet
     assert fed == expected
+    assert line_ends.lines == (None if b"\r" in letter else letter.count(b"\n"))
+    assert render(fed, line_ends.lines) == render(fed)
 
 
 @pytest.mark.parametrize("kind", KINDS)

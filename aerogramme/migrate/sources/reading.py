@@ -53,7 +53,7 @@ class Reader:
         self._file = file
         self._file_size = file.size if isinstance(file, OpenFile) else None
         self._plain: compressed.Readable | None = file if plain else None
-        self._line_ends = LineEnds()
+        self.line_ends = LineEnds()
         if isinstance(file, OpenFile):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
@@ -66,7 +66,7 @@ class Reader:
         self.size += len(data)
         # Most letters are read in one go: to ask whether there is more of the file costs as much.
         self.ended = not data or (self._plain is self._file and self.size == self._file_size)
-        data = self._line_ends.feed(data)
+        data = self.line_ends.feed(data)
         self.wide += len(data)
         if self.wide > LARGEST:
             raise Unreadable(f"it has more than {LARGEST >> 30} GiB, as no letter has")
@@ -89,7 +89,7 @@ class Reader:
 
     def remarks(self) -> list[tuple[str, str]]:
         """When all is read: what is not as it should be, and what was done about it."""
-        if self._line_ends.nuls:
+        if self.line_ends.nuls:
             return [("it has NULs", "they are octets 0x80, as Dovecot shows them")]
         return []
 
@@ -122,7 +122,7 @@ async def letters(
                 except Unreadable as e:
                     yield left_out(reader.origin, e)
                 else:
-                    yield Letter(uid, _pieces(reader, first, faults))
+                    yield Letter(uid, _pieces(reader, first, faults), reader.line_ends)
                 turn += reader.size
                 reader.close()
             opened.popleft()

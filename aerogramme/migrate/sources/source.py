@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from aerogramme.migrate.sources.lineends import LineEnds
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -82,10 +84,19 @@ class Letter:
     """A letter that is being read: its octets in pieces, with CRLF at the ends of lines as IMAP shows it.
 
     Reading the pieces to the end is the caller's business, before the next letter. They may raise Unreadable.
+
+    line_ends  what has put CRLF there, if anything has
     """
 
     uid: int
     pieces: AsyncIterator[bytes]
+    line_ends: LineEnds | None = None
+
+    @property
+    def lines(self) -> int | None:
+        """When all has been read: how many lines it has, if it is known that they all end with CRLF, and that
+        no CR or LF stands elsewhere."""
+        return None if self.line_ends is None else self.line_ends.lines
 
 
 class Source(Protocol):
