@@ -13,7 +13,7 @@ from aerogramme.log.adopting import adopt
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.manifest import read
 from aerogramme.log.records import Records
-from aerogramme.log.segment import Packer, Segments
+from aerogramme.log.segment import Bulky, Packer, Segments
 from aerogramme.log.state import State
 from aerogramme.log.suffix import base_of
 
@@ -173,11 +173,17 @@ class Folding:
         must = {index for index in named if has_to(self._state.segments[index])}
         old: set[int] = set()
         new: list[SegmentRef] = []
-        for batch in self._batches(sorted(must | self._joining(named, must))):
+        batches = self._batches(sorted(must | self._joining(named, must)))
+        while batches:
+            batch = batches.pop(0)
             if must.isdisjoint(batch):
                 continue
             try:
                 packed = await self._segments.merge(batch, packer, without)
+            except Bulky:
+                half = len(batch) // 2
+                batches[:0] = batch[:half], batch[half:]
+                continue
             except Damaged as e:  # they stay as they are: all that can be read, stays readable
                 log.error("digests of account %s cannot be read: %s", self._keyring.account.hex(), e)
                 self._unmergeable.update(batch)

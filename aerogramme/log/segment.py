@@ -16,12 +16,12 @@ from typing import NamedTuple, overload
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import trio
-import zstandard
 
 from aerogramme.errors import Damaged
 from aerogramme.log.columns import column_bytes, column_from
 from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import Runs
+from aerogramme.log.packing import compress, decompress
 from aerogramme.log.records import Records
 from aerogramme.log.suffix import sealed_for
 from aerogramme.seal import Keyring
@@ -30,7 +30,9 @@ KIND = "segment"  # of the sealed record; its name is that of the object
 VERSION = 2
 INLINE_MAX = 32 * 1024  # packed octets of all groups that ride in the entry; with them it stays a small row
 LEVEL = 3  # of zstd: a higher one costs more time on the way in than it saves on the way out
-MAX_UNPACKED = 1 << 30  # a segment is written from memory; what unpacks to more is not one
+MAX_UNPACKED = 1 << 31  # a segment is written from memory; what unpacks to more is not one
+MERGED_MAX = 64 * 1024 * 1024  # octets of one group that a merge holds
+MERGE_STEP = 64  # segments that it loads at a time
 BUDGET = 64 * 1024 * 1024  # octets of columns kept in memory for an account
 
 
@@ -112,9 +114,7 @@ def pack_group(contents: Iterable[int], fields: Mapping[str, Sequence[bytes]]) -
         column = values if isinstance(values, Column) else Column.of(values)
         lengths = array("I", (stop - start for start, stop in pairwise([0, *column.ends])))
         packed.append([name, column_bytes(lengths), column.joined])
-    return zstandard.ZstdCompressor(LEVEL).compress(
-        msgpack.packb([VERSION, Runs.of(contents).wire(), packed])
-    )
+    return compress(msgpack.packb([VERSION, Runs.of(contents).wire(), packed]), LEVEL)
 
 
 def unpack_group(packed: bytes, contents: Sequence[int]) -> dict[str, Column]:
@@ -128,8 +128,7 @@ def unpack_group(packed: bytes, contents: Sequence[int]) -> dict[str, Column]:
 def read_group(packed: bytes) -> tuple[Runs, dict[str, Column]]:
     """The contents and the columns that `pack_group` was given. Raises Damaged."""
     try:
-        plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
-        version, of, fields = msgpack.unpackb(plain, strict_map_key=True)
+        version, of, fields = msgpack.unpackb(decompress(packed, MAX_UNPACKED), strict_map_key=True)
         if version != VERSION:
             raise Damaged("a segment of an unknown version")
         contents = Runs.from_wire(of)
@@ -142,9 +141,12 @@ def read_group(packed: bytes) -> tuple[Runs, dict[str, Column]]:
                 raise Damaged("a segment does not decode")
             columns[name] = Column.of_lengths(joined, column)
         return contents, columns
-    # MemoryError: a damaged frame may claim a gigabyte, and it is asked for before anything is unpacked.
-    except (ValueError, TypeError, MemoryError, msgpack.UnpackException, zstandard.ZstdError) as e:
+    except (ValueError, TypeError, msgpack.UnpackException) as e:
         raise Damaged("a segment does not decode") from e
+
+
+class Bulky(Exception):
+    """What is to be merged has too many octets for one segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +281,7 @@ class Segments:
         self, indices: Sequence[int], packer: Packer | None = None, without: Container[int] = ()
     ) -> Packed | None:
         """One new segment, never inline, of the contents of several, but for some; None if none is left. The
-        bodies are packed, if there is a packer for that. Raises Damaged, Unavailable."""
+        bodies are packed, if there is a packer for that. Raises Damaged, Unavailable; Bulky, of several."""
         refs = [self._refs[index] for index in indices]
         every = [content for ref in refs for content in ref.contents]
         rows = [n for n, content in enumerate(every) if content not in without]
@@ -288,8 +290,7 @@ class Segments:
             return None
         groups: Mapping[str, Columns] = {}
         for group in sorted({group for ref in refs for group in ref.groups}):
-            columns = _joined(await self.load(indices, group))
-            self._let_go((index, group) for index in indices)  # who reads next has the new one
+            columns = _joined(await self._load_to_merge(indices, group))
             if len(rows) < len(every):
                 columns = {name: Column.of([column[n] for n in rows]) for name, column in columns.items()}
             groups = {**groups, group: columns}
@@ -307,6 +308,20 @@ class Segments:
         single = {content for ref in refs for content in ref.single}
         loose = [content for content in contents if content in single]
         return pack(self._keyring, contents, groups, inline_max=-1, packs=packs, loose=loose)
+
+    async def _load_to_merge(self, indices: Sequence[int], group: str) -> list[Columns]:
+        """Some after the other: whoever sends mail decides how large they are. They are not kept, since who
+        reads next has the new segment."""
+        found: list[Columns] = []
+        size = 0
+        for start in range(0, len(indices), MERGE_STEP):
+            some = indices[start : start + MERGE_STEP]
+            found += await self.load(some, group)
+            self._let_go((index, group) for index in some)
+            size += sum(map(_size, found[start:]))
+            if size > MERGED_MAX and len(indices) > 1:
+                raise Bulky
+        return found
 
     async def load(self, indices: Sequence[int], group: str) -> list[Columns]:
         """A group of several segments, in the order asked, with one trip to the store.

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from aerogramme.errors import Damaged, Unavailable
-from aerogramme.log import bundle, folding, piece
+from aerogramme.log import bundle, folding, piece, segment
 from aerogramme.log.clock import COUNTER_BITS
 from aerogramme.log.entry import KIND, NO_LINK, PARTITION, Add, Entry, Flags, MailboxOp, Remove, Subscribe
 from aerogramme.log.entry_bytes import encode
@@ -88,6 +88,21 @@ async def test_digests_are_found_before_and_after_folds(stores, now):
         ids += await add(one, 2)
     assert one.state.contents.find(ids[0])[0] != index
     assert len(one.state.named_segments()) <= 3
+
+
+async def test_large_digests_are_merged_as_far_as_memory_goes(stores, now, monkeypatch):
+    monkeypatch.setattr(segment, "MERGED_MAX", 5000)  # a digest here counts some 120 octets
+    monkeypatch.setattr(segment, "MERGE_STEP", 3)
+    one = await opened(await a_store(stores), now)
+    ids = [i for _ in range(100) for i in await add(one)]
+    held = []
+    load = one.segments.load
+    monkeypatch.setattr(one.segments, "load", lambda *asked: held.append(len(asked[0])) or load(*asked))
+    assert await one.fold(force=True)
+    assert max(held) <= 3
+    two = await opened(await a_store(stores), now, seed=2)
+    assert [await digest(two, content) for content in ids] == [b"%d" % content for content in ids]
+    assert 3 <= len(two.state.named_segments()) <= 8
 
 
 def scattered(journal, n):
