@@ -10,11 +10,12 @@ from trio.testing import MockClock
 
 from aerogramme.errors import AuthenticationFailed
 from aerogramme.log.suffix import sealed_for
-from aerogramme.mailbox.account import KEYS_SECONDS, Account
+from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts
 from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.incoming.incoming import LetterBox
 from aerogramme.mailbox.keys import keys, passwords
+from aerogramme.mailbox.opened import KEYS_SECONDS
 from aerogramme.seal import Keyring
 from aerogramme.store.port import Row
 from tests.t3_mailbox.conftest import PASSWORD, World, public_key, put

@@ -94,7 +94,7 @@ class Landing:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What has become of a landing.
+    """What a landing did.
 
     mailbox  its id
     uids     of the messages, in their order; 0 for one that was skipped
