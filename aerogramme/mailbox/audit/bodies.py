@@ -82,3 +82,12 @@ def batches(bodies: Sequence[tuple[int, BodyRecord]]) -> Iterator[Sequence[tuple
         octets += record.sealed_size
     if start < len(bodies):
         yield bodies[start:]
+
+
+async def in_packs(store: Store, bodies: Sequence[tuple[int, BodyRecord]]) -> dict[int, bytes | None]:
+    """The sealed bodies of those that lie in packs, by content; None for one that is not there. Raises
+    Unavailable."""
+    placed = [(content, record) for content, record in bodies if record.place is not None]
+    trip = Trip(placed)
+    got = await store.get_many(trip.wanted) if placed else []
+    return {content: trip.sealed(n, got) for n, (content, _) in enumerate(placed)}

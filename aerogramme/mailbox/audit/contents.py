@@ -7,7 +7,7 @@ from aerogramme.errors import Damaged
 from aerogramme.log.state import State
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.audit.bodies import batches
+from aerogramme.mailbox.audit.bodies import batches, in_packs
 from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.contents import (
     GROUPS,
@@ -18,7 +18,6 @@ from aerogramme.mailbox.contents import (
     digest_field,
     pack_name,
 )
-from aerogramme.mailbox.packs import Trip
 from aerogramme.seal import open_body
 
 BATCH = 200  # contents whose digests are in memory at once
@@ -80,7 +79,7 @@ async def _bodies(
 ) -> list[Fault]:
     faults: list[Fault] = []
     singles = await account.store.get_many([body_name(content) for content, _ in bodies])
-    packed = await _packed(account, bodies)
+    packed = await in_packs(account.store, bodies)
     for (content, record), single in zip(bodies, singles, strict=True):
         check = partial(_content, account, content, sizes[content], digests[content], record)
         if record.place is not None:
@@ -95,14 +94,6 @@ async def _bodies(
                     kind = Kind.OBJECT
                 faults.append(Fault(kind, f"content {content:x}: {why}", item=item, content=content))
     return faults
-
-
-async def _packed(account: Account, bodies: Sequence[tuple[int, BodyRecord]]) -> dict[int, bytes | None]:
-    """The sealed bodies that lie in packs, by content; None for one that is not there."""
-    placed = [(content, record) for content, record in bodies if record.place is not None]
-    trip = Trip(placed)
-    got = await account.store.get_many(trip.wanted) if placed else []
-    return {content: trip.sealed(n, got) for n, (content, _) in enumerate(placed)}
 
 
 def _record(digest: Mapping[str, bytes]) -> BodyRecord | Damaged:

@@ -18,6 +18,7 @@ from aerogramme.log.segment import object_name, read_group
 from aerogramme.log.suffix import base_of
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
+from aerogramme.mailbox.audit.bodies import batches, in_packs
 from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_binding, body_name, open_letter, pack_name
 from aerogramme.mailbox.history.survey import Survey
 from aerogramme.seal import open_body
@@ -117,13 +118,19 @@ async def find_letter(account: Account, content: int, records: Iterable[BodyReco
             pack, at = record.place
             asked.append(Part(pack_name(pack), at, at + record.sealed_size))
         for sealed in await account.store.get_many(asked):
-            if sealed is None:
-                continue
-            try:
-                return open_body(record.key, body_binding(bytes.fromhex(account.id), content), sealed)
-            except Damaged:
-                continue
+            if (letter := _opened(account, content, record, sealed)) is not None:
+                return letter
     return None
+
+
+def _opened(account: Account, content: int, record: BodyRecord, sealed: bytes | None) -> bytes | None:
+    """The letter of a sealed body, of whatever size; None if that does not open."""
+    if sealed is None:
+        return None
+    try:
+        return open_body(record.key, body_binding(bytes.fromhex(account.id), content), sealed)
+    except Damaged:
+        return None
 
 
 def opens(account: Account, content: int, record: BodyRecord, sealed: bytes) -> bool:
@@ -223,10 +230,14 @@ async def _with_headers(account: Account, name: str, digests: Mapping[int, Diges
 
 
 async def with_bodies(account: Account, digests: Mapping[int, Digest]) -> dict[int, Digest]:
-    """Those of the contents whose body opens."""
+    """Those of the contents whose body opens, alone or in a pack. Raises Unavailable."""
+    records = [(c, record) for c, digest in digests.items() if (record := record_of(digest)) is not None]
     found = {}
-    for content, digest in digests.items():
-        record = record_of(digest)
-        if record is not None and await find_letter(account, content, [record]) is not None:
-            found[content] = digest
+    for some in batches(records):
+        singles = await account.store.get_many([body_name(content) for content, _ in some])
+        packed = await in_packs(account.store, some)
+        for (content, record), single in zip(some, singles, strict=True):
+            there = single, packed.get(content)
+            if any(_opened(account, content, record, sealed) is not None for sealed in there):
+                found[content] = digests[content]
     return found
