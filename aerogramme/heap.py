@@ -1,6 +1,7 @@
-"""Memory of a process with threads."""
+"""Memory of a process through whose hands many letters go."""
 
 import ctypes
+import gc
 from typing import Final
 
 _ARENA_MAX: Final = -8  # M_ARENA_MAX of glibc's malloc.h
@@ -9,8 +10,10 @@ _ARENA_MAX: Final = -8  # M_ARENA_MAX of glibc's malloc.h
 def one_heap() -> None:
     """Threads that begin from here on share the heap of the first one.
 
-    glibc gives each a heap of its own, and what large letters have taken in one of them once, it keeps: 40 MB
-    in an import. Where the C library is another one, nothing is done.
+    glibc gives each a heap of its own, which keeps what large letters have taken once: 40 MB in an import.
+    With another C library nothing is done. What has been imported by now is not looked through for garbage
+    any more.
     """
+    gc.freeze()
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_ARENA_MAX, 1)

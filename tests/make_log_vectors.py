@@ -27,7 +27,7 @@ from aerogramme.log.entry import (
 )
 from aerogramme.log.entry_bytes import encode
 from aerogramme.log.state import State
-from aerogramme.mailbox.contents import BodyRecord, Place
+from aerogramme.mailbox.body_record import BodyRecord, Place
 from aerogramme.seal import Binding, ContentKey, Keyring
 from aerogramme.seal.strict import pack
 from tests.helpers.vectors import FOLDER, Vector

@@ -31,8 +31,8 @@ VERSION = 2
 INLINE_MAX = 32 * 1024  # packed octets of all groups that ride in the entry; with them it stays a small row
 LEVEL = 3  # of zstd: a higher one costs more time on the way in than it saves on the way out
 MAX_UNPACKED = 1 << 31  # a segment is written from memory; what unpacks to more is not one
-MERGED_MAX = 64 * 1024 * 1024  # octets of one group that a merge holds
-MERGE_STEP = 64  # segments that it loads at a time
+MERGED_MAX = 16 * 1024 * 1024  # octets of one group that a merge holds
+MERGE_STEP = 16  # segments that it loads at a time
 BUDGET = 64 * 1024 * 1024  # octets of columns kept in memory for an account
 
 
@@ -111,9 +111,14 @@ def pack_group(contents: Iterable[int], fields: Mapping[str, Sequence[bytes]]) -
     """The stored form of one group, before it is sealed."""
     packed = []
     for name, values in fields.items():
-        column = values if isinstance(values, Column) else Column.of(values)
-        lengths = array("I", (stop - start for start, stop in pairwise([0, *column.ends])))
-        packed.append([name, column_bytes(lengths), column.joined])
+        if isinstance(values, Column):
+            joined, lengths = (
+                values.joined,
+                array("I", (stop - start for start, stop in pairwise([0, *values.ends]))),
+            )
+        else:
+            joined, lengths = b"".join(values), array("I", map(len, values))
+        packed.append([name, column_bytes(lengths), joined])
     return compress(msgpack.packb([VERSION, Runs.of(contents).wire(), packed]), LEVEL)
 
 

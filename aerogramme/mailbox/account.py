@@ -15,8 +15,9 @@ from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox import changes, hierarchy
 from aerogramme.mailbox.bodies import Bodies
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.changes import Mode, Placed, StoreResult
-from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, body_name, segment_columns
+from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, segment_columns
 from aerogramme.mailbox.flags import normal_flags
 from aerogramme.mailbox.incoming.landing import Landed, Landing, plan
 from aerogramme.mailbox.keys.holding import Holding

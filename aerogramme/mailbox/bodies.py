@@ -11,16 +11,8 @@ from aerogramme.errors import Damaged
 from aerogramme.log.journal import Journal
 from aerogramme.log.segment import Column
 from aerogramme.mail.digest import render
-from aerogramme.mailbox.contents import (
-    GROUP_OF,
-    LARGE,
-    BodyRecord,
-    Content,
-    body_name,
-    digest_field,
-    open_letter,
-    read_pieces,
-)
+from aerogramme.mailbox.body_record import BodyRecord, body_name, open_letter
+from aerogramme.mailbox.contents import GROUP_OF, LARGE, Content, digest_field, read_pieces
 from aerogramme.mailbox.packs import Trip
 from aerogramme.seal import ContentKey
 from aerogramme.store.port import Store

@@ -2,19 +2,17 @@
 columns.
 """
 
-import struct
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import trio
 
 from aerogramme.errors import Damaged, NotStored, TooLarge
 from aerogramme.mail.digest import Digest, render
+from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name, pack_name
 from aerogramme.mailbox.spill import SPILL, Spill
-from aerogramme.seal.body import BodyReader, BodySealer, ContentKey, open_body
-from aerogramme.seal.record import Binding
+from aerogramme.seal.body import BodyReader, BodySealer, ContentKey
 from aerogramme.store.port import Store
 
 MAX_MESSAGE = (
@@ -25,10 +23,6 @@ PIECE = 1024 * 1024  # octets of such a piece: a few frames of the body
 # Octets from which a message is rendered in a thread, which costs 0.1 ms: one of this size takes 1 ms, but
 # one that is made to be slow (all groups of addresses, all quotes, all tags) 80 ms (measured).
 SLOW_RENDER = 128 * 1024
-
-_RECORD = struct.Struct(">32sQQ")
-_PLACED = struct.Struct(">32sQQ16sQ")
-_MAX_OFFSET = (1 << 63) - 1  # what stores take
 
 # The columns of a segment. Each group is loaded by itself: listing needs no texts, searching no envelopes.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -57,41 +51,6 @@ GROUP_OF = {field: group for group, fields in GROUPS.items() for field in fields
 NUMBERS = ("sent", "lines", "bare")  # fields that are decimal numbers
 
 
-class Place(NamedTuple):
-    """Where in a pack a body lies."""
-
-    pack: str  # 32 hex digits
-    offset: int
-
-
-class BodyRecord(NamedTuple):
-    """How a body is found and opened: field `record` of the digest. With no place it is an object of its
-    own; with one it may be that too."""
-
-    key: ContentKey
-    sealed_size: int  # octets of the body as it is stored
-    size: int  # octets of the letter
-    place: Place | None = None
-
-    def to_bytes(self) -> bytes:
-        fields = self.key.to_bytes(), self.sealed_size, self.size
-        if self.place is None:
-            return _RECORD.pack(*fields)
-        return _PLACED.pack(*fields, bytes.fromhex(self.place.pack), self.place.offset)
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> "BodyRecord":
-        if len(raw) == _RECORD.size:
-            key, sealed_size, size = _RECORD.unpack(raw)
-            return cls(ContentKey.from_bytes(key), sealed_size, size)
-        if len(raw) != _PLACED.size:
-            raise Damaged("a body record has the wrong length")
-        key, sealed_size, size, pack, offset = _PLACED.unpack(raw)
-        if offset + sealed_size > _MAX_OFFSET:
-            raise Damaged("a body lies nowhere")
-        return cls(ContentKey.from_bytes(key), sealed_size, size, Place(pack.hex(), offset))
-
-
 @dataclass(frozen=True, slots=True)
 class Content:
     """A content that can be added: its body is sealed, its letter rendered."""
@@ -99,29 +58,6 @@ class Content:
     id: int
     record: BodyRecord
     digest: Digest
-
-
-def body_name(content: int) -> str:
-    """The object that holds the body of a content."""
-    return f"body/{content:016x}"
-
-
-def pack_name(pack: str) -> str:
-    """The object that is a pack."""
-    return f"pack/{pack}"
-
-
-def body_binding(account: bytes, content: int) -> Binding:
-    return Binding(account, "body", body_name(content))
-
-
-def open_letter(account: bytes, content: int, record: BodyRecord, sealed: bytes) -> bytes:
-    """The letter of a sealed body. Raises Damaged, also if it has another size than its record says: more is
-    never unpacked."""
-    plain = open_body(record.key, body_binding(account, content), sealed, record.size)
-    if len(plain) != record.size:
-        raise Damaged("a body has not the size that its record says")
-    return plain
 
 
 def segment_columns(contents: Sequence[Content]) -> dict[str, dict[str, list[bytes]]]:

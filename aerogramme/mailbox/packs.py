@@ -15,7 +15,8 @@ from aerogramme.errors import Damaged
 from aerogramme.log.checkpoint import new_name
 from aerogramme.log.segment import Column, Columns, PackedBodies
 from aerogramme.log.state import State
-from aerogramme.mailbox.contents import LARGE, BodyRecord, Place, body_name, open_letter, pack_name
+from aerogramme.mailbox.body_record import BodyRecord, Place, body_name, open_letter, pack_name
+from aerogramme.mailbox.contents import LARGE
 from aerogramme.store.port import Part, Store
 
 log = logging.getLogger(__name__)

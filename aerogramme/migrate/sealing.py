@@ -1,47 +1,40 @@
 """Letters are sealed and rendered: here, or in processes beside, so that other cores have a share of it.
 
-A process beside is this module, run as a program. It is given some letters at a time, in memory that it
+A process beside is sealer.py, run as a program. It is given some letters at a time, in memory that it
 shares with this one: a head, and the letters. It puts there, in the same way, their records and digests, and
 the sealed bodies. How long the head is, which is msgpack, they tell each other by pipes, as eight octets. It
 holds no key of the account: every letter gets a key of its own, which comes back with it.
 """
 
-import gc
 import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
-from typing import Any, BinaryIO, Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 import trio
 
 from aerogramme.errors import Unavailable
-from aerogramme.mail.digest import Digest, render
-from aerogramme.mailbox.contents import BodyRecord, Content, body_binding
+from aerogramme.mail.digest import Digest
+from aerogramme.mailbox.body_record import BodyRecord
+from aerogramme.mailbox.contents import Content
+from aerogramme.migrate import sealer
+from aerogramme.migrate.sealer import LENGTH, seal
 from aerogramme.migrate.shared import Shared
 from aerogramme.migrate.targets.arriving import Arrived
-from aerogramme.seal.body import ContentKey, seal_body
+from aerogramme.seal.body import ContentKey
 
 WORTH_IT: Final = 300  # letters for which a process is started: that costs as much as some hundred
 MOST: Final = 2  # processes: more have nothing to do, since letters are read and land in this one
-_LENGTH: Final = 8
-_FIELDS: Final = tuple(each.name for each in fields(Digest))
 
 
 def workers_of_this_machine() -> int:
     """How many processes beside this one are of use: it waits for disks, too, so two are with two cores."""
     cores = len(os.sched_getaffinity(0))
     return min(MOST, cores) if cores > 1 else 0
-
-
-def seal(account: bytes, content: int, raw: bytes, lines: int | None) -> tuple[BodyRecord, Digest, bytes]:
-    """Of a letter that is held whole the record, the digest and the sealed body. `lines` as Letter has it."""
-    key = ContentKey.generate()
-    sealed = seal_body(key, body_binding(account, content), raw)
-    return BodyRecord(key, len(sealed), len(raw)), render(raw, lines), sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ class _Beside:
     async def start(cls) -> "_Beside":
         shared = Shared.new()
         # -P: no module of the folder that the command happens to run in is taken for one of ours.
-        command = [sys.executable, "-P", "-m", __spec__.name, str(shared.descriptor)]
+        command = [sys.executable, "-P", "-m", sealer.__name__, str(shared.descriptor)]
         process = await trio.lowlevel.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared.descriptor]
         )
@@ -73,10 +66,10 @@ class _Beside:
         head = msgpack.packb([account, [*contents], [*map(len, raws)], [*lines]])
         self.shared.write([head, *raws])
         try:
-            await self.process.stdin.send_all(len(head).to_bytes(_LENGTH, "big"))
+            await self.process.stdin.send_all(len(head).to_bytes(LENGTH, "big"))
             answer = b""
-            while len(answer) < _LENGTH:
-                data = await self.process.stdout.receive_some(_LENGTH - len(answer))
+            while len(answer) < LENGTH:
+                data = await self.process.stdout.receive_some(LENGTH - len(answer))
                 if not data:
                     raise trio.BrokenResourceError
                 answer += data
@@ -167,30 +160,3 @@ async def sealing(most: int) -> AsyncGenerator[Sealing, None]:
         yield found
     finally:
         await found.aclose()
-
-
-def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
-    """Until who has started this has no more letters, or is gone."""
-    gc.freeze()  # what has been imported stays
-    while len(turn := given.read(_LENGTH)) == _LENGTH:
-        length = int.from_bytes(turn, "big")
-        account, contents, sizes, lines = msgpack.unpackb(*shared.read([length]))
-        told, bodies = list[Any](), list[bytes]()
-        for content, size, count in zip(contents, sizes, lines, strict=True):
-            [raw] = shared.read([size], length)
-            length += size
-            record, digest, sealed = seal(account, content, raw, count)
-            said = [getattr(digest, name) for name in _FIELDS]
-            told.append([[record.key.to_bytes(), record.sealed_size, record.size], said])
-            bodies.append(sealed)
-        head = msgpack.packb(told)
-        shared.write([head, *bodies])
-        out.write(len(head).to_bytes(_LENGTH, "big"))
-        out.flush()
-
-
-if __name__ == "__main__":
-    try:
-        main(Shared(int(sys.argv[1])), sys.stdin.buffer, sys.stdout.buffer)
-    except (KeyboardInterrupt, BrokenPipeError):  # who has started this is going
-        sys.exit(1)

@@ -17,7 +17,7 @@ from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.faults import Kind
-from aerogramme.mailbox.contents import BodyRecord, body_name
+from aerogramme.mailbox.body_record import BodyRecord, body_name
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.keys import changing, keys, passwords, uses

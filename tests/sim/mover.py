@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from aerogramme.errors import Unavailable
-from aerogramme.mailbox.contents import Content, Upload, body_name
+from aerogramme.mailbox.body_record import body_name
+from aerogramme.mailbox.contents import Content, Upload
 from aerogramme.mailbox.incoming.incoming import LetterBox
 from aerogramme.mailbox.incoming.landing import Landing
 from aerogramme.mailbox.incoming.letterboxes import LetterBoxes

@@ -31,7 +31,7 @@ from aerogramme.log.state import State
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.account import audit
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.history.compaction import compact
 from aerogramme.mailbox.history.survey import survey
 from aerogramme.mailbox.incoming import incoming

@@ -8,7 +8,7 @@ import trio
 from aerogramme.log import checkpoint, segment
 from aerogramme.log.entry_bytes import decode, encode
 from aerogramme.log.records import Records
-from aerogramme.mailbox.contents import BodyRecord
+from aerogramme.mailbox.body_record import BodyRecord
 from aerogramme.mailbox.incoming.incoming import decode_letter
 from aerogramme.mailbox.keys.uses import last
 from aerogramme.seal import Binding, Keyring

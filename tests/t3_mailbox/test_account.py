@@ -11,7 +11,8 @@ from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, Refused, To
 from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import GROUPS, NewMessage, body_name
+from aerogramme.mailbox.body_record import body_name
+from aerogramme.mailbox.contents import GROUPS, NewMessage
 from aerogramme.mailbox.flags import MAX_FLAGS, MAX_KEYWORD, normal_flags
 from aerogramme.mailbox.names import FIRST_MAILBOXES
 from aerogramme.store.faults import Crash, CrashAt

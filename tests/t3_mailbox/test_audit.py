@@ -9,7 +9,7 @@ from aerogramme.log.entry import MailboxOp
 from aerogramme.log.journal import Draft
 from aerogramme.mailbox.audit import bodies as audit_bodies
 from aerogramme.mailbox.audit.account import audit
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.keys import keys
 from aerogramme.seal import IncomingPublic
 from tests.t3_mailbox.conftest import World, public_key, put

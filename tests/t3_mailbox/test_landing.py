@@ -16,15 +16,8 @@ from aerogramme.log.packing import compress
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.audit.faults import Kind
 from aerogramme.mailbox.audit.keys import letters as letters_audited
-from aerogramme.mailbox.contents import (
-    GROUP_OF,
-    BodyRecord,
-    Content,
-    Place,
-    Upload,
-    body_name,
-    segment_columns,
-)
+from aerogramme.mailbox.body_record import BodyRecord, Place, body_name
+from aerogramme.mailbox.contents import GROUP_OF, Content, Upload, segment_columns
 from aerogramme.mailbox.history.survey import survey
 from aerogramme.mailbox.incoming import landing as landing_module
 from aerogramme.mailbox.incoming.landing import Landed, Landing, from_bytes, to_bytes

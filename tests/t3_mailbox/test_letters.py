@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from aerogramme.errors import Damaged, TooLarge, Unavailable
-from aerogramme.mailbox.contents import BodyRecord, body_name
+from aerogramme.mailbox.body_record import BodyRecord, body_name
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from aerogramme.seal import Binding

@@ -10,7 +10,7 @@ from aerogramme.errors import Damaged, Unavailable
 from aerogramme.mailbox import packs
 from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.bodies import BATCH_OCTETS
-from aerogramme.mailbox.contents import body_name, pack_name
+from aerogramme.mailbox.body_record import body_name, pack_name
 from aerogramme.mailbox.packs import LEAST, WASTE
 from aerogramme.store import open_stores
 from aerogramme.store.faults import Crash, CrashAt

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aerogramme.errors import Damaged
 from aerogramme.mailbox import packs
-from aerogramme.mailbox.contents import BodyRecord, Place, body_name, pack_name
+from aerogramme.mailbox.body_record import BodyRecord, Place, body_name, pack_name
 from aerogramme.mailbox.incoming.incoming import decode_letter
 from aerogramme.mailbox.packs import GAP, LEAST, WASTE, Trip
 from aerogramme.seal import ContentKey

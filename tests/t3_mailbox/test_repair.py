@@ -15,7 +15,7 @@ from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.account import examine
 from aerogramme.mailbox.audit.faults import BY_HAND, REMEDIES, Fault, Kind
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.history.compaction import compact
 from aerogramme.mailbox.history.survey import survey
 from aerogramme.mailbox.incoming.incoming import LetterBox

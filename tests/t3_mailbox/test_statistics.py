@@ -10,7 +10,7 @@ from aerogramme.log.journal import Draft
 from aerogramme.log.resealing import Tally
 from aerogramme.log.suffix import sealed_for
 from aerogramme.mailbox.audit import setting_aside
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.history import statistics
 from aerogramme.mailbox.history.compaction import compact
 from aerogramme.mailbox.history.statistics import NEEDS, Statistics

@@ -16,7 +16,7 @@ from aerogramme.log.clock import ms_of
 from aerogramme.log.past import clock_at
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.account import audit
-from aerogramme.mailbox.contents import body_name, pack_name
+from aerogramme.mailbox.body_record import body_name, pack_name
 from aerogramme.mailbox.history import letting_go, undo
 from aerogramme.mailbox.history.compaction import compact
 from aerogramme.mailbox.history.past import past_of

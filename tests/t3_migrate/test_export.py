@@ -13,7 +13,7 @@ import trio
 
 from aerogramme.errors import BadConfiguration, Damaged, Refused, Unavailable
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.history.past import past_of
 from aerogramme.maildir import Layout
 from aerogramme.migrate.export import exporting, place

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 import trio
 
 from aerogramme.errors import Damaged, NotStored
-from aerogramme.mailbox.contents import LARGE, PIECE, BodyRecord, body_binding, body_name
+from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name
+from aerogramme.mailbox.contents import LARGE, PIECE
 from aerogramme.mailbox.packs import Trip
 from aerogramme.seal.body import BodyOpener
 from aerogramme.store.port import Store

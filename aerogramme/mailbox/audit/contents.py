@@ -9,15 +9,8 @@ from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.bodies import batches, in_packs
 from aerogramme.mailbox.audit.faults import Fault, Kind
-from aerogramme.mailbox.contents import (
-    GROUPS,
-    BodyRecord,
-    Content,
-    body_binding,
-    body_name,
-    digest_field,
-    pack_name,
-)
+from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name, pack_name
+from aerogramme.mailbox.contents import GROUPS, Content, digest_field
 from aerogramme.seal import open_body
 
 BATCH = 200  # contents whose digests are in memory at once

@@ -19,7 +19,8 @@ from aerogramme.log.suffix import base_of
 from aerogramme.mail.digest import render
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.bodies import batches, in_packs
-from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_binding, body_name, open_letter, pack_name
+from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name, open_letter, pack_name
+from aerogramme.mailbox.contents import GROUPS
 from aerogramme.mailbox.history.survey import Survey
 from aerogramme.seal import open_body
 from aerogramme.store.port import Part

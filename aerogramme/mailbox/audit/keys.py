@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from aerogramme.errors import AuthenticationFailed, Damaged, NoSuchUser
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.faults import Fault, Kind
-from aerogramme.mailbox.contents import body_binding, body_name, open_letter
+from aerogramme.mailbox.body_record import body_binding, body_name, open_letter
 from aerogramme.mailbox.incoming import incoming, landing
 from aerogramme.mailbox.keys import keys, uses
 from aerogramme.seal import Binding, IncomingPublic, Keyring, Slot, open_body

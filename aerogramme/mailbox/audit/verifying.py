@@ -30,7 +30,7 @@ from aerogramme.mailbox.audit import keys as audit_keys
 from aerogramme.mailbox.audit.bodies import BodyCheck
 from aerogramme.mailbox.audit.elsewhere import named_segments, own_digests, record_of
 from aerogramme.mailbox.audit.setting_aside import are_aside
-from aerogramme.mailbox.contents import BodyRecord, body_name, pack_name
+from aerogramme.mailbox.body_record import BodyRecord, body_name, pack_name
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.history.survey import PAGE, Survey, survey
 from aerogramme.mailbox.incoming import incoming

@@ -19,7 +19,7 @@ from aerogramme.log.resealing import Tally
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit import setting_aside
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.history.survey import PREFIXES, Standing, Survey, survey
 from aerogramme.mailbox.incoming.incoming import PARTITION as INCOMING
 from aerogramme.mailbox.incoming.incoming import contents_of

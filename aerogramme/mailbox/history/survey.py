@@ -32,7 +32,7 @@ from aerogramme.log.packing import decompress
 from aerogramme.log.segment import object_name, read_group
 from aerogramme.log.suffix import base_of
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import body_name, pack_name
+from aerogramme.mailbox.body_record import body_name, pack_name
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.history.letting_go import LetGo
 from aerogramme.mailbox.incoming import incoming

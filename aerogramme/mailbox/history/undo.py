@@ -26,7 +26,8 @@ from aerogramme.log.segment import Packed
 from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import GROUPS, BodyRecord, body_name
+from aerogramme.mailbox.body_record import BodyRecord, body_name
+from aerogramme.mailbox.contents import GROUPS
 from aerogramme.mailbox.history.reach import check_reach
 from aerogramme.mailbox.names import INBOX, canonical, check
 from aerogramme.mailbox.packs import Trip

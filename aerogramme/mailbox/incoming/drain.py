@@ -17,17 +17,8 @@ from aerogramme.log.ids import COUNT_BITS
 from aerogramme.log.journal import Draft
 from aerogramme.log.state import State
 from aerogramme.mailbox import changes
-from aerogramme.mailbox.contents import (
-    LARGE,
-    BodyRecord,
-    Content,
-    body_binding,
-    body_name,
-    open_letter,
-    render_kindly,
-    render_stored,
-    segment_columns,
-)
+from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name, open_letter
+from aerogramme.mailbox.contents import LARGE, Content, render_kindly, render_stored, segment_columns
 from aerogramme.mailbox.incoming.incoming import (
     BATCH_LETTERS,
     BATCH_OCTETS,

@@ -15,12 +15,8 @@ import trio
 
 from aerogramme.errors import Damaged, TooLarge
 from aerogramme.log.ids import COUNT_BITS, MAX_COUNT, MAX_REPLICA
-from aerogramme.mailbox.contents import (
-    MAX_MESSAGE,
-    BodyRecord,
-    body_binding,
-    body_name,
-)
+from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name
+from aerogramme.mailbox.contents import MAX_MESSAGE
 from aerogramme.mailbox.incoming.landing import Landing, to_bytes
 from aerogramme.mailbox.spill import SPILL, Spill
 from aerogramme.seal.body import MAX_BODY, BodySealer, ContentKey

@@ -24,7 +24,8 @@ from aerogramme.log.segment import Packed, Segments, pack_group, read_group
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mail.wire import is_wire
-from aerogramme.mailbox.contents import GROUPS, NUMBERS, BodyRecord, Content, segment_columns
+from aerogramme.mailbox.body_record import BodyRecord
+from aerogramme.mailbox.contents import GROUPS, NUMBERS, Content, segment_columns
 from aerogramme.mailbox.flags import normal_flags
 from aerogramme.mailbox.hierarchy import MAX_MAILBOXES, Maker
 from aerogramme.mailbox.names import FIRST_MAILBOXES, ROLES, check

@@ -26,7 +26,8 @@ from aerogramme.log.resealing import PAGE, PAUSE, Tally
 from aerogramme.log.segment import Column
 from aerogramme.log.state import State
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import GROUPS, LARGE, BodyRecord, body_binding, body_name, pack_name
+from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name, pack_name
+from aerogramme.mailbox.contents import GROUPS, LARGE
 from aerogramme.seal import Binding, BodySealer, ContentKey, seal_body
 
 BATCH, BATCH_OCTETS = 250, 8 * 1024 * 1024  # contents, and letters, added again with one entry

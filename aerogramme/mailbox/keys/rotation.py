@@ -24,7 +24,7 @@ from aerogramme.log import entry
 from aerogramme.log.records import KEYS_STALE
 from aerogramme.log.resealing import Census, Resealing, Tally, census, name_anew
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import body_name
+from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.history import letting_go
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.keys import keys, passwords, uses

@@ -14,7 +14,8 @@ from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.elsewhere import Digest, find_letter, other_digests, own_digests, record_of
 from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.audit.setting_aside import set_aside
-from aerogramme.mailbox.contents import Content, Upload, body_name, segment_columns
+from aerogramme.mailbox.body_record import body_name
+from aerogramme.mailbox.contents import Content, Upload, segment_columns
 from aerogramme.mailbox.keys.reencrypting import added_again, greater_ids
 from aerogramme.mailbox.repair.placeholder import placeholder
 

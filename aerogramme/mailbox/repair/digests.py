@@ -24,14 +24,8 @@ from aerogramme.mailbox.audit.elsewhere import (
 )
 from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.audit.setting_aside import set_aside
-from aerogramme.mailbox.contents import (
-    GROUPS,
-    BodyRecord,
-    Content,
-    body_name,
-    digest_field,
-    pack_name,
-)
+from aerogramme.mailbox.body_record import BodyRecord, body_name, pack_name
+from aerogramme.mailbox.contents import GROUPS, Content, digest_field
 from aerogramme.store.port import Part
 
 FIELDS = tuple(field for fields in GROUPS.values() for field in fields)

@@ -15,7 +15,8 @@ from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.audit.faults import Fault, Kind
 from aerogramme.mailbox.audit.setting_aside import copy_aside, set_aside
-from aerogramme.mailbox.contents import Upload, body_name, segment_columns
+from aerogramme.mailbox.body_record import body_name
+from aerogramme.mailbox.contents import Upload, segment_columns
 from aerogramme.mailbox.incoming import incoming
 from aerogramme.mailbox.names import INBOX
 from aerogramme.mailbox.repair.placeholder import notice

@@ -17,7 +17,7 @@ from aerogramme.mailbox.audit.account import wrong_table
 from aerogramme.mailbox.audit.elsewhere import opens, own_digests, record_of
 from aerogramme.mailbox.audit.faults import Fault, Item, Kind
 from aerogramme.mailbox.audit.setting_aside import copy_aside, give_up, remove, set_aside
-from aerogramme.mailbox.contents import body_name, pack_name
+from aerogramme.mailbox.body_record import body_name, pack_name
 from aerogramme.store.port import Part, Store
 
 PARTS = "piece/", BUNDLES

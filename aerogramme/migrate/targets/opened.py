@@ -10,7 +10,8 @@ from aerogramme.errors import NoSuchMailbox, Refused
 from aerogramme.log.records import KEYS_STALE
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
-from aerogramme.mailbox.contents import MAX_MESSAGE, Upload, body_name
+from aerogramme.mailbox.body_record import body_name
+from aerogramme.mailbox.contents import MAX_MESSAGE, Upload
 from aerogramme.mailbox.incoming.landing import Landed, Landing
 from aerogramme.mailbox.names import DELIMITER
 from aerogramme.migrate.comparing import There

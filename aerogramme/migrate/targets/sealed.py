@@ -6,7 +6,8 @@ from functools import partial
 
 import trio
 
-from aerogramme.mailbox.contents import MAX_MESSAGE, Upload, body_name
+from aerogramme.mailbox.body_record import body_name
+from aerogramme.mailbox.contents import MAX_MESSAGE, Upload
 from aerogramme.mailbox.incoming.incoming import PARTITION, LetterBox, is_parcel
 from aerogramme.mailbox.incoming.landing import Landing
 from aerogramme.migrate.targets.arriving import Arrived, Arriving

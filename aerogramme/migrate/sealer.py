@@ -1,0 +1,53 @@
+"""Seals and renders letters: a function, and a program that does it beside another one (sealing.py).
+
+It is a program of its own, and small, so that its memory is that of the letters.
+"""
+
+import gc
+import sys
+from dataclasses import fields
+from typing import Any, BinaryIO, Final
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
+
+from aerogramme.mail.digest import Digest, render
+from aerogramme.mailbox.body_record import BodyRecord, body_binding
+from aerogramme.migrate.shared import Shared
+from aerogramme.seal.body import ContentKey, seal_body
+
+LENGTH: Final = 8  # octets in which it is said how long a head is
+_FIELDS: Final = tuple(each.name for each in fields(Digest))
+
+
+def seal(account: bytes, content: int, raw: bytes, lines: int | None) -> tuple[BodyRecord, Digest, bytes]:
+    """Of a letter that is held whole the record, the digest and the sealed body. `lines` as Letter has it."""
+    key = ContentKey.generate()
+    sealed = seal_body(key, body_binding(account, content), raw)
+    return BodyRecord(key, len(sealed), len(raw)), render(raw, lines), sealed
+
+
+def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
+    """Until who has started this has no more letters, or is gone."""
+    gc.freeze()  # what has been imported by now stays
+    while len(turn := given.read(LENGTH)) == LENGTH:
+        length = int.from_bytes(turn, "big")
+        account, contents, sizes, lines = msgpack.unpackb(*shared.read([length]))
+        told, bodies = list[Any](), list[bytes]()
+        for content, size, count in zip(contents, sizes, lines, strict=True):
+            [raw] = shared.read([size], length)
+            length += size
+            record, digest, sealed = seal(account, content, raw, count)
+            said = [getattr(digest, name) for name in _FIELDS]
+            told.append([[record.key.to_bytes(), record.sealed_size, record.size], said])
+            bodies.append(sealed)
+        head = msgpack.packb(told)
+        shared.write([head, *bodies])
+        out.write(len(head).to_bytes(LENGTH, "big"))
+        out.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main(Shared(int(sys.argv[1])), sys.stdin.buffer, sys.stdout.buffer)
+    except (KeyboardInterrupt, BrokenPipeError):  # who has started this is going
+        sys.exit(1)
