@@ -22,3 +22,8 @@ def damaged(draw: st.DrawFn, stored: bytes) -> bytes:
         )
     )
     return changed if changed != stored else stored[:-1]
+
+
+def other_end(octets: bytes) -> bytes:
+    """The same but for the last octet."""
+    return octets[:-1] + bytes([octets[-1] ^ 1])

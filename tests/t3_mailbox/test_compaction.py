@@ -15,6 +15,7 @@ from aerogramme.mailbox.history.compaction import compact
 from aerogramme.mailbox.history.survey import kept_of, survey
 from aerogramme.mailbox.policy import DAY, Policy
 from aerogramme.store.memory import MemoryStores
+from tests.helpers.damage import other_end
 from tests.helpers.packed import small_packs
 from tests.t3_mailbox.conftest import World, put
 
@@ -235,7 +236,7 @@ async def test_what_is_damaged_stops_all_deleting(world: World, wall: Wall) -> N
     await account.store.put("body/00000000000000aa", b"left over")
     rows, _ = await account.store.read(PARTITION)
     await account.store.delete_rows(PARTITION, [rows[-1].key])
-    await account.store.append(PARTITION, [rows[-1]._replace(value=rows[-1].value[:-1] + b"?")])
+    await account.store.append(PARTITION, [rows[-1]._replace(value=other_end(rows[-1].value))])
     wall.days(3)
     report = await compact(account)
     assert list(report.damaged) == [f"log/{rows[-1].key}"]

@@ -10,6 +10,7 @@ from aerogramme.mailbox.keys import keys, passwords
 from aerogramme.seal import Argon2Params, Binding, Code, Secret, Slot
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Row
+from tests.helpers.damage import other_end
 from tests.t3_mailbox.conftest import public_key
 
 ID = "00112233445566778899aabbccddeeff"
@@ -124,7 +125,7 @@ async def test_damaged_keys_are_named_and_harm_only_themselves(stores) -> None:
     rows, _ = await store.read("keys")
     data = stores._accounts[ID].partitions["keys"].rows
     public = next(key for key, _ in rows if key.startswith("public-"))
-    data[public] = data[public][:-1] + b"?"
+    data[public] = other_end(data[public])
     with pytest.raises(Damaged):
         await public_key(store, ID)
     for key in [key for key, _ in rows if key.startswith("slot-")]:

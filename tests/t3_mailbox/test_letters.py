@@ -16,6 +16,7 @@ from aerogramme.seal import Binding
 from aerogramme.seal.strict import pack
 from aerogramme.store.faults import Crash, CrashAt, Faults
 from aerogramme.store.memory import MemoryStores
+from tests.helpers.damage import other_end
 from tests.t3_mailbox.conftest import World
 
 ID = "00" * 16
@@ -162,7 +163,7 @@ async def test_a_letter_that_does_not_open_stays_and_blocks_no_other(world: Worl
     waiting[one] = waiting[one][:-1]
     del data.objects[body_name(int(two.partition("-")[2], 16))]
     name = body_name(int(three.partition("-")[2], 16))
-    data.objects[name] = data.objects[name][:-1] + b"?"
+    data.objects[name] = other_end(data.objects[name])
     assert await account.drain.all_waiting() == 1
     assert await bodies(account) == [b"fourth"]
     assert set(account.drain.unreadable) == {one, two, three}

@@ -16,6 +16,7 @@ from aerogramme.seal import ContentKey
 from aerogramme.seal.strict import pack as strict_pack
 from aerogramme.store.memory import MemoryStores
 from aerogramme.store.port import Part
+from tests.helpers.damage import other_end
 from tests.helpers.packed import ID, bodies_of, letters, objects_of, records_of, small_packs
 from tests.t3_mailbox.conftest import World, put
 
@@ -257,7 +258,7 @@ async def test_what_cannot_be_read_is_left_as_it_is(world: World, caplog) -> Non
     objects = world.stores._accounts[ID].objects
     del objects[body_name(missing)]
     objects[body_name(cut)] = objects[body_name(cut)][:-1]
-    objects[body_name(broken)] = objects[body_name(broken)][:-1] + b"?"
+    objects[body_name(broken)] = other_end(objects[body_name(broken)])
     await account.fold(force=True)
     records = await records_of(account)
     assert {content for content, record in records.items() if record.place is None} == {missing, cut, broken}

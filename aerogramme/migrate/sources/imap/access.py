@@ -239,7 +239,9 @@ async def _wrapped(stream: trio.abc.Stream, context: ssl.SSLContext, host: str) 
                 f"the certificate of {host} cannot be trusted: {cause.verify_message}",
                 hint="give the name that is in it, or with --ca a file of the certificates to trust",
             ) from None
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+        # Python 3.11.2, which is Debian 12's, calls an end of the stream a proper end of TLS.
+        hangs_up = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        if isinstance(cause, ssl.SSLError) and not hangs_up:
             reason = (cause.reason or "").replace("_", " ").lower() or "it speaks something else"
             raise Unreadable(f"no TLS with {host}: {reason}") from None
         raise Fallen(Unavailable(f"{host} hangs up while TLS begins")) from None
