@@ -110,7 +110,7 @@ def compare(
     for row, uid in enumerate(said.uids):
         at = None if passed is None else passed.row_of(uid)
         if at is not None and passed is not None and passed.here[at]:
-            _known(plan, flags, row, passed.here[at], said.flags[row], passed.flags[at])
+            _known(plan, flags, row, passed.here[at], said.flags[row], passed.flags[at] or None)
         elif uid < imported and (at is None or there.row_of(uid) is not None):
             _known(plan, flags, row, uid, said.flags[row], None)
         elif keeps and uid >= there.uidnext:

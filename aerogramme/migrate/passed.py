@@ -27,6 +27,9 @@ LEVEL = 3  # of zstd
 _HASH = 8
 
 
+UNKNOWN = 0  # in place of a hash
+
+
 @dataclass(slots=True)
 class Passed:
     """A folder of the source as the last pass left it, in ascending order of the source's UIDs.
@@ -35,7 +38,7 @@ class Passed:
     mailbox      the id of the mailbox here
     uids         of the source
     here         the UID here; 0 for a message that could not be taken over
-    flags        hashes of what the source said
+    flags        hashes of what the source said; UNKNOWN where it is not known whether that has landed
     """
 
     uidvalidity: int

@@ -17,7 +17,7 @@ from aerogramme.errors import NoSuchMailbox, Refused, Unreadable
 from aerogramme.migrate.arrivals import Arrivals
 from aerogramme.migrate.asking import broken_off, named, row_of, said_by
 from aerogramme.migrate.comparing import NO_MAILBOX, Pool, compare, kept_date, same_flags
-from aerogramme.migrate.passed import Memory, Passed
+from aerogramme.migrate.passed import UNKNOWN, Memory, Passed
 from aerogramme.migrate.report import Moved, Report
 from aerogramme.migrate.sealing import Sealing
 from aerogramme.migrate.sources.source import Fault, Folder, Source
@@ -305,11 +305,16 @@ class _Mailbox:
             or (plan.keeps and not there.imported)
         ):
             await self._say((), keep=plan.keeps, imported=upto)
+        if plan.flags:  # cut off from here on, it would not be known whose flags are the later ones
+            self._note()
+            self._pass.memory.save()
         uids = sorted(plan.flags)
         for start in range(0, len(uids), CHANGES):
             some = {uid: plan.flags[uid] for uid in uids[start : start + CHANGES]}
             await self._pass.target.set_flags(self._mailbox, some)
             moved.flags += len(some)
+            for uid in some:
+                del plan.flags[uid]
             self._pass.told()
         await _remove(self._pass.target, self._mailbox, plan.remove)
         moved.removed = len(plan.remove)
@@ -344,6 +349,9 @@ class _Mailbox:
                 for row, uid in enumerate(said.uids):
                     if (at := before.row_of(uid)) is not None:
                         hashes[row] = before.flags[at]
+            for row, here in enumerate(self._plan.here if self._plan.flags else ()):
+                if here in self._plan.flags:
+                    hashes[row] = UNKNOWN
             passed = Passed(self._folder.uidvalidity, self._mailbox, said.uids, self._plan.here, hashes)
             self._pass.memory.note(self._name, passed)
 

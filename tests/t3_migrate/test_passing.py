@@ -15,7 +15,7 @@ from aerogramme.migrate.passed import Memory
 from aerogramme.migrate.passing import Options, run_pass
 from aerogramme.migrate.report import Report
 from aerogramme.migrate.sealing import Sealing, sealing
-from aerogramme.migrate.targets.opened import opened
+from aerogramme.migrate.targets.opened import Opened, opened
 from aerogramme.migrate.verifying import Verified, verify
 from tests.helpers.fake_source import Box, FakeSource
 from tests.t3_mailbox.conftest import put
@@ -466,6 +466,44 @@ async def test_a_letter_that_could_not_be_read_before_a_kill_comes_later(moving:
     assert counts(report, "landed", "gone") == [1, 0]
     assert set(await moving.seen("INBOX")) == {1, 2, 4, 5, 6, 7}
     assert counts(await moving.run(), "landed", "gone") == [0, 0]
+
+
+@pytest.mark.parametrize("later", [("\\Seen",), ("\\Draft",)])
+async def test_flags_that_landed_before_a_kill_are_not_the_users(moving: Moving, monkeypatch, later):
+    held = moving.inbox.messages[moving.inbox.put(letter(0), flags=("\\Seen",))]
+    await moving.run()
+    remembered = b""
+    set_flags = Opened.set_flags
+
+    async def killed(self, *args) -> None:
+        nonlocal remembered
+        await set_flags(self, *args)
+        remembered = moving.path.read_bytes()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Opened, "set_flags", killed)
+        held.flags = ("\\Flagged",)
+        await moving.run()
+    moving.path.write_bytes(remembered)
+    held.flags = later
+    await moving.run()
+    assert await moving.same("INBOX")
+
+
+async def test_flags_that_could_not_land_are_set_by_the_next_pass(moving: Moving, monkeypatch):
+    held = moving.inbox.messages[moving.inbox.put(letter(0))]
+    await moving.run()
+
+    async def away(self, *args) -> None:
+        raise Unavailable("the store is away")
+
+    held.flags = ("\\Flagged",)
+    with monkeypatch.context() as patched:
+        patched.setattr(Opened, "set_flags", away)
+        with pytest.raises(Unavailable):
+            await moving.run()
+    await moving.run()
+    assert await moving.same("INBOX")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
