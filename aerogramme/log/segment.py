@@ -31,7 +31,7 @@ VERSION = 2
 INLINE_MAX = 32 * 1024  # packed octets of all groups that ride in the entry; with them it stays a small row
 LEVEL = 3  # of zstd: a higher one costs more time on the way in than it saves on the way out
 MAX_UNPACKED = 1 << 31  # a segment is written from memory; what unpacks to more is not one
-MERGED_MAX = 16 * 1024 * 1024  # octets of one group that a merge holds
+MERGED_MAX = 8 * 1024 * 1024  # octets of one group that a merge holds
 MERGE_STEP = 16  # segments that it loads at a time
 BUDGET = 64 * 1024 * 1024  # octets of columns kept in memory for an account
 

@@ -21,6 +21,7 @@ from aerogramme.together import together
 
 GROUP = 64  # letters
 GROUP_OCTETS = 512 * 1024
+LARGE = 1024 * 1024  # octets of a group of which one is under way at a time: a large letter, most likely
 WHOLE = 8 * 1024 * 1024  # octets of a letter that is held whole; a larger one is stored while it comes
 
 Take = Callable[[Sequence[int], Sequence[Arrived]], Awaitable[None]]
@@ -67,9 +68,14 @@ class Arrivals:
         work, jobs = trio.open_memory_channel[_Group](most)
 
         async def fetch() -> None:
+            large = None
             async with ordered, work, aclosing(self._groups(uids)) as groups:
                 with suppress(trio.BrokenResourceError):  # who takes them has failed, and says why
                     async for group in groups:
+                        if group.octets > LARGE:
+                            if large is not None:
+                                await large.ready.wait()
+                            large = group
                         await ordered.send(group)
                         if not group.ready.is_set():
                             await work.send(group)

@@ -26,7 +26,7 @@ from aerogramme.migrate.targets.target import New, Target
 from aerogramme.together import together
 
 BATCH = 1000  # messages that land with one entry
-BATCH_OCTETS = 4 * 1024 * 1024  # and the memory that they take until then; one lands while another comes
+BATCH_OCTETS = 3 * 1024 * 1024  # and the memory that they take until then; one lands while another comes
 SAVE_SECONDS = 10.0  # between two of what is remembered, which is written as a whole
 CHANGES = 10_000  # messages whose flags change, or that go, with one entry
 
