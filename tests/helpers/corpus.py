@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.wire import Client, deliver, lines_ended
 
 CORPUS = Path(__file__).parents[2] / "corpus"
+_ID = re.compile(rb"^(message-id:\s*<)", re.MULTILINE | re.IGNORECASE)
 
 
 def corpus() -> list[bytes]:
@@ -49,3 +50,10 @@ def without_trace(message: bytes) -> bytes:
     )
     assert found, message[:300]
     return message[found.end() :]
+
+
+def corpus_of(count: int) -> list[bytes]:
+    """About so many of its mails, from all over it; if it has fewer, the first again with other ids."""
+    mails = corpus()
+    again = [_ID.sub(rb"\g<1>again.", mail, count=1) for mail in mails[: max(0, count - len(mails))]]
+    return (mails + again)[:: max(1, len(mails) // count)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.corpus import corpus
+from tests.helpers.corpus import corpus_of
 from tests.helpers.mounted import Mounts, filled
 from tests.t6_full.test_clients import needs, run
 from tests.t6_mount.test_programs import Dovecot, neomutt, of_programs
@@ -20,12 +20,10 @@ MANY = 10_000
 @pytest.fixture
 def mails(data: Path) -> list[bytes]:
     """The corpus, and the first of it again under other Message-IDs. All are in the account, with CRLF."""
-    once = [re.sub(rb"\r?\n", b"\r\n", mail) for mail in corpus()]
-    more = once[: MANY - len(once)]
-    again = [re.sub(rb"(?im)^(message-id:\s*<)", rb"\g<1>again.", mail, count=1) for mail in more]
-    assert len(once + again) == MANY
-    filled(data, "INBOX", once + again, ["\\Seen"])
-    return once + again
+    mails = [re.sub(rb"\r?\n", b"\r\n", mail) for mail in corpus_of(MANY)]
+    assert len(mails) == MANY
+    filled(data, "INBOX", mails, ["\\Seen"])
+    return mails
 
 
 def test_ten_thousand(mounted: Mounts, mails: list[bytes], tmp_path: Path, monkeypatch) -> None:

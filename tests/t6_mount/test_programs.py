@@ -1,4 +1,7 @@
-"""Mail programs, and those that know only files, at real mounts of some hundred real mails."""
+"""Mail programs, and those that know only files, at real mounts of some hundred real mails.
+
+With MOUNT_MAILS=10000 there are that many, which takes minutes.
+"""
 
 import email
 import os
@@ -14,7 +17,7 @@ import pytest
 import trio
 
 from aerogramme.errors import NoSuchMailbox
-from tests.helpers.corpus import corpus
+from tests.helpers.corpus import corpus_of
 from tests.helpers.mounted import PATIENCE, Mount, Mounts, cheap_account, filled, opened
 from tests.helpers.server import ADDRESS, PASSWORD, serving
 from tests.helpers.terminal import on_a_terminal
@@ -22,14 +25,15 @@ from tests.t6_full.test_clients import needs, run
 
 pytestmark = pytest.mark.clients
 
+MAILS = int(os.environ.get("MOUNT_MAILS", "300"))
 CAME = 1_500_000_000  # INTERNALDATE of them all
 Seen = list[tuple[int, bytes, frozenset[str]]]  # UID, letter, flags
 
 
 @pytest.fixture(scope="session")
 def of_real_mails(new_account: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder whose INBOX has each twentieth mail of the corpus: to be copied."""
-    mails = corpus()[::20]
+    """A data folder whose INBOX has real mails: to be copied."""
+    mails = corpus_of(MAILS)
     data = tmp_path_factory.mktemp("real") / "data"
     shutil.copytree(new_account, data)
     filled(data, "INBOX", mails, date=CAME)
