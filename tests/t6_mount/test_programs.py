@@ -158,7 +158,7 @@ def neomutt(mount: Mount, home: Path, keys: str, folder: str = "") -> None:
     """Opens a folder, presses keys, quits."""
     program = needs("neomutt")
     (home / "muttrc").write_text(MUTTRC.format(path=mount.path))
-    command = ["timeout", "--foreground", "60", program, "-n", "-F", str(home / "muttrc")]
+    command = ["timeout", "--foreground", "300", program, "-n", "-F", str(home / "muttrc")]
     command += ["-f", str(mount.path / folder), "-e", f'push "{keys}<quit>"']
     code, screen = on_a_terminal(command, [])
     assert code == 0, screen
