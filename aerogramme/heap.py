@@ -11,7 +11,7 @@ def one_heap() -> None:
     """Threads that begin from here on share the heap of the first one.
 
     glibc gives each a heap of its own, which keeps what large letters have taken once: 40 MB in an import.
-    With another C library nothing is done. What has been imported by now is not looked through for garbage
+    With another C library nothing is done. Modules that are loaded by now are not looked through for garbage
     any more.
     """
     gc.freeze()

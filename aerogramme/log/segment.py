@@ -61,9 +61,15 @@ class Column(Sequence[bytes]):
             self._lengths = None
         return self._ends
 
+    @property
+    def lengths(self) -> "array[int]":
+        if self._lengths is not None:
+            return self._lengths
+        return array("I", (stop - start for start, stop in pairwise([0, *self._ends])))
+
     @classmethod
     def of(cls, values: Sequence[bytes]) -> "Column":
-        return cls(b"".join(values), array("Q", accumulate(map(len, values))))
+        return cls.of_lengths(b"".join(values), array("I", map(len, values)))
 
     def __len__(self) -> int:
         return len(self._ends if self._lengths is None else self._lengths)
@@ -111,14 +117,8 @@ def pack_group(contents: Iterable[int], fields: Mapping[str, Sequence[bytes]]) -
     """The stored form of one group, before it is sealed."""
     packed = []
     for name, values in fields.items():
-        if isinstance(values, Column):
-            joined, lengths = (
-                values.joined,
-                array("I", (stop - start for start, stop in pairwise([0, *values.ends]))),
-            )
-        else:
-            joined, lengths = b"".join(values), array("I", map(len, values))
-        packed.append([name, column_bytes(lengths), joined])
+        column = values if isinstance(values, Column) else Column.of(values)
+        packed.append([name, column_bytes(column.lengths), column.joined])
     return compress(msgpack.packb([VERSION, Runs.of(contents).wire(), packed]), LEVEL)
 
 

@@ -13,6 +13,7 @@ import trio
 
 from aerogramme.errors import TooLarge, Unreadable
 from aerogramme.migrate.asking import closing, lost, read
+from aerogramme.migrate.sealer import Unsealed
 from aerogramme.migrate.sealing import Sealing
 from aerogramme.migrate.sources.source import Fault, Folder, Letter, Source
 from aerogramme.migrate.targets.arriving import Arrived
@@ -33,8 +34,7 @@ class _Group:
     """Some letters; once it is `ready` they have arrived, or have not because of an error."""
 
     uids: list[int] = field(default_factory=list)
-    raws: list[bytes] = field(default_factory=list)
-    lines: list[int | None] = field(default_factory=list)
+    letters: list[tuple[bytes, int | None]] = field(default_factory=list)  # and their lines
     octets: int = 0
     arrived: Sequence[Arrived] = ()
     error: Exception | None = None
@@ -96,12 +96,14 @@ class Arrivals:
         async with jobs:
             async for group in jobs:
                 try:
-                    contents = self._target.new_ids(len(group.raws))
-                    letters = contents, group.raws, group.lines
-                    group.arrived = await self._sealing.seal(self._target.account, *letters)
+                    contents = self._target.new_ids(len(group.letters))
+                    group.arrived = await self._sealing.seal(
+                        self._target.account,
+                        [Unsealed(new, *letter) for new, letter in zip(contents, group.letters, strict=True)],
+                    )
                 except Exception as error:  # for who waits for the group
                     group.error = error
-                group.raws.clear()
+                group.letters.clear()
                 group.ready.set()
 
     async def _groups(self, uids: Sequence[int]) -> AsyncGenerator[_Group, None]:
@@ -125,8 +127,7 @@ class Arrivals:
                     yield alone
                     continue
                 group.uids.append(letter.uid)
-                group.raws.append(found)
-                group.lines.append(letter.lines)
+                group.letters.append((found, letter.lines))
                 group.octets += len(found)
                 if group.full:
                     yield group

@@ -231,10 +231,12 @@ class _Mailbox:
 
         async def store() -> None:
             async with receive, hand_on:
-                with suppress(trio.BrokenResourceError):
-                    async for each in receive:
-                        each.letters = await self._pass.target.store(each.letters)
+                async for each in receive:
+                    each.letters = await self._pass.target.store(each.letters)
+                    try:
                         await hand_on.send(each)
+                    except trio.BrokenResourceError:
+                        return  # landing has failed, and says why
 
         async def land() -> None:
             async with stored:

@@ -6,7 +6,7 @@ It is a program of its own, and small, so that its memory is that of the letters
 import gc
 import sys
 from dataclasses import fields
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
@@ -19,8 +19,17 @@ LENGTH: Final = 8  # octets in which it is said how long a head is
 _FIELDS: Final = tuple(each.name for each in fields(Digest))
 
 
-def seal(account: bytes, content: int, raw: bytes, lines: int | None) -> tuple[BodyRecord, Digest, bytes]:
-    """Of a letter that is held whole the record, the digest and the sealed body. `lines` as Letter has it."""
+class Unsealed(NamedTuple):
+    """A letter that is held whole. `lines` as in sources.source.Letter."""
+
+    content: int  # the id that it gets
+    raw: bytes
+    lines: int | None
+
+
+def seal(account: bytes, letter: Unsealed) -> tuple[BodyRecord, Digest, bytes]:
+    """The record, the digest and the sealed body of a letter."""
+    content, raw, lines = letter
     key = ContentKey.generate()
     sealed = seal_body(key, body_binding(account, content), raw)
     return BodyRecord(key, len(sealed), len(raw)), render(raw, lines), sealed
@@ -28,7 +37,7 @@ def seal(account: bytes, content: int, raw: bytes, lines: int | None) -> tuple[B
 
 def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
     """Until who has started this has no more letters, or is gone."""
-    gc.freeze()  # what has been imported by now stays
+    gc.freeze()  # the modules stay
     while len(turn := given.read(LENGTH)) == LENGTH:
         length = int.from_bytes(turn, "big")
         account, contents, sizes, lines = msgpack.unpackb(*shared.read([length]))
@@ -36,7 +45,7 @@ def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
         for content, size, count in zip(contents, sizes, lines, strict=True):
             [raw] = shared.read([size], length)
             length += size
-            record, digest, sealed = seal(account, content, raw, count)
+            record, digest, sealed = seal(account, Unsealed(content, raw, count))
             said = [getattr(digest, name) for name in _FIELDS]
             told.append([[record.key.to_bytes(), record.sealed_size, record.size], said])
             bodies.append(sealed)

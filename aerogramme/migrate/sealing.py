@@ -22,7 +22,7 @@ from aerogramme.mail.digest import Digest
 from aerogramme.mailbox.body_record import BodyRecord
 from aerogramme.mailbox.contents import Content
 from aerogramme.migrate import sealer
-from aerogramme.migrate.sealer import LENGTH, seal
+from aerogramme.migrate.sealer import LENGTH, Unsealed, seal
 from aerogramme.migrate.shared import Shared
 from aerogramme.migrate.targets.arriving import Arrived
 from aerogramme.seal.body import ContentKey
@@ -54,16 +54,11 @@ class _Beside:
         )
         return cls(process, shared)
 
-    async def seal(
-        self,
-        account: bytes,
-        contents: Sequence[int],
-        raws: Sequence[bytes],
-        lines: Sequence[int | None],
-    ) -> tuple[list[Any], list[bytes]]:
+    async def seal(self, account: bytes, letters: Sequence[Unsealed]) -> tuple[list[Any], list[bytes]]:
         """What it says of letters, and their sealed bodies."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        head = msgpack.packb([account, [*contents], [*map(len, raws)], [*lines]])
+        contents, raws, lines = zip(*letters, strict=True)
+        head = msgpack.packb([account, contents, [*map(len, raws)], lines])
         self.shared.write([head, *raws])
         try:
             await self.process.stdin.send_all(len(head).to_bytes(LENGTH, "big"))
@@ -110,31 +105,24 @@ class Sealing:
         """How many groups may be under way besides the one that is waited for."""
         return len(self._beside)
 
-    async def seal(
-        self,
-        account: bytes,
-        contents: Sequence[int],
-        raws: Sequence[bytes],
-        lines: Sequence[int | None],
-    ) -> list[Arrived]:
-        """The letters, in their order, sealed and rendered; `lines` as Letter has it. Raises Unavailable when
-        a process has ended."""
+    async def seal(self, account: bytes, letters: Sequence[Unsealed]) -> list[Arrived]:
+        """The letters, in their order, sealed and rendered. Raises Unavailable when a process has ended."""
+        done = []
         if not self._beside:
-            done = []
-            for content, raw, count in zip(contents, raws, lines, strict=True):
-                record, digest, sealed = seal(account, content, raw, count)
-                done.append(Arrived(Content(content, record, digest), sealed))
+            for letter in letters:
+                record, digest, sealed = seal(account, letter)
+                done.append(Arrived(Content(letter.content, record, digest), sealed))
                 await trio.lowlevel.checkpoint()
             return done
         beside = await self._idle.receive()
         try:
-            told, bodies = await beside.seal(account, contents, raws, lines)
+            told, bodies = await beside.seal(account, letters)
         finally:  # one that has ended says so to the next, too
             self._free.send_nowait(beside)
-        return [
-            Arrived(Content(content, BodyRecord(ContentKey.from_bytes(key), *sizes), Digest(*digest)), sealed)
-            for content, ((key, *sizes), digest), sealed in zip(contents, told, bodies, strict=True)
-        ]
+        for letter, ((key, *sizes), digest), sealed in zip(letters, told, bodies, strict=True):
+            record = BodyRecord(ContentKey.from_bytes(key), *sizes)
+            done.append(Arrived(Content(letter.content, record, Digest(*digest)), sealed))
+        return done
 
     async def aclose(self) -> None:
         """The processes end, whatever they do."""

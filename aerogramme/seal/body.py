@@ -125,9 +125,8 @@ def seal_body(key: ContentKey, binding: Binding, plain: bytes) -> bytes:
     if len(plain) > MAX_BODY:
         raise TooLarge
     view = memoryview(plain)
-    starts = range(
-        0, len(plain) - len(plain) % FRAME + 1, FRAME
-    )  # a last frame is there, if only with nothing
+    # A last frame, of less than FRAME, is there, if only with nothing.
+    starts = range(0, len(plain) + 1, FRAME)
     frames = [_zstd.compress(view[at : at + FRAME]) if at < len(plain) else b"" for at in starts]
     lengths = [len(frame) for frame in frames]
     parts = [part for frame in frames for part in (len(frame).to_bytes(4, "big"), frame)]

@@ -10,6 +10,7 @@ import os
 import re
 import smtplib
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,16 +155,16 @@ def seen_by_mount(root: Path) -> list[Shown]:
     return sorted(found, key=lambda shown: (shown.mailbox, shown.uid))
 
 
-class Person:
+class Person(ABC):
     """Each `step` is something at random, which is done unless somebody else was faster."""
 
     def __init__(self, ledger: Ledger, random: Random) -> None:
         self.ledger, self.random = ledger, random
         self.counts = Counter[str]()  # what was done
 
+    @abstractmethod
     def actions(self) -> dict[str, tuple[int, Callable[[], bool]]]:
         """What there is to do: name -> weight, and what does it and says whether it was done."""
-        raise NotImplementedError
 
     def step(self) -> None:
         actions = self.actions()
