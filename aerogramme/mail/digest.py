@@ -94,7 +94,7 @@ def render(raw: bytes, lines: int | None = None) -> Digest:
 
     `lines`: how many there are, if it is known that all end with CRLF and no CR or LF stands elsewhere.
     """
-    root = parse(raw)
+    root = parse(raw, lines)
     fields = root.fields
     header = raw[: root.body]
     bodystructure, body = body_structures(root)

@@ -87,14 +87,16 @@ class _Scanner:
         "_lines",
         "_pending",
         "_scanned",
+        "_total",
         "levels",
         "parts",
         "raw",
         "stack",
     )
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, total: int | None) -> None:
         self.raw = raw
+        self._total = total
         self.stack: list[_Open] = []
         self.levels: dict[bytes, int] = {}  # boundary of an open multipart: its place in the stack
         self.parts = 0
@@ -108,7 +110,10 @@ class _Scanner:
 
     def lines_before(self, offset: int) -> int:
         """Line ends in raw[:offset]. Offsets must not fall, so that each byte is counted once."""
-        self._lines += self.raw.count(b"\n", self._counted, offset)
+        if self._total is not None and offset == len(self.raw):
+            self._lines = self._total
+        else:
+            self._lines += self.raw.count(b"\n", self._counted, offset)
         self._counted = offset
         return self._lines
 
@@ -264,6 +269,7 @@ class _Scanner:
         return self.close(len(raw))
 
 
-def parse(raw: bytes) -> Part:
-    """The structure of a message. Any bytes give one; the root spans all of `raw`."""
-    return _Scanner(raw).run()
+def parse(raw: bytes, lines: int | None = None) -> Part:
+    """The structure of a message. Any bytes give one; the root spans all of `raw`. `lines`: how many LF there
+    are, if that is known."""
+    return _Scanner(raw, lines).run()

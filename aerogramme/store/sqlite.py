@@ -5,7 +5,7 @@ Appends are serialized and checked, so rows are never late here; several process
 
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -39,28 +39,20 @@ class SqliteStore:
         self._file, self._closed, self._open = file, closed, True
 
     async def put(self, name: str, body: Body) -> None:
-        if not isinstance(body, bytes):
-            await self._put_stream(name, body)
-        elif len(body) <= PIECE:
+        if isinstance(body, bytes) and len(body) <= PIECE:
             await self._file.write(partial(_put, name=name, body=body))
-        else:
-            async with aclosing(_pieces(body)) as pieces:
-                await self._put_stream(name, pieces)
-
-    async def _put_stream(self, name: str, body: AsyncIterable[bytes]) -> None:
-        rest, stored = bytearray(), 0
+            return
+        stored, held = 0, memoryview(b"")
         number: int | None = None
         try:
-            async for piece in body:
-                rest += piece
-                while len(rest) > PIECE:
-                    work = partial(_add, number=number, stored=stored, data=bytes(rest[:PIECE]))
-                    number = await self._file.write(work)
-                    stored += PIECE
-                    del rest[:PIECE]
-            await self._file.write(
-                partial(_finish, number=number, stored=stored, data=bytes(rest), name=name)
-            )
+            async with aclosing(_pieces(body)) as pieces:
+                async for piece in pieces:
+                    if held:
+                        work = partial(_add, number=number, stored=stored, data=held)
+                        number = await self._file.write(work)
+                        stored += len(held)
+                    held = piece
+            await self._file.write(partial(_finish, number=number, stored=stored, data=held, name=name))
         finally:
             if number is not None:
                 self._file.post(partial(_give_up, number=number))
@@ -230,7 +222,7 @@ class SqliteStores:
 # anything.
 
 
-def _put(connection: sqlite3.Connection, name: str, body: bytes) -> None:
+def _put(connection: sqlite3.Connection, name: str, body: bytes | memoryview) -> None:
     sql = "INSERT INTO objects (name, size, touched) VALUES (?, ?, ?) ON CONFLICT (name) DO NOTHING"
     added = connection.execute(sql, (name, len(body), int(time.time())))
     if added.rowcount == 1:
@@ -238,7 +230,7 @@ def _put(connection: sqlite3.Connection, name: str, body: bytes) -> None:
         _add_chunks(connection, added.lastrowid, 0, body)
 
 
-def _add(connection: sqlite3.Connection, number: int | None, stored: int, data: bytes) -> int:
+def _add(connection: sqlite3.Connection, number: int | None, stored: int, data: memoryview) -> int:
     """Add bytes to an object that is not whole yet (a new one if `number` is None), and return its number."""
     now = int(time.time())
     if number is None:
@@ -251,7 +243,9 @@ def _add(connection: sqlite3.Connection, number: int | None, stored: int, data: 
     return number
 
 
-def _finish(connection: sqlite3.Connection, number: int | None, stored: int, data: bytes, name: str) -> None:
+def _finish(
+    connection: sqlite3.Connection, number: int | None, stored: int, data: memoryview, name: str
+) -> None:
     """Add the last bytes, and show the object under its name."""
     if number is None:
         _put(connection, name, data)
@@ -267,11 +261,11 @@ def _give_up(connection: sqlite3.Connection, number: int) -> None:
         remove_object(connection, number)
 
 
-def _add_chunks(connection: sqlite3.Connection, number: int, chunk: int, data: bytes) -> None:
-    first = (number << CHUNK_BITS) + chunk
+def _add_chunks(connection: sqlite3.Connection, number: int, chunk: int, data: bytes | memoryview) -> None:
+    first, view = (number << CHUNK_BITS) + chunk, memoryview(data)
     connection.executemany(
         "INSERT INTO chunks (id, data) VALUES (?, ?)",
-        [(first + n // CHUNK, data[n : n + CHUNK]) for n in range(0, len(data), CHUNK)],
+        [(first + n // CHUNK, view[n : n + CHUNK]) for n in range(0, len(view), CHUNK)],
     )
 
 
@@ -355,6 +349,17 @@ def _read_all(connection: sqlite3.Connection, partition: str, after: str) -> tup
     return rows, Cursor(head)
 
 
-async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
-    for start in range(0, len(body), PIECE):
-        yield body[start : start + PIECE]
+async def _pieces(body: Body) -> AsyncGenerator[memoryview, None]:
+    """Of PIECE bytes each, but the last."""
+    if isinstance(body, bytes):  # it is not copied
+        for start in range(0, len(body), PIECE):
+            yield memoryview(body)[start : start + PIECE]
+        return
+    rest = bytearray()
+    async for data in body:
+        rest += data
+        while len(rest) >= PIECE:
+            yield memoryview(bytes(rest[:PIECE]))
+            del rest[:PIECE]
+    if rest:
+        yield memoryview(bytes(rest))

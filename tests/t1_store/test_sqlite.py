@@ -220,7 +220,7 @@ async def test_a_put_that_was_cleaned_away_fails_whole(
     monkeypatch.setattr(sqlite_file, "LEFT_SECONDS", -60)
 
     async def body() -> AsyncIterator[bytes]:
-        yield bytes(sqlite.PIECE + 1)
+        yield bytes(2 * sqlite.PIECE)
         await store._file.write(sqlite_file._clean)
         yield bytes(sqlite.PIECE)
 
