@@ -41,7 +41,7 @@ ADDRESS_OCTETS = 254
 KEYS = {"address", "account", "aliases", "catch_all", "detail", "pins", "end_to_end"}
 KEYS |= {"quota", "retention", "deleted", "erasing"}
 
-Signature = tuple[int, int, int, int]
+Signature = tuple[int, ...]
 
 
 class StaticDirectory:
@@ -77,29 +77,22 @@ class StaticDirectory:
     def add(self, *users: User) -> None:
         """All or none; durable on return. Raises AlreadyExists if an address or account is somebody's."""
 
-        def append(text: str) -> str:
-            self._check_new(text, users)
-            entries = "\n".join(text_of(user) for user in users)
+        def append(text: str, book: AddressBook) -> str:
+            for user in users:
+                for address in (user.address, *user.aliases):
+                    if book.owner(address):
+                        raise AlreadyExists(f"there is a user with the address {address} already")
+                if book.by_account(user.account):
+                    raise AlreadyExists(f"there is a user with the account {user.account} already")
             gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
-            new = text + gap + entries
+            new = text + gap + "\n".join(text_of(user) for user in users)
             try:
                 tomllib.loads(new)
-            except (
-                tomllib.TOMLDecodeError
-            ):  # it has `user = […]`, to which nothing is added at the end of the file
-                return _with(text, users)
+            except tomllib.TOMLDecodeError:
+                return _with(text, users)  # it has `user = […]`, which cannot go on at the end of the file
             return new
 
         self._write(append)
-
-    def _check_new(self, text: str, users: Sequence[User]) -> None:
-        book = self._load(text)
-        for user in users:
-            for address in (user.address, *user.aliases):
-                if book.owner(address):
-                    raise AlreadyExists(f"there is a user with the address {address} already")
-            if book.by_account(user.account):
-                raise AlreadyExists(f"there is a user with the account {user.account} already")
 
     def change(self, address: str, change: Callable[[User], User]) -> User:
         """Writes the user with this main address anew, as `change` makes it of what the file says now, while
@@ -113,9 +106,10 @@ class StaticDirectory:
         changed: list[User] = []
 
         def apply(document: Any) -> None:
-            places = {canonical(each["address"]): at for at, each in enumerate(document.get("user", []))}
+            places = _places(document)
             for address, change in changes.items():
-                entry = document["user"][_index(places, address)]
+                place = _place(places, address)
+                entry = document["user"][place]
                 before = _user(entry.unwrap())
                 user = change(before)
                 changed.append(user)
@@ -124,9 +118,8 @@ class StaticDirectory:
                     if key not in new:
                         del entry[key]
                 for key, value in new.items():
-                    if key not in entry or getattr(before, key) != getattr(
-                        user, key
-                    ):  # else as it was spelled
+                    # What is the same stays as it was spelled.
+                    if key not in entry or getattr(before, key) != getattr(user, key):
                         entry[key] = value
 
         self._change(apply)
@@ -137,14 +130,13 @@ class StaticDirectory:
         touched. Raises NoSuchUser, also when the address is by now that of another account."""
 
         def change(document: Any) -> None:
-            places = {canonical(each["address"]): at for at, each in enumerate(document.get("user", []))}
-            index = _index(places, user.address)
-            if document["user"][index]["account"] != user.account:
+            place = _place(_places(document), user.address)
+            if document["user"][place]["account"] != user.account:
                 raise NoSuchUser(f"{user.address} has another account by now")
             if len(document["user"]) == 1:
                 del document["user"]  # TOML has no empty list of tables
             else:
-                del document["user"][index]
+                del document["user"][place]
 
         self._change(change)
 
@@ -166,7 +158,7 @@ class StaticDirectory:
             raise BadConfiguration(f"{self._path}: {error}") from error
 
     def _change(self, change: Callable[[Any], None]) -> None:
-        def write(text: str) -> str:
+        def write(text: str, _book: AddressBook) -> str:
             import tomlkit  # only here: nobody who just reads the file waits for this import
 
             document = tomlkit.parse(text)
@@ -175,26 +167,21 @@ class StaticDirectory:
 
         self._write(write)
 
-    def _write(self, change: Callable[[str], str]) -> None:
+    def _write(self, change: Callable[[str, AddressBook], str]) -> None:
+        """Replaces the file by what `change` makes of its text and the users in it. It is read back with the
+        next look, for it may have been changed once more by then."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(self._path):
-                text = change(self._checked_text())
-                book = self._load(text)  # what we could not read back is never written
-                _replace(self._path, text.encode())
-                self._book, self._seen = book, _signature(self._path)
+                before = "" if _signature(self._path) is None else _read(self._path)
+                after = change(before, self._load(before))
+                self._load(after)  # what we could not read back is never written
+                _replace(self._path, after.encode())
         except OSError as error:
             raise BadConfiguration(
                 f"cannot write {self._path}: {error.strerror}",
                 hint="who changes it must own it and its folder",
             ) from error
-
-    def _checked_text(self) -> str:
-        if _signature(self._path) is None:
-            return ""
-        text = _read(self._path)
-        self._load(text)
-        return text
 
 
 def parse(text: str) -> list[User]:
@@ -352,22 +339,28 @@ def _with(text: str, users: Sequence[User]) -> str:
     return document.as_string()
 
 
-def _index(places: Mapping[str, int], address: str) -> int:
-    """Where in the list of users the one with this main address stands. Raises NoSuchUser."""
+def _places(document: Any) -> dict[str, int]:
+    """Where in the list of users of a users file each stands: main address -> index."""
+    return {canonical(each["address"]): at for at, each in enumerate(document.get("user", []))}
+
+
+def _place(places: Mapping[str, int], address: str) -> int:
+    """The one of this main address. Raises NoSuchUser."""
     with suppress(ValueError):
-        if (index := places.get(canonical(address))) is not None:
-            return index
+        if (place := places.get(canonical(address))) is not None:
+            return place
     raise NoSuchUser(f"there is no user {address}")
 
 
 def _signature(path: Path) -> Signature | None:
-    """What changes whenever the file does; None if there is none."""
+    """What changes whenever the file does: the error's number where it cannot be looked at (reading it says
+    more), None if there is none."""
     try:
         info = os.stat(path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BadConfiguration(f"cannot read {path}: {error.strerror}") from error
+        return (error.errno or 0,)
     return info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from aerogramme.errors import AlreadyExists, BadConfiguration, NoSuchUser, Refused
+from aerogramme.users import static
 from aerogramme.users.directory import Recipient, User
 from aerogramme.users.static import StaticDirectory, parse
 
@@ -36,7 +37,13 @@ def path(tmp_path):
 
 
 def test_no_file_no_users(path):
-    assert list(StaticDirectory(path).users()) == []
+    directory = StaticDirectory(path)
+    assert list(directory.users()) == []
+    with pytest.raises(NoSuchUser):
+        directory.change(ALICE.address, lambda user: user)
+    with pytest.raises(NoSuchUser):
+        directory.remove(ALICE)
+    assert not path.exists()
 
 
 def test_what_is_in_a_file(path):
@@ -232,6 +239,38 @@ def test_a_wrong_file_is_refused_at_the_start_and_reported_later(path, caplog):
         assert directory.by_login("bob@example.org") == BOB
     assert len(caplog.records) == 2, "once for each state of the file, not for each look at it"
     path.write_text(TEXT)
+    assert list(directory.users()) == [ALICE, BOB]
+
+
+def test_a_file_that_cannot_be_reached_later_is_reported_once_and_found_again(tmp_path, caplog):
+    folder, aside = tmp_path / "data", tmp_path / "aside"
+    folder.mkdir()
+    (folder / "users.toml").write_text(TEXT)
+    directory = StaticDirectory(folder / "users.toml")
+    folder.rename(aside)
+    folder.write_text("no folder: what looks into it gets an error")
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            assert list(directory.users()) == [ALICE, BOB]
+    assert len(caplog.records) == 1 and "Not a directory" in caplog.text
+    with pytest.raises(BadConfiguration, match="Not a directory"):
+        StaticDirectory(folder / "users.toml")
+    folder.unlink()
+    aside.rename(folder)
+    directory.remove(BOB)
+    assert list(directory.users()) == [ALICE]
+
+
+def test_who_edits_the_file_just_after_a_command_is_heard(path, monkeypatch):
+    directory = StaticDirectory(path)
+    replace_file = static._replace
+
+    def and_then_somebody_edits(target, data):
+        replace_file(target, data)
+        path.write_text(TEXT)
+
+    monkeypatch.setattr(static, "_replace", and_then_somebody_edits)
+    directory.add(User("eve@example.org", "e" * 32))
     assert list(directory.users()) == [ALICE, BOB]
 
 
