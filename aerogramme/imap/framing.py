@@ -122,8 +122,8 @@ _LITERAL: Final = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z")
 _DIGITS: Final = 19  # of a number64 (RFC 9051 §9); a longer number is no size
 
 # append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal: the message is the literal that does
-# not stand where the mailbox stands.
-_APPEND: Final = re.compile(rb"[^ ]+ APPEND (?=[^\r\n])", re.IGNORECASE)
+# not stand where the mailbox stands. A tag is looked at so far only: each line of a command is tried.
+_APPEND: Final = re.compile(rb"[^ ]{1,256} APPEND (?=[^\r\n])", re.IGNORECASE)
 
 # tag = 1*<any ASTRING-CHAR except "+">
 _TAG: Final = re.compile(rb"""([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,250})(?= )""")
