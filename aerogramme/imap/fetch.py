@@ -20,8 +20,7 @@ class Batch:
     """Columns of some messages, all of one length. Only those that the plan asks for are filled.
 
     `flags` are flag lists as they are sent, parentheses included; `dates` unix seconds; `digests` the columns
-    of
-    `Plan.digest_fields`; `bodies` whole messages, None for one that cannot be read.
+    of `Plan.digest_fields`; `bodies` whole messages, None for one that cannot be read.
     """
 
     seqs: Sequence[int]
@@ -35,6 +34,10 @@ class Batch:
     bodies: Sequence[bytes | None] = ()
 
 
+Fields = tuple[tuple[bytes, ...], str]
+"""A set of header fields as clients ask for it: the names, and HEADER.FIELDS or HEADER.FIELDS.NOT."""
+
+
 class HeaderCache:
     """Header fields as clients ask for them again and again, rendered: for each set of fields, by content.
 
@@ -42,15 +45,15 @@ class HeaderCache:
     entries take in memory; past it the sets that were used longest ago are dropped.
     """
 
-    ENTRY_OVERHEAD = 200  # a dict entry, an int and a bytes object besides its octets
+    ENTRY_OVERHEAD = 200  # a dict entry, an int and a bytes object besides its octets; a name has no more
 
     def __init__(self, budget: int = 32 * 1024 * 1024) -> None:
         self._budget = budget
         self._used = 0
-        self._sets: dict[object, dict[int, bytes]] = {}
-        self._sizes: dict[object, int] = {}
+        self._sets: dict[Fields, dict[int, bytes]] = {}
+        self._sizes: dict[Fields, int] = {}
 
-    def of(self, key: object) -> dict[int, bytes]:
+    def of(self, key: Fields) -> dict[int, bytes]:
         """What is known for a set of fields, by content id: to be read, and written to by `add` only.
 
         Who has it may go on using it when the cache drops it.
@@ -62,11 +65,13 @@ class HeaderCache:
         known = self._sets.pop(key, None)
         if known is None:
             known = {}
-            self._sizes[key] = 0
+            names, _ = key  # a command has room for a megabyte of them
+            self._sizes[key] = sum(map(len, names)) + self.ENTRY_OVERHEAD * (len(names) + 1)
+            self._used += self._sizes[key]
         self._sets[key] = known  # the last one is the one used last
         return known
 
-    def add(self, key: object, known: dict[int, bytes], entries: Mapping[int, bytes]) -> None:
+    def add(self, key: Fields, known: dict[int, bytes], entries: Mapping[int, bytes]) -> None:
         """Adds to what `of` gave."""
         known.update(entries)
         if self._sets.get(key) is known:
@@ -81,9 +86,9 @@ Produce = Callable[[Batch], Column]
 class Plan:
     """What the responses of one FETCH hold, in the order asked for.
 
-    `digest_fields`: the columns of the digest it needs; `needs_bodies`: whole messages are needed;
-    `sets_seen`: it marks what it fetches as \\Seen. Sets of header fields come from a cache: see `missing`
-    and `learn`.
+    `digest_fields`: the columns of the digest it needs; `sections`: how many items are octets of the
+    message; `needs_bodies`: whole messages are needed; `sets_seen`: it marks what it fetches as \\Seen. Sets
+    of header fields come from a cache: see `missing` and `learn`.
     """
 
     def __init__(self, items: Iterable[FetchItem], headers: HeaderCache) -> None:
@@ -92,12 +97,14 @@ class Plan:
         self._columns: list[Produce] = []
         digest_fields: dict[str, None] = {}
         self._header_sets: list[Section] = []
-        self._known: dict[object, dict[int, bytes]] = {}
+        self._known: dict[Fields, dict[int, bytes]] = {}
+        self.sections = 0
         self.needs_bodies = False
         self.sets_seen = False
         parts: list[bytes] = []
         for item in self.items:
             if isinstance(item, Section):
+                self.sections += 1
                 self.sets_seen = self.sets_seen or not item.peek
                 if not item.path and item.what == "HEADER":
                     digest_fields["header"] = None
@@ -196,8 +203,8 @@ def _escaped(label: bytes) -> bytes:
     return label.replace(b"%", b"%%")
 
 
-def _fields_key(item: Section) -> object:
-    return (item.fields, item.what)
+def _fields_key(item: Section) -> Fields:
+    return item.fields, item.what
 
 
 class _Header:

@@ -25,6 +25,9 @@ DIGEST_BATCH = 256  # messages rendered at once from digests: some 256 kB of env
 BODY_BATCH = 256 * 1024  # octets of bodies rendered at once
 BODY_ROWS = 4096  # messages whose bodies are asked for in one go; how many are in memory the account decides
 LARGE = 1024 * 1024  # octets from which a message passes through in pieces
+# More sections than this of one message go out one after the other: a command has room for 50,000 of them,
+# and each may be the whole message. Clients ask for one to five.
+MANY_SECTIONS = 16
 
 
 async def fetch(context: Context, command: Fetch) -> Done:
@@ -43,14 +46,14 @@ async def fetch(context: Context, command: Fetch) -> Done:
         # RFC 3501 §6.4.5: "if this causes the flags to change, they SHOULD be included".
         plan = Plan(_with_flags(context, command), context.headers)
     run = _Run(context, plan)
-    if plan.needs_bodies:
+    if plan.needs_bodies or plan.sections > MANY_SECTIONS:
         await run.bodies(seqs)
     else:
         await run.columns(seqs)
     if run.damaged:
         # RFC 3501 §7.1.2: an untagged NO warns, and the command still succeeds: one message must not stop a
         # client.
-        context.out.write(b"* NO [CORRUPTION] %d messages are damaged\r\n" % run.damaged)
+        context.out.write(b"* NO [CORRUPTION] %d messages are damaged\r\n" % len(run.damaged))
     if run.gone and not command.uid:
         return Done("FETCH completed, but some messages are gone", b"EXPUNGEISSUED")  # RFC 5530 §3
     return Done("FETCH completed")
@@ -94,13 +97,13 @@ def _with_flags(context: Context, command: Fetch) -> list[FetchItem]:
 
 
 class _Run:
-    """One FETCH under way. `gone`: messages were left out; `damaged`: how many could not be read."""
+    """One FETCH under way. `gone`: messages were left out; `damaged`: contents that could not be read."""
 
     def __init__(self, context: Context, plan: Plan) -> None:
         self._context = context
         self._plan = plan
         self.gone = False
-        self.damaged = 0
+        self.damaged: set[int] = set()
 
     async def columns(self, seqs: Sequence[int]) -> None:
         """Messages of which no body is needed."""
@@ -113,8 +116,9 @@ class _Run:
                 await out.flush()
 
     async def bodies(self, seqs: Sequence[int]) -> None:
-        """Messages with their bodies, read ahead in order; large ones in pieces."""
+        """Messages with their bodies, read ahead in order; what is large in pieces."""
         view = self._context.view
+        many = self._plan.sections > MANY_SECTIONS
         for start in range(0, len(seqs), BODY_ROWS):
             part = seqs[start : start + BODY_ROWS]
             table = view.table
@@ -124,10 +128,10 @@ class _Run:
                 if row >= 0
             ]
             self.gone = self.gone or len(wanted) < len(part)
-            for large, group in groupby(wanted, lambda one: one[2] >= LARGE):
-                if large:
+            for in_pieces, group in groupby(wanted, lambda one: many or one[2] >= LARGE):
+                if in_pieces:
                     for seq, _, _ in group:
-                        await self._large(seq)
+                        await self._in_pieces(seq)
                 else:
                     await self._small(list(group))
 
@@ -146,7 +150,7 @@ class _Run:
                     ready.append(None)
                 else:
                     ready.append(body)
-                    octets += len(body)
+                    octets += len(body) * self._plan.sections
                 if octets >= BODY_BATCH:
                     await self._write(seqs[done : done + len(ready)], ready)
                     done += len(ready)
@@ -224,12 +228,14 @@ class _Run:
         return batch
 
     def _report(self, content: int, error: Damaged) -> None:
-        self.damaged += 1
+        if content in self.damaged:
+            return
+        self.damaged.add(content)
         log.error("account %s: content %x is damaged: %s", self._context.account.id, content, error)
 
-    # --- large messages
+    # --- what is large
 
-    async def _large(self, seq: int) -> None:
+    async def _in_pieces(self, seq: int) -> None:
         """One message, item by item; its octets pass through in pieces."""
         context = self._context
         view = context.view
@@ -250,6 +256,8 @@ class _Run:
                     rendered = single.render(await self._batch([seq], single))
                     # Gone since: an empty list is all that can still be said (its body may be on its way).
                     line.write(rendered[len(begin) : -3] or b"FLAGS ()")
+                if context.out.full:
+                    await context.out.flush()
         except Unavailable as error:
             if line.begun:
                 # A line that has begun cannot be taken back; no tagged answer can come in the middle of it.
@@ -258,11 +266,9 @@ class _Run:
             raise
         line.write(b")\r\n")
         line.begin()
-        if context.out.full:
-            await context.out.flush()
 
     async def _octets(self, line: "_Line", item: Section, content: int, size: int) -> None:
-        """One section of a large message: label and literal."""
+        """One section: label and literal."""
         account = self._context.account
         line.write(item.label + b" ")
         try:
@@ -322,18 +328,22 @@ class _Run:
 
 class _Line:
     """A response that is written piece by piece, and held until it has `begun`: as long as it has not, it may
-    still be left unsaid."""
+    still be left unsaid. What is LARGE begins by itself."""
 
     def __init__(self, out: Out) -> None:
         self._out = out
         self._held: list[bytes] = []
+        self._size = 0
         self.begun = False
 
     def write(self, octets: bytes) -> None:
         if self.begun:
             self._out.write(octets)
-        else:
-            self._held.append(octets)
+            return
+        self._held.append(octets)
+        self._size += len(octets)
+        if self._size >= LARGE:
+            self.begin()
 
     def begin(self) -> None:
         """Says what was held; what is written from here on is said at once."""

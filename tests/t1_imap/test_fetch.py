@@ -101,6 +101,16 @@ def test_a_small_cache_never_loses_what_a_plan_is_about_to_use(asked: list, budg
         assert all(value.endswith(b"\r\n") for value in response.data.values())
 
 
+def test_names_of_fields_count_in_the_cache_too() -> None:
+    cache = HeaderCache(10_000)
+    kept = section(b"BODY[HEADER.FIELDS (A)]", "HEADER.FIELDS", fields=(b"a",))
+    plan = Plan([kept], cache)
+    plan.learn(plan.missing([1]), [HEADER])
+    long = section(b"BODY[HEADER.FIELDS (B)]", "HEADER.FIELDS", fields=(b"b" * 20_000,))
+    assert Plan([long], cache).missing([1]) == [1]
+    assert Plan([kept], cache).missing([1]) == [1], "it gave way"
+
+
 @pytest.mark.parametrize(
     ("partial", "expected"),
     [(None, b"abc"), ((0, 2), b"ab"), ((2, 9), b"c"), ((3, 1), b""), ((1 << 40, 1), b"")],

@@ -184,6 +184,30 @@ async def test_large_messages_pass_in_pieces(world: World) -> None:
     session.close()
 
 
+@pytest.mark.parametrize("section", [b"", b"HEADER", b"TEXT"])
+async def test_many_sections_of_one_message_are_never_in_memory_together(
+    world: World, section: bytes
+) -> None:
+    half = (b"X-Long: " + b"0123456789" * 9 + b"\r\n") * 4000
+    mail = half + b"\r\n" + half
+    whole = {b"": mail, b"HEADER": half + b"\r\n", b"TEXT": half}[section]
+    client = await world.client()
+    answer = await client.command(b"APPEND INBOX {%d+}\r\n%b" % (len(mail), mail))
+    assert answer[-1].startswith(b"x OK ")
+    await client.stream.send_all(b"x LOGOUT\r\n")
+
+    out = Collected()
+    session = Session(world.service, Peer("local", loopback=True), out)
+    await say(session, out, b"a LOGIN alice secret\r\nb SELECT INBOX\r\n")
+    out.largest = 0
+    items = b" ".join([b"BODY.PEEK[%b]<%d.900000>" % (section, n) for n in range(30)])
+    fetched, done = responses(await say(session, out, b"c UID FETCH 1 (FLAGS %b)\r\n" % items))
+    assert done.kind == "OK"
+    assert all(fetched.data[b"BODY[%b]<%d>" % (section, n)] == whole[n:] for n in range(30))
+    assert out.largest <= 3 * 1024 * 1024
+    session.close()
+
+
 async def test_a_message_that_cannot_be_read_stops_nobody(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
