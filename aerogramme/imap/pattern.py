@@ -11,39 +11,56 @@ _TOKENS = re.compile(r"[*%]+|[^*%]+")
 
 @lru_cache(maxsize=64)
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Whether a name matches. Time grows with pattern times name, whatever the pattern: no backtracking.
+    """Whether a name matches. Each character of the pattern costs one step, whatever the pattern: no
+    backtracking, and all places in the name that the pattern so far can end at are tried at once.
 
     RFC 3501 §5.1: INBOX matches in any case, also as the first level of a name.
     """
     if pattern == "*":
         return lambda _name: True
-    if len(pattern) > 4 * MAX_NAME:
-        return lambda _name: False  # no name is that long, and wildcards in a row are not needed
     first, delimiter, rest = pattern.partition(DELIMITER)
     if first.upper() == INBOX:
         pattern = INBOX + delimiter + rest
+    tokens = _TOKENS.findall(pattern)
     # A run of wildcards is as strong as its strongest.
-    steps = [
-        ("*" if "*" in token else "%") if token[0] in "*%" else token for token in _TOKENS.findall(pattern)
-    ]
+    steps = [("*" if "*" in token else "%") if token[0] in "*%" else token for token in tokens]
+    literal = "".join(step for step in steps if step not in "*%")
+    if len(literal) > MAX_NAME:
+        return lambda _name: False
+    begin = steps.pop(0) if steps and steps[0] not in "*%" else ""
+    characters = {DELIMITER}.union(*(step for step in steps if step not in "*%"))
 
     def matches(name: str) -> bool:
-        # The places in the name that the pattern so far can end at.
-        places = {0}
+        if not name.startswith(begin):
+            return False
+        name = name[len(begin) :]
+        if not steps:
+            return not name
+        # Bit n stands for character n of the name, or for the place before it.
+        where = {character: _occurrences(character, name) for character in characters}
+        end = 1 << len(name)
+        within = (end - 1) ^ where[DELIMITER]  # the characters that % may pass over
+        places = 1
         for step in steps:
             if step == "*":
-                places = set(range(min(places), len(name) + 1))
+                places = 2 * end - (places & -places)  # from the first of them to the end
             elif step == "%":
-                reached: set[int] = set()
-                for place in sorted(places):
-                    if place not in reached:
-                        end = name.find(DELIMITER, place)
-                        reached.update(range(place, (len(name) if end < 0 else end) + 1))
-                places = reached
+                # The sum carries each place through the ones up to the first zero.
+                places |= ((places & within) + within) ^ within
             else:
-                places = {place + len(step) for place in places if name.startswith(step, place)}
+                for character in step:
+                    places = (places & where[character]) << 1
             if not places:
                 return False
-        return len(name) in places
+        return places >= end
 
     return matches
+
+
+def _occurrences(character: str, name: str) -> int:
+    """The bits of the places of a character in a name."""
+    bits, at = 0, name.find(character)
+    while at >= 0:
+        bits |= 1 << at
+        at = name.find(character, at + 1)
+    return bits
