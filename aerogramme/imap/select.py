@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from aerogramme.errors import BadSyntax
 from aerogramme.imap.commands import Close, QResync, Select, Unselect
@@ -91,12 +92,17 @@ def tell_vanished(context: Context, modseq: int, uids: SequenceSet | None) -> No
 
     RFC 7162 §3.2.5.2 lets a server name more than that; Nextcloud's client has emptied inboxes of servers
     that named UIDs which are there, so nothing is named that is there, or was not removed, or was not asked
-    about.
+    about. What the client still has in its sequence numbers is told by VANISHED without EARLIER, which takes
+    it out of them (RFC 7162 §3.2.10).
     """
-    table = context.view.table
+    view, table = context.view, context.view.table
     gone = [(first, first + count - 1) for first, count in Runs.of(table.removed_since(modseq)).runs]
     if uids is not None:
         gone = intersection(gone, uids.resolve(table.uidnext - 1))
+    if not view.in_step:
+        numbered = sorted(set(view.uids).difference(table.uids))
+        between = [(a + 1, b - 1) for a, b in pairwise([0, *numbered, table.uidnext]) if b - a > 1]
+        gone = intersection(gone, between)
     if gone:
         context.out.write(b"* VANISHED (EARLIER) %b\r\n" % ranges(gone))
 

@@ -93,7 +93,7 @@ async def expunge(context: Context, command: Expunge) -> Done:
 
 def _highest(context: Context) -> bytes | None:
     # RFC 7162 §3.2.7: everything up to here has been told, removals too.
-    return b"HIGHESTMODSEQ %d" % context.view.modseq if context.condstore else None
+    return b"HIGHESTMODSEQ %d" % context.view.safe_modseq if context.condstore else None
 
 
 def _copyuid(placed: Placed) -> bytes | None:

@@ -133,8 +133,7 @@ class View:
         if gone and allow_expunge:
             vanished = gone
             expunged = [bisect_left(self.uids, uid) + 1 for uid in reversed(gone)]
-            left = set(gone)
-            self.uids = array("I", (uid for uid in self.uids if uid not in left))
+            self.uids = _without(self.uids, expunged)
         if allow_expunge or not gone:
             self._removed_modseq = table.highestmodseq
         self._held = bool(gone) and not allow_expunge
@@ -213,8 +212,10 @@ class View:
         at = bisect_left(self.uids, uid)
         return at + 1 if at < len(self.uids) and self.uids[at] == uid else None
 
-    def uids_of(self, seqs: Sequence[int]) -> list[int]:
+    def uids_of(self, seqs: Sequence[int]) -> Sequence[int]:
         uids = self.uids
+        if isinstance(seqs, range):
+            return uids[seqs.start - 1 : seqs.stop - 1]
         return [uids[seq - 1] for seq in seqs]
 
     def by_seq(self, numbers: SequenceSet) -> Sequence[int]:
@@ -270,6 +271,18 @@ class OwnChange:
 
     modseq: int
     before: int
+
+
+def _without(uids: "array[int]", seqs: Sequence[int]) -> "array[int]":
+    """The UIDs but for those of these sequence numbers, highest first. No step for each that stays: clients
+    that expunge one message at a time do so in mailboxes of any size."""
+    left: array[int] = array("I")
+    at = 0
+    for seq in reversed(seqs):
+        left.extend(uids[at : seq - 1])
+        at = seq
+    left.extend(uids[at:])
+    return left
 
 
 def _numbers(spans: Sequence[tuple[int, int]]) -> Sequence[int]:

@@ -345,3 +345,21 @@ async def test_who_asks_while_news_waits_must_not_take_a_modseq_for_the_highest(
         assert told > known and not any(line.endswith(b"EXISTS") for line in fetched)
         assert fetched[-2].startswith(b"* OK [HIGHESTMODSEQ %d]" % known)
     assert b"* 2 EXISTS" in await client.command(b"NOOP")
+
+
+async def test_no_answer_names_a_highest_modseq_below_which_a_removal_is_held_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.mail("INBOX", 3)
+    client, other = await world.client(), await world.client()
+    selected = b"\n".join(await client.command(b"SELECT INBOX (CONDSTORE)"))
+    known = int(re.search(rb"HIGHESTMODSEQ (\d+)", selected)[1])  # type: ignore[index]
+    for command in (b"SELECT INBOX", b"STORE 1 +FLAGS.SILENT (\\Deleted)", b"EXPUNGE"):
+        await other.command(command)
+    await client.command(b"STORE 2 +FLAGS.SILENT (\\Seen)")  # EXPUNGE may not be told here
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "settled", property(lambda _: False))
+        lines = await client.command(b"EXPUNGE")
+    assert not any(line.endswith(b" EXPUNGE") for line in lines)
+    assert all(int(found) <= known for found in re.findall(rb"HIGHESTMODSEQ (\d+)", b"".join(lines)))
+    assert b"* 1 EXPUNGE" in await client.command(b"NOOP")
