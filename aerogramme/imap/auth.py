@@ -74,10 +74,10 @@ async def enable(context: Context, command: Enable) -> Done:
     enabled = []
     for name in command.capabilities:
         if name == "CONDSTORE" and not context.condstore:
-            context.enable_condstore()
+            await context.enable_condstore()
             enabled.append(name)
         elif name == "QRESYNC" and not context.qresync:
-            context.enable_condstore()
+            await context.enable_condstore()
             context.qresync = True
             enabled.append(name)
     context.out.write(("* ENABLED" + "".join(f" {name}" for name in enabled) + "\r\n").encode("ascii"))

@@ -21,7 +21,7 @@ from aerogramme.imap.states import State
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts, Login
 from aerogramme.mailbox.search_keys import SequenceSet
-from aerogramme.mailbox.view import Changes, OwnChange, View
+from aerogramme.mailbox.view import OwnChange, View
 from aerogramme.tls import Tls
 from aerogramme.users.directory import Directory
 from aerogramme.users.salts import SECRET_SIZE, Salts
@@ -250,18 +250,20 @@ class Context:
 
     # --- news
 
-    def enable_condstore(self) -> None:
+    async def enable_condstore(self) -> None:
         """RFC 7162 §3.1: any command that shows knowledge of MODSEQ enables CONDSTORE for the session."""
         if self.condstore:
             return
         self.condstore = True
         if self._view is not None:
             # RFC 7162 §3.1: with a mailbox selected the client needs to know where it stands.
-            self.tell(expunge=False)
+            await self.tell(expunge=False)
             self.out.write(b"* OK [HIGHESTMODSEQ %d] CONDSTORE is on\r\n" % self._view.safe_modseq)
 
-    def tell(self, *, expunge: bool, own: OwnChange | None = None, besides: Container[int] = ()) -> bool:
-        """Writes what is new in the selected mailbox. False if there was nothing.
+    async def tell(
+        self, *, expunge: bool, own: OwnChange | None = None, besides: Container[int] = ()
+    ) -> None:
+        """Writes what is new in the selected mailbox.
 
         `own` is a change of flags that the command at hand made and answers itself; `besides` are sequence
         numbers whose flags it tells itself in any case.
@@ -271,14 +273,10 @@ class Context:
         """
         view = self._view
         if view is None:
-            return False
+            return
         changes = view.sync(expunge, own=own)
         if not changes:
-            return False
-        self._write(changes, besides)
-        return True
-
-    def _write(self, changes: Changes, besides: Container[int]) -> None:
+            return
         write = self.out.write
         if changes.expunged:
             if self.qresync:
@@ -293,7 +291,7 @@ class Context:
         changed = [seq for seq in changes.changed if seq not in besides]
         if changed:
             self.tell_keywords()
-            self.tell_flags(changed, uid=False)
+            await self.tell_flags(changed, uid=False)
 
     def tell_held_back(self) -> None:
         """RFC 7162 §3.2: who was told a MODSEQ while an expunge is held back, or what others wrote waits for
@@ -321,13 +319,23 @@ class Context:
             permanent,
         )
 
-    def tell_flags(self, seqs: Sequence[int], *, uid: bool) -> None:
+    async def tell_flags(self, seqs: Sequence[int], *, uid: bool) -> None:
         """FETCH with the flags of these messages as they are now, and what else the client needs to place
         them.
 
         `uid`: the command is a UID command (RFC 3501 §6.4.8). MODSEQ goes with it once CONDSTORE is on
         (RFC 7162 §3.1), and UID then too, so that a client that resynchronizes needs no map of numbers.
         """
+        await self._in_batches(seqs, lambda some: self._flags_of(some, uid))
+
+    async def _in_batches(self, seqs: Sequence[int], lines: Callable[[Sequence[int]], list[bytes]]) -> None:
+        """Writes lines for messages, so many at a time that memory does not grow with the mailbox."""
+        for start in range(0, len(seqs), BATCH):
+            self.out.write(b"".join(lines(seqs[start : start + BATCH])))
+            if self.out.full:
+                await self.out.flush()
+
+    def _flags_of(self, seqs: Sequence[int], uid: bool) -> list[bytes]:
         view = self.view
         table, uids = view.table, view.uids
         rows = view.rows(seqs)
@@ -335,37 +343,35 @@ class Context:
         if self.condstore:
             template = b"* %d FETCH (UID %d MODSEQ (%d) FLAGS %b)\r\n"
             modseqs = table.modseqs
-            lines = [
+            return [
                 template % (seq, uids[seq - 1], modseqs[row], flag)
                 for seq, row, flag in zip(seqs, rows, flags, strict=True)
                 if row >= 0
             ]
-        elif uid:
+        if uid:
             template = b"* %d FETCH (UID %d FLAGS %b)\r\n"
-            lines = [
+            return [
                 template % (seq, uids[seq - 1], flag)
                 for seq, row, flag in zip(seqs, rows, flags, strict=True)
                 if row >= 0
             ]
-        else:
-            template = b"* %d FETCH (FLAGS %b)\r\n"
-            lines = [
-                template % (seq, flag) for seq, row, flag in zip(seqs, rows, flags, strict=True) if row >= 0
-            ]
-        self.out.write(b"".join(lines))
+        template = b"* %d FETCH (FLAGS %b)\r\n"
+        found = zip(seqs, rows, flags, strict=True)
+        return [template % (seq, flag) for seq, row, flag in found if row >= 0]
 
-    def tell_modseqs(self, seqs: Sequence[int], *, uid: bool) -> None:
+    async def tell_modseqs(self, seqs: Sequence[int], *, uid: bool) -> None:
         """FETCH with MODSEQ alone: the answer to STORE .SILENT under CONDSTORE (RFC 7162 §3.1.3)."""
+        await self._in_batches(seqs, lambda some: self._modseqs_of(some, uid))
+
+    def _modseqs_of(self, seqs: Sequence[int], uid: bool) -> list[bytes]:
         view = self.view
         modseqs, uids = view.table.modseqs, view.uids
         pairs = [(seq, row) for seq, row in zip(seqs, view.rows(seqs), strict=True) if row >= 0]
         if uid or self.qresync:
             template = b"* %d FETCH (UID %d MODSEQ (%d))\r\n"
-            lines = [template % (seq, uids[seq - 1], modseqs[row]) for seq, row in pairs]
-        else:
-            template = b"* %d FETCH (MODSEQ (%d))\r\n"
-            lines = [template % (seq, modseqs[row]) for seq, row in pairs]
-        self.out.write(b"".join(lines))
+            return [template % (seq, uids[seq - 1], modseqs[row]) for seq, row in pairs]
+        template = b"* %d FETCH (MODSEQ (%d))\r\n"
+        return [template % (seq, modseqs[row]) for seq, row in pairs]
 
     def flag_lists(self, rows: Sequence[int]) -> list[bytes]:
         """The flags of rows of the selected table as they are sent, with \\Recent; b"()" for a row of -1."""
@@ -391,6 +397,7 @@ def _flag_list(flags: tuple[str, ...]) -> bytes:
     return flag_list(flags)
 
 
+BATCH = 4096  # messages that are answered at once from columns alone: some 200 kB of flags
 SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")  # RFC 3501 §2.3.2
 
 

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from aerogramme.errors import BadSyntax, Damaged, Unavailable
 from aerogramme.imap.commands import Att, Fetch, FetchItem, Section
-from aerogramme.imap.context import Context, Done, Handlers, HangUp, Out
+from aerogramme.imap.context import BATCH, Context, Done, Handlers, HangUp, Out
 from aerogramme.imap.fetch import Batch, Plan, cut, nstring, place_of
 from aerogramme.imap.select import tell_vanished
 from aerogramme.mail.sections import header_fields
@@ -20,10 +20,8 @@ from aerogramme.mailbox.view import OwnChange
 
 log = logging.getLogger(__name__)
 
-COLUMN_BATCH = 4096  # messages rendered at once from columns alone: some 200 kB of flags
 DIGEST_BATCH = 256  # messages rendered at once from digests: some 256 kB of envelopes and structures
 BODY_BATCH = 256 * 1024  # octets of bodies rendered at once
-BODY_ROWS = 4096  # messages whose bodies are asked for in one go; how many are in memory the account decides
 LARGE = 1024 * 1024  # octets from which a message passes through in pieces
 # More sections than this of one message go out one after the other: a command has room for 50,000 of them,
 # and each may be the whole message. Clients ask for one to five.
@@ -35,7 +33,7 @@ async def fetch(context: Context, command: Fetch) -> Done:
     if command.vanished and not context.qresync:
         raise BadSyntax("VANISHED needs ENABLE QRESYNC first")
     if command.changed_since is not None or Att.MODSEQ in command.items:
-        context.enable_condstore()
+        await context.enable_condstore()
     seqs = context.seqs(command.numbers, uid=command.uid)
     if command.changed_since is not None:
         if command.vanished:
@@ -83,7 +81,7 @@ async def _mark_seen(context: Context, seqs: Sequence[int]) -> bool:
     if not uids:
         return False
     result = await context.account.store_flags(view.table, uids, "+", ["\\Seen"])
-    context.tell(expunge=False, own=OwnChange(result.modseq, result.before) if result.changed else None)
+    await context.tell(expunge=False, own=OwnChange(result.modseq, result.before) if result.changed else None)
     return True
 
 
@@ -109,7 +107,7 @@ class _Run:
         """Messages of which no body is needed."""
         out = self._context.out
         plan = self._plan
-        size = COLUMN_BATCH if len(plan.atts) == len(plan.items) and not plan.digest_fields else DIGEST_BATCH
+        size = BATCH if len(plan.atts) == len(plan.items) and not plan.digest_fields else DIGEST_BATCH
         for start in range(0, len(seqs), size):
             out.write(plan.render(await self._batch(seqs[start : start + size], plan)))
             if out.full:
@@ -119,8 +117,8 @@ class _Run:
         """Messages with their bodies, read ahead in order; what is large in pieces."""
         view = self._context.view
         many = self._plan.sections > MANY_SECTIONS
-        for start in range(0, len(seqs), BODY_ROWS):
-            part = seqs[start : start + BODY_ROWS]
+        for start in range(0, len(seqs), BATCH):
+            part = seqs[start : start + BATCH]  # how many bodies are in memory the account decides
             table = view.table
             wanted = [
                 (seq, table.contents[row], table.sizes[row])

@@ -83,7 +83,7 @@ async def namespace(context: Context, _command: Namespace) -> Done:
 async def status(context: Context, command: Status) -> Done:
     """RFC 3501 §6.3.10; HIGHESTMODSEQ: RFC 7162 §3.1.7."""
     if "HIGHESTMODSEQ" in command.items:
-        context.enable_condstore()
+        await context.enable_condstore()
     table = await context.account.fresh(command.mailbox)
     context.out.write(_status_line(context, command.mailbox, table, command.items))
     return Done("STATUS completed")

@@ -1,7 +1,7 @@
 """SEARCH and UID SEARCH (RFC 3501 §6.4.4)."""
 
 from aerogramme.imap.commands import Search
-from aerogramme.imap.context import Context, Done, Handlers
+from aerogramme.imap.context import BATCH, Context, Done, Handlers
 from aerogramme.mailbox.search import search as run_search
 from aerogramme.mailbox.search_keys import ModSeq, Seqs, walk
 
@@ -15,13 +15,16 @@ async def search(context: Context, command: Search) -> Done:
         elif isinstance(key, ModSeq):
             by_modseq = True
     if by_modseq:
-        context.enable_condstore()  # RFC 7162 §3.1.5
+        await context.enable_condstore()  # RFC 7162 §3.1.5
     found = await run_search(context.account, context.view, command.key)
     numbers = context.view.uids_of(found.seqs) if command.uid else found.seqs
-    line = " ".join(["* SEARCH", *map(str, numbers)]).encode("ascii")
-    if by_modseq and numbers:
-        line += b" (MODSEQ %d)" % found.modseq
-    context.out.write(line + b"\r\n")
+    out = context.out
+    out.write(b"* SEARCH")
+    for start in range(0, len(numbers), BATCH):
+        out.write(b" " + " ".join(map(str, numbers[start : start + BATCH])).encode("ascii"))
+        if out.full:
+            await out.flush()
+    out.write(b" (MODSEQ %d)\r\n" % found.modseq if by_modseq and numbers else b"\r\n")
     return Done("SEARCH completed")
 
 

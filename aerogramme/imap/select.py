@@ -25,7 +25,7 @@ async def select(context: Context, command: Select) -> Done:
         context.unselect()
         context.out.write(b"* OK [CLOSED] The mailbox before is closed\r\n")
     if command.condstore:
-        context.enable_condstore()
+        await context.enable_condstore()
     read_only = command.read_only or context.read_only_login
     view = await context.account.open_mailbox(command.mailbox, read_only=read_only)
     context.select(view)
@@ -43,7 +43,7 @@ async def select(context: Context, command: Select) -> Done:
         lines.insert(2, b"* OK [UNSEEN %d] The first unseen message\r\n" % unseen)
     context.out.write(b"".join(lines))
     if command.qresync is not None:
-        _resynchronize(context, command.qresync)
+        await _resynchronize(context, command.qresync)
     if read_only:
         return Done("EXAMINE completed" if command.read_only else "SELECT completed", b"READ-ONLY")
     return Done("SELECT completed", b"READ-WRITE")
@@ -70,7 +70,7 @@ async def unselect(context: Context, _command: Unselect) -> Done:
     return Done("UNSELECT completed")
 
 
-def _resynchronize(context: Context, known: QResync) -> None:
+async def _resynchronize(context: Context, known: QResync) -> None:
     """RFC 7162 §3.2.5: what a client that comes back has missed."""
     view = context.view
     table = view.table
@@ -84,7 +84,7 @@ def _resynchronize(context: Context, known: QResync) -> None:
     if known.known_uids is not None:
         wanted = known.known_uids.resolve(table.uidnext - 1)
         seqs = [seq for seq in seqs if within(view.uids[seq - 1], wanted)]
-    context.tell_flags(seqs, uid=True)
+    await context.tell_flags(seqs, uid=True)
 
 
 def tell_vanished(context: Context, modseq: int, uids: SequenceSet | None) -> None:

@@ -313,7 +313,7 @@ class _Connection(Out):
             octets, quiet = await self._octets_or_news()
             if octets is not None:
                 return octets
-            self.session.tell_news()
+            await self.session.tell_news()
             if quiet:
                 self.write(b"* OK Still here\r\n")
             await self.flush()

@@ -168,7 +168,7 @@ class Session:
         if not self._legal(command):
             return
         if isinstance(command, Idle):
-            self._begin_idle(command)
+            await self._begin_idle(command)
         elif isinstance(command, Authenticate):
             await self._authenticate(command)
         else:
@@ -215,7 +215,7 @@ class Session:
         # RFC 3501 §7.4.1: no EXPUNGE in answer to FETCH, STORE and SEARCH, whose successors may be on their
         # way with sequence numbers in them; the UID forms may have it.
         expunge = not isinstance(command, Fetch | Store | Search) or command.uid
-        context.tell(expunge=expunge)
+        await context.tell(expunge=expunge)
         context.tell_held_back()
         self._out.write(status_line(tag, status, text, code))
         self._after_login()
@@ -259,7 +259,7 @@ class Session:
 
     async def _line(self, line: bytes) -> None:
         if self._sasl is None:
-            self._end_idle(line)
+            await self._end_idle(line)
             return
         command, exchange = self._sasl
         try:
@@ -296,24 +296,24 @@ class Session:
 
     # --- IDLE (RFC 2177)
 
-    def _begin_idle(self, command: Idle) -> None:
+    async def _begin_idle(self, command: Idle) -> None:
         self._idle_tag = command.tag
         self._out.write(b"+ idling\r\n")
-        self.tell_news()
+        await self.tell_news()
 
-    def _end_idle(self, line: bytes) -> None:
+    async def _end_idle(self, line: bytes) -> None:
         tag, self._idle_tag = self._idle_tag, b""
         # RFC 2177 §3: the news that came with DONE on its way are told before the tagged OK.
-        self._context.tell(expunge=True)
+        await self._context.tell(expunge=True)
         if line.strip().upper() == b"DONE":
             self._out.write(status_line(tag, "OK", "IDLE completed"))
         else:
             self._answer_bad(tag, "DONE ends IDLE")
 
-    def tell_news(self) -> bool:
-        """While idling: writes what has changed in the selected mailbox; False if nothing has."""
+    async def tell_news(self) -> None:
+        """While idling: writes what has changed in the selected mailbox."""
         self._news_seen = self._context.account.version
-        return self._context.tell(expunge=True)
+        await self._context.tell(expunge=True)
 
     async def wait_news(self) -> None:
         """While idling: returns once the account has changed since the last `tell_news`."""

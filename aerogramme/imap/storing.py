@@ -1,6 +1,6 @@
 """Changing messages: STORE, COPY, MOVE, EXPUNGE and their UID forms."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from aerogramme.errors import NoSuchMailbox
 from aerogramme.imap.commands import Copy, Expunge, Move, Store
@@ -14,7 +14,7 @@ async def store(context: Context, command: Store) -> Done:
     """STORE and UID STORE (RFC 3501 §6.4.6, RFC 7162 §3.1.3): one entry for all messages."""
     context.may_write_selected()
     if command.unchanged_since is not None:
-        context.enable_condstore()
+        await context.enable_condstore()
     view = context.view
     seqs = context.seqs(command.numbers, uid=command.uid)
     uids = view.uids_of(seqs)
@@ -23,20 +23,20 @@ async def store(context: Context, command: Store) -> Done:
     )
     # What others changed meanwhile is told as well. Our own change is told below, or with .SILENT not at all.
     own = OwnChange(result.modseq, result.before) if result.changed else None
-    besides: Container[int] = () if command.silent else frozenset(seqs)
-    context.tell(expunge=False, own=own, besides=besides)
+    besides: Container[int] = () if command.silent else _quickly(seqs)
+    await context.tell(expunge=False, own=own, besides=besides)
     failed = set(result.modified)
     if not command.silent:
         context.tell_keywords()
         done = seqs if not failed else [seq for seq, uid in zip(seqs, uids, strict=True) if uid not in failed]
-        context.tell_flags(done, uid=command.uid)
+        await context.tell_flags(done, uid=command.uid)
     elif context.condstore:
         changed = [seq for uid in result.changed if (seq := view.seq_of_uid(uid)) is not None]
-        context.tell_modseqs(changed, uid=command.uid)
+        await context.tell_modseqs(changed, uid=command.uid)
     if failed:
         # RFC 7162 §3.1.3: MODIFIED names UIDs in answer to UID STORE, else sequence numbers.
         stale = [seq for seq, uid in zip(seqs, uids, strict=True) if uid in failed]
-        context.tell_flags(stale, uid=command.uid)
+        await context.tell_flags(stale, uid=command.uid)
         named = view.uids_of(stale) if command.uid else stale
         return Done("Conditional STORE left some alone", b"MODIFIED " + sequence_set(named))
     if any(row < 0 for row in view.rows(seqs)):
@@ -73,7 +73,7 @@ async def move(context: Context, command: Move) -> Done:
     if code is not None:
         # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGEs.
         context.out.write(b"* OK [" + code + b"] Moved\r\n")
-    context.tell(expunge=True)
+    await context.tell(expunge=True)
     return Done("MOVE completed", _highest(context))
 
 
@@ -87,8 +87,13 @@ async def expunge(context: Context, command: Expunge) -> Done:
         uids = view.uids_of(context.seqs(command.uids, uid=True))
         if uids:
             await context.account.expunge(view.table, uids)
-    context.tell(expunge=True)
+    await context.tell(expunge=True)
     return Done("EXPUNGE completed", _highest(context))
+
+
+def _quickly(seqs: Sequence[int]) -> Container[int]:
+    """The same, for `in`: a range, which is what 1:* gives, answers that by itself."""
+    return seqs if isinstance(seqs, range) else frozenset(seqs)
 
 
 def _highest(context: Context) -> bytes | None:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from aerogramme.errors import Damaged, Unavailable
-from aerogramme.imap import commands
+from aerogramme.imap import commands, context, fetching, searching
 from aerogramme.imap.commands import Search
 from aerogramme.imap.context import Context, Done, Peer
 from aerogramme.imap.server import SEND_SIZE
@@ -363,3 +363,37 @@ async def test_no_answer_names_a_highest_modseq_below_which_a_removal_is_held_ba
     assert not any(line.endswith(b" EXPUNGE") for line in lines)
     assert all(int(found) <= known for found in re.findall(rb"HIGHESTMODSEQ (\d+)", b"".join(lines)))
     assert b"* 1 EXPUNGE" in await client.command(b"NOOP")
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (b"STORE 1:* FLAGS (\\Seen)", b"FETCH (UID"),
+        (b"STORE 1:* +FLAGS.SILENT (\\Seen)", b"MODSEQ ("),
+        (b"STORE 1:* (UNCHANGEDSINCE 1) FLAGS (\\Seen)", b"FETCH (UID"),
+        (b"SEARCH ALL", b"SEARCH 1 2"),
+        (b"SELECT INBOX (QRESYNC (%d 1))", b"FETCH (UID"),
+        (b"NOOP", b"FETCH (UID"),
+    ],
+)
+async def test_answers_about_many_messages_are_sent_in_pieces(
+    world: World, monkeypatch: pytest.MonkeyPatch, command: bytes, line: bytes
+) -> None:
+    for module in (context, fetching, searching):
+        monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr("tests.t4_imap.test_sessions.SEND_SIZE", 20)
+    await world.mail("INBOX", 100)
+    out = Collected()
+    session = Session(world.service, Peer("local", loopback=True), out)
+    await say(session, out, b"a LOGIN alice secret\r\nb ENABLE QRESYNC\r\nc SELECT INBOX\r\n")
+    async with world.account() as account:
+        table = account.find("INBOX")
+        if b"%" in command:
+            command %= table.uidvalidity
+        elif command == b"NOOP":
+            await account.store_flags(table, table.uids, "+", ["\\Flagged"])
+        out.waiting = out.largest = 0
+        answer = await say(session, out, b"d %b\r\n" % command)
+    assert line in answer and b" 100" in answer and b"\r\nd OK" in answer
+    assert out.largest < len(answer) / 3
+    session.close()
