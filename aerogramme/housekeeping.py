@@ -14,7 +14,7 @@ from aerogramme.mailbox.incoming import tally
 from aerogramme.mailbox.usage import usage
 from aerogramme.store.port import Stores
 from aerogramme.users.deletion import Retention, purge
-from aerogramme.users.directory import User
+from aerogramme.users.directory import Directory, User
 from aerogramme.users.static import StaticDirectory
 
 log = logging.getLogger(__name__)
@@ -24,17 +24,17 @@ PURGE = 3600.0  # seconds from one purge to the next
 NOTE = 10.0  # seconds in which it is noted how full an account is
 
 
-async def end_deleted(directory: StaticDirectory, accounts: Accounts) -> None:
-    """Ends the sessions of deleted accounts, soon after each gets its tombstone; until it is cancelled. The
-    others learn what their policy is now."""
+async def end_deleted(directory: Directory, accounts: Accounts) -> None:
+    """Ends the sessions of accounts that were deleted, or are nobody's any more, soon after that; until it is
+    cancelled. The others learn what their policy is now."""
     while True:
         await trio.sleep(NOTICE)
         accounts.renew_policies()
-        if opened := accounts.opened():
-            for user in directory.users():
-                if user.deleted is not None and user.account in opened:
-                    log.info("account %s was deleted; its sessions end", user.account)
-                    accounts.end(user.account)
+        for account in accounts.opened():
+            user = directory.by_account(account)
+            if user is None or user.deleted is not None:
+                log.info("account %s was deleted; its sessions end", account)
+                accounts.end(account)
 
 
 async def purge_deleted(
@@ -54,9 +54,7 @@ async def purge_deleted(
     while True:
         try:
             await purge(directory, stores, int(clock()), retention, told)
-        except (
-            AerogrammeError
-        ) as error:  # the store is away or allows no deletion, the users file is read-only
+        except AerogrammeError as error:  # the store is away, say, or the users file is read-only
             log.error("deleted accounts could not be erased: %s", error)
         await trio.sleep(PURGE)
 

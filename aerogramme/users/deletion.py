@@ -9,6 +9,8 @@ Wherever it is cut short, the next purge finds the mark and goes on.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import trio
+
 from aerogramme.errors import AerogrammeError, AlreadyExists, NoSuchUser, Refused
 from aerogramme.store.port import Stores
 from aerogramme.users.directory import User
@@ -60,9 +62,10 @@ async def erase(
             raise Refused(f"{user.address} is not to be erased any more")
         return replace(found, deleted=now if found.deleted is None else found.deleted, erasing=True)
 
-    directory.change(user.address, begin)
+    # In threads: a file with thousands of users takes seconds to change, and a server has others to serve.
+    await trio.to_thread.run_sync(directory.change, user.address, begin)
     await stores.erase(user.account)
-    directory.remove(user)
+    await trio.to_thread.run_sync(directory.remove, user)
 
 
 @dataclass(frozen=True, slots=True)

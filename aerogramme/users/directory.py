@@ -139,7 +139,9 @@ class AddressBook:
             return None
         if user := self._by_address.get(key):
             return Recipient(user)
-        written, _, _ = address.rpartition("@")
+        written, at, _ = address.rpartition("@")
+        if not at:
+            return None  # without a domain there are neither details nor a catch-all
         # A detail begins at the first separator, as for Postfix and Dovecot: it may hold further ones.
         name, separator, detail = written.partition(self._separator) if self._separator else (written, "", "")
         _, _, domain = key.rpartition("@")

@@ -1,5 +1,6 @@
 """Tombstones: what they keep, what brings an account back, and what is left by a process that dies."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,32 @@ async def test_two_purges_at_once(path):
         for _ in range(2):
             nursery.start_soon(purge, StaticDirectory(path), stores, NOW + 10**9, MONTH)
     assert users(path) == [BOB] and await stores.list() == [BOB.account]
+
+
+async def test_others_are_served_while_the_file_is_written(path, monkeypatch):
+    directory, stores = StaticDirectory(path), await stores_with_mail()
+    written, looked = threading.Event(), trio.Event()
+    replace_file = static._replace
+
+    def slowly(target: Path, data: bytes) -> None:
+        trio.from_thread.run_sync(looked.set)
+        assert written.wait(60), "nothing else was done meanwhile"
+        written.clear()
+        replace_file(target, data)
+
+    async def serve() -> None:
+        nonlocal looked
+        for _ in range(2):
+            await looked.wait()
+            looked = trio.Event()
+            assert directory.by_address(BOB.address) is not None
+            written.set()
+
+    monkeypatch.setattr(static, "_replace", slowly)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await erase(directory, stores, ALICE, NOW, due=lambda _: True)
+    assert users(path) == [BOB]
 
 
 async def test_a_crash_at_any_step_leaves_what_the_next_run_finishes(path, monkeypatch):

@@ -33,6 +33,8 @@ BOOK = AddressBook([ALICE, BOB, JOSE, PLUS])
         ("c+plus@example.org", Recipient(PLUS)),
         ("c+plus+d@example.org", None),
         ("anything+at.all@EXAMPLE.net", Recipient(BOB)),
+        ("example.net", None),
+        ("x+example.net", None),
         ("a@sub.example.net", None),
         ("josé@bücher.example", Recipient(JOSE)),
         ("jose\u0301@bu\u0308cher.example", Recipient(JOSE)),

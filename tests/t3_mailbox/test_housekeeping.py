@@ -59,6 +59,21 @@ async def test_the_sessions_of_a_deleted_account_end_and_no_others(
     nursery.cancel_scope.cancel()
 
 
+async def test_so_do_those_of_an_account_whose_line_has_gone(
+    world: World, nursery, directory, autojump_clock
+) -> None:
+    """Erased at once, with its line, between two looks; or taken out by hand."""
+    await world.create(ALICE.account)
+    accounts = Accounts(world.stores)
+    await nursery.start(accounts.run)
+    await accounts.login(ALICE.account, PASSWORD, None)
+    nursery.start_soon(end_deleted, directory, accounts)
+    directory.remove(ALICE)
+    await trio.sleep(NOTICE + 1)
+    assert accounts.opened() == set()
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_purge_at_the_start_and_every_hour(world: World, nursery, directory, autojump_clock) -> None:
     began = trio.current_time()
 
