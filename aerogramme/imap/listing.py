@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 
+from aerogramme.errors import NoSuchMailbox
 from aerogramme.imap.commands import List, Lsub, Namespace, Status, StatusItem
 from aerogramme.imap.context import Context, Done, Handlers
 from aerogramme.imap.format import mailbox
 from aerogramme.imap.pattern import matcher
 from aerogramme.imap.select import count_unseen
 from aerogramme.log.table import Table
+from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.changes import deleted_rows
 from aerogramme.mailbox.names import DELIMITER, MailboxInfo, canonical, parents
 from aerogramme.mailbox.view import highest_modseq
@@ -24,33 +26,41 @@ async def list_mailboxes(context: Context, command: List) -> Done:
     await context.refresh()
     # RFC 5258 §3: with options that select, names that are only subscribed are of interest too.
     only_subscribed = "SUBSCRIBED" in command.select
-    infos = {info.name: info for info in context.account.mailboxes()}
-    if only_subscribed:
-        _add_missing(infos, context.account.subscriptions())
-    matchers = [matcher(command.reference + pattern) for pattern in command.patterns]
-    for info in infos.values():
-        if not any(matches(info.name) for matches in matchers):
+    missing = _missing(context.account) if only_subscribed else {}
+    infos = [*context.account.mailboxes(), *missing.values()]
+    matched = await _matching(context, command.reference, command.patterns, infos)
+    selected = {
+        info.name
+        for info in infos
+        if (info.subscribed or not only_subscribed)
+        and (info.role is not None or "SPECIAL-USE" not in command.select)
+    }
+    above: set[str] = set()
+    if "RECURSIVEMATCH" in command.select:
+        # RFC 5258 §3.5: the levels above what is selected, and will not be named itself.
+        above = _above(selected.difference(info.name for info in matched))
+    mark = only_subscribed or "SUBSCRIBED" in command.returns
+    for info in matched:
+        if info.name not in selected and info.name not in above:
             continue
-        child_info = b""
-        if only_subscribed and not info.subscribed:
-            # RFC 5258 §3.5: a name that is not selected itself, but has something selected below it.
-            if "RECURSIVEMATCH" not in command.select or not _subscribed_below(info.name, infos.values()):
-                continue
-            child_info = b' ("CHILDINFO" ("SUBSCRIBED"))'
-        if "SPECIAL-USE" in command.select and info.role is None:
-            continue
-        mark = only_subscribed or "SUBSCRIBED" in command.returns
-        missing = not info.selectable and not info.children
-        attributes = _attributes(info, subscribed=mark, missing=missing)
+        attributes = _attributes(info, subscribed=mark, missing=info.name in missing)
+        child_info = b' ("CHILDINFO" ("SUBSCRIBED"))' if info.name in above else b""
         context.out.write(_line(b"LIST", attributes, info.name, child_info))
         if command.status and info.selectable:
-            # RFC 5819 §2: STATUS follows the LIST line of each mailbox that can be selected.
-            context.out.write(
-                _status_line(context, info.name, context.account.find(info.name), command.status)
-            )
-            if context.out.full:
-                await context.out.flush()
+            _write_status(context, info.name, command.status)
+        if context.out.full:
+            await context.out.flush()
     return Done("LIST completed")
+
+
+def _write_status(context: Context, name: str, items: Iterable[StatusItem]) -> None:
+    """RFC 5819 §2: STATUS follows the LIST line of each mailbox that can be selected, but for one that has
+    gone since the LIST began."""
+    try:
+        table = context.account.find(name)
+    except NoSuchMailbox:
+        return
+    context.out.write(_status_line(context, name, table, items))
 
 
 async def lsub(context: Context, command: Lsub) -> Done:
@@ -60,18 +70,32 @@ async def lsub(context: Context, command: Lsub) -> Done:
         context.out.write(b"* LSUB (\\Noselect) " + _DELIMITER + b' ""\r\n')
         return Done("LSUB completed")
     await context.refresh()
-    infos = {info.name: info for info in context.account.mailboxes()}
-    _add_missing(infos, context.account.subscriptions())
-    matches = matcher(command.reference + command.pattern)
-    for info in list(infos.values()):
-        if not matches(info.name):
-            continue
+    infos = [*context.account.mailboxes(), *_missing(context.account).values()]
+    # RFC 3501 §6.3.9: "foo" is listed with \\Noselect for "%" when only "foo/bar" is subscribed.
+    above = _above(info.name for info in infos if info.subscribed) if command.pattern.endswith("%") else set()
+    for info in await _matching(context, command.reference, [command.pattern], infos):
         if info.subscribed:
             context.out.write(_line(b"LSUB", _attributes(info), info.name))
-        elif command.pattern.endswith("%") and _subscribed_below(info.name, infos.values()):
-            # RFC 3501 §6.3.9: "foo" is listed with \Noselect for "%" when only "foo/bar" is subscribed.
+        elif info.name in above:
             context.out.write(_line(b"LSUB", [b"\\Noselect"], info.name))
+        if context.out.full:
+            await context.out.flush()
     return Done("LSUB completed")
+
+
+async def _matching(
+    context: Context, reference: str, patterns: Iterable[str], infos: Iterable[MailboxInfo]
+) -> list[MailboxInfo]:
+    """Those of which the name matches one of the patterns. There may be many of both: others have their turn
+    meanwhile."""
+    matchers = [matcher(reference + pattern) for pattern in patterns]
+    found: list[MailboxInfo] = []
+    for at, info in enumerate(infos, 1):
+        if any(matches(info.name) for matches in matchers):
+            found.append(info)
+        if at % 16 == 0:
+            await context.out.pause()
+    return found
 
 
 async def namespace(context: Context, _command: Namespace) -> Done:
@@ -137,19 +161,21 @@ def _line(kind: bytes, attributes: Iterable[bytes], name: str, extra: bytes = b"
     return b"* %b (%b) %b %b%b\r\n" % (kind, b" ".join(attributes), _DELIMITER, mailbox(name), extra)
 
 
-def _add_missing(infos: dict[str, MailboxInfo], subscriptions: Iterable[str]) -> None:
-    """Adds the subscribed names of which there is no mailbox, and the levels above them (RFC 3501 §6.3.6)."""
-    for name in subscriptions:
-        name = canonical(name)
-        if name not in infos:
-            infos[name] = MailboxInfo(None, name, None, True, False)
-            for parent in parents(name):
-                infos.setdefault(parent, MailboxInfo(None, parent, None, False, True))
+def _missing(account: Account) -> dict[str, MailboxInfo]:
+    """The subscribed names of which there is no mailbox (RFC 3501 §6.3.6), and the levels above them that are
+    not there either."""
+    there = {info.name for info in account.mailboxes()}
+    subscribed = {canonical(name) for name in account.subscriptions()} - there
+    above = _above(subscribed)
+    return {
+        name: MailboxInfo(None, name, None, name in subscribed, name in above)
+        for name in sorted((subscribed | above) - there)
+    }
 
 
-def _subscribed_below(name: str, infos: Iterable[MailboxInfo]) -> bool:
-    prefix = name + DELIMITER
-    return any(info.subscribed and info.name.startswith(prefix) for info in infos)
+def _above(names: Iterable[str]) -> set[str]:
+    """The levels above any of these names."""
+    return {parent for name in names for parent in parents(name)}
 
 
 HANDLERS: Handlers = {List: list_mailboxes, Lsub: lsub, Namespace: namespace, Status: status}

@@ -397,3 +397,23 @@ async def test_answers_about_many_messages_are_sent_in_pieces(
     assert line in answer and b" 100" in answer and b"\r\nd OK" in answer
     assert out.largest < len(answer) / 3
     session.close()
+
+
+async def test_a_mailbox_that_goes_during_a_list_is_no_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.t4_imap.test_sessions.SEND_SIZE", 20)
+    out = Collected()
+    session = Session(world.service, Peer("local", loopback=True), out)
+    await say(session, out, b"a LOGIN alice secret\r\n")
+
+    async def flush() -> None:
+        async with world.account() as account:
+            if "Sent" in account.state.names:
+                await account.delete_mailbox("Sent")
+
+    monkeypatch.setattr(out, "flush", flush)
+    answer = await say(session, out, b'b LIST "" * RETURN (STATUS (MESSAGES))\r\n')
+    assert b'* STATUS "Drafts" ' in answer and b'* STATUS "Trash" ' in answer and b"\r\nb OK" in answer
+    assert b'* STATUS "Sent"' not in answer
+    session.close()
