@@ -39,7 +39,10 @@ async def open_listeners(
                     )
             except OSError as error:
                 reason = error.strerror or str(error)
-                raise BadConfiguration(f"cannot listen on {address}: {reason}", hint=_hint(error)) from error
+                hint = _hint(address, error.errno)
+                raise BadConfiguration(f"cannot listen on {address}: {reason}", hint=hint) from error
+            except UnicodeError as error:  # a label that is empty, too long, or of letters that none may have
+                raise BadConfiguration(f"cannot listen on {address}: that is no name of a host") from error
         yield listeners
     finally:
         for listener in listeners:
@@ -89,9 +92,17 @@ def _identity(path: Path) -> tuple[int, int]:
     return info.st_dev, info.st_ino
 
 
-def _hint(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "another program listens there, or another aerogramme"
-    if error.errno == errno.EACCES:
-        return "ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE"
-    return ""
+def _hint(address: Address, number: int | None) -> str:
+    """What to do about the error of this number."""
+    unix = isinstance(address, UnixAddress)
+    match number:
+        case errno.EADDRINUSE:
+            return "another program listens there, or another aerogramme"
+        case errno.EACCES if unix:
+            return "its folder must be one in which the server may make files"
+        case errno.EACCES:
+            return "ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE"
+        case errno.ENOENT if unix:
+            return "its folder must be there first"
+        case _:
+            return ""

@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,6 +12,7 @@ import trio
 
 from aerogramme.config import Config
 from aerogramme.errors import AerogrammeError, NoSuchUser
+from aerogramme.faults import stack
 from aerogramme.lmtp.events import (
     Envelope,
     Event,
@@ -365,12 +365,10 @@ def reply_to(error: AerogrammeError) -> Reply:
 
 
 def _report(what: str, error: Exception) -> None:
-    """Logs a fault. Of errors that are not ours only kind and place: what they say may quote the mail."""
     if isinstance(error, AerogrammeError):
         log.warning("%s: %s: %s %s", what, type(error).__name__, error, error.hint)
     else:
-        place = "".join(traceback.format_tb(error.__traceback__))
-        log.error("%s: %s at\n%s", what, type(error).__name__, place)
+        log.error("%s: %s", what, stack(error))
 
 
 def _host(stream: trio.abc.Stream) -> str | None:

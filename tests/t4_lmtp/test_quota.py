@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import trio
 
+from aerogramme.errors import Damaged, Unavailable
 from aerogramme.lmtp.server import LmtpServer
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.incoming import tally
@@ -15,7 +16,7 @@ from aerogramme.mailbox.usage import usage
 from aerogramme.seal import Argon2Params, Secret
 from aerogramme.store.memory import MemoryStores
 from aerogramme.users.directory import AddressBook, User
-from tests.t4_lmtp.conftest import Client, Running
+from tests.t4_lmtp.conftest import Client, Running, raising
 
 PASSWORD = Secret("correct horse")
 CHEAP = Argon2Params(memory=8, passes=1, lanes=1)  # a password that takes no time; never outside of tests
@@ -127,10 +128,8 @@ async def test_mail_can_wait_at_its_sender_instead(limited, over_quota):
     assert await limited.deliver(QUOTA + 1, "alice") == ["452 4.2.2"]
 
 
-async def test_a_quota_that_cannot_be_looked_up_keeps_no_mail_away(limited, autojump_clock):
-    async def away(*_: object) -> int:
-        await trio.sleep_forever()
-
-    limited.rooms._open_store = away
+@pytest.mark.parametrize("away", [trio.sleep_forever, raising(Unavailable()), raising(Damaged())])
+async def test_a_quota_that_cannot_be_looked_up_keeps_no_mail_away(limited, autojump_clock, away):
+    limited.rooms._open_store = lambda _account: away()
     assert await limited.ask(10, "alice") == ["250 2.1.5"]
     assert await limited.deliver(10, "alice") == ["250 2.0.0"]

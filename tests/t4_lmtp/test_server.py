@@ -277,5 +277,5 @@ async def test_a_fault_of_one_connection_leaves_the_others(running, caplog, monk
     await client.send(BOTH)
     assert await client.ended()
     assert "RuntimeError" in caplog.text
-    assert "xylophone" not in caplog.text.replace('raise RuntimeError("xylophone")', "")
+    assert "xylophone" not in caplog.text
     assert await other.codes(b"NOOP\r\n", 1) == ["250 2.0.0"]

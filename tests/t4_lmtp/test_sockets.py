@@ -141,6 +141,19 @@ async def test_what_cannot_be_listened_on(tmp_path):
             async with open_listeners([UnixAddress(first), taken]):
                 pass
         assert not first.exists(), "what was opened before is closed again"
-    with pytest.raises(BadConfiguration, match="cannot listen on"):
-        async with open_listeners([UnixAddress(Path("/nonexistent/folder/s"))]):
+
+
+@pytest.mark.parametrize(
+    ("address", "reason", "hint"),
+    [
+        (UnixAddress(Path("/nonexistent/folder/s")), "No such file", "its folder must be there first"),
+        (TcpAddress("192.0.2.1", 0), "assign requested address", ""),
+        (TcpAddress("mail..example.org", 0), "no name of a host", ""),
+        (TcpAddress("a" * 64, 0), "no name of a host", ""),
+    ],
+)
+async def test_addresses_that_cannot_be_listened_on(address, reason, hint):
+    with pytest.raises(BadConfiguration, match=f"cannot listen on .*: .*{reason}") as caught:
+        async with open_listeners([address]):
             pass
+    assert hint in caught.value.hint

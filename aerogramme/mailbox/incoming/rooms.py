@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from aerogramme.errors import AerogrammeError, NoSuchUser, Unavailable
+from aerogramme.errors import AerogrammeError, NoSuchUser
 from aerogramme.mailbox.incoming import tally
 from aerogramme.mailbox.incoming.tally import Tally
 from aerogramme.mailbox.usage import Usage
@@ -103,7 +103,7 @@ class Rooms:
         with trio.move_on_after(PATIENCE):
             try:
                 await self._read(await self._open_store(account_id), account)
-            except (Unavailable, NoSuchUser) as error:  # the delivery finds the same, and says so
+            except AerogrammeError as error:  # the delivery finds the same, and says so
                 log.debug("account %s: how full it is is not known: %s", account_id, error)
             else:
                 account.ask_at = float("-inf")
