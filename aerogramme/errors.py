@@ -106,6 +106,12 @@ class OverQuota(Refused):
     lmtp_reply = "552 5.2.2"  # RFC 3463 §3.3: mailbox full
 
 
+class UseRefused(Refused):
+    """A mailbox cannot have this special use."""
+
+    imap_code = "USEATTR"  # RFC 6154 §3
+
+
 class TooLarge(AerogrammeError):
     """The message is larger than this server takes."""
 

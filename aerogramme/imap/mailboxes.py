@@ -1,17 +1,18 @@
 """Making and naming mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE."""
 
-from aerogramme.errors import Refused
+from aerogramme.errors import UseRefused
 from aerogramme.imap.commands import Create, Delete, Rename, Subscribe
 from aerogramme.imap.context import Context, Done, Handlers
+from aerogramme.mailbox.names import ROLES
 
 
 async def create(context: Context, command: Create) -> Done:
     """RFC 3501 §6.3.3; USE: RFC 6154 §3."""
     context.may_write()
     if len(command.use) > 1:
-        error = Refused("A mailbox has one special use")
-        error.imap_code = "USEATTR"  # RFC 6154 §3
-        raise error
+        raise UseRefused("A mailbox has one special use")
+    if not set(command.use).issubset(ROLES):
+        raise UseRefused("There is no such special use")
     await context.account.create_mailbox(command.mailbox, command.use[0] if command.use else None)
     return Done("CREATE completed")
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
-from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused
+from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused, UseRefused
 from aerogramme.log.entry import MailboxOp, Op, Remove, Subscribe
 from aerogramme.log.state import State
 from aerogramme.mailbox import changes
@@ -64,7 +64,7 @@ def create(state: State, maker: Maker, name: str, role: str | None, mailbox: int
     if name in names:
         raise AlreadyExists("There is a mailbox of this name")
     if role is not None and role in state.roles.values():
-        raise Refused("Another mailbox has this use")  # RFC 6154 §3: a server may have one of each
+        raise UseRefused("Another mailbox has this use")  # RFC 6154 §3: a server may have one of each
     new = [*_missing_parents(names, name), name]
     if len(names) + len(new) > MAX_MAILBOXES:
         raise Refused(f"An account has at most {MAX_MAILBOXES} mailboxes")
