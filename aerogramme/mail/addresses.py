@@ -3,10 +3,10 @@
 import re
 from typing import Final, NamedTuple
 
-from aerogramme.mail.header import unquote
+from aerogramme.mail.header import comment_end, unquote
 
-# Of one field. Mails to some thousand people exist; an envelope is up to 24 times the size of its address
-# fields.
+# Of one field; what is nothing but a comma counts. Mails to some thousand people exist; an envelope is up to
+# 24 times the size of its address fields.
 MAX_ADDRESSES: Final = 10_000
 
 
@@ -37,81 +37,76 @@ _TOKEN: Final = re.compile(
 _SPACES: Final = re.compile(rb"\s+")
 
 
+class _Words:
+    """The tokens of a phrase or an addr-spec; quoted strings without their quotes."""
+
+    __slots__ = ("at", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens: list[bytes] = []
+        self.at = -1  # where the last @ is
+
+    def put(self, token: bytes) -> None:
+        if token == b"@":
+            self.at = len(self.tokens)
+        self.tokens.append(token)
+
+    def text(self) -> bytes:
+        return _SPACES.sub(b" ", b"".join(self.tokens)).strip()
+
+
 class _Reader:
     """One address at a time, token by token, for what is not of the usual form."""
 
     def __init__(self) -> None:
         self.found: list[Address] = []
         self.in_group = False
-        self.reset()
 
-    def reset(self) -> None:
-        self.words: list[bytes] = []  # outside of <>, as text; quoted strings without their quotes
-        self.at = -1  # where in `words` the last @ is
-        self.angle: list[bytes] | None = None
-        self.angle_at = -1
-        self.comment: list[bytes] = []
-
-    def text(self) -> bytes:
-        return _SPACES.sub(b" ", b"".join(self.words)).strip()
-
-    def flush(self) -> None:
-        name: bytes | None
-        if self.angle is not None:
-            name = self.text()
-            spec, at = self.angle, self.angle_at
-        else:
-            name = b""
-            spec, at = self.words, self.at
-        name = name or _SPACES.sub(b" ", b"".join(self.comment)).strip() or None
-        if self.angle is not None or b"".join(spec).strip():
-            self.found.append(_address(name, spec, at))
-        self.reset()
-
-    def read(self, value: bytes, start: int) -> int:
-        """Read one address from `start`; the offset behind its comma."""
-        depth = 0  # of comments
-        closed = True  # not within <>
-        for match in _TOKEN.finditer(value, start):
-            token = match[0]
-            quoted = match[1]
-            if depth:
-                if token == b")":
-                    depth -= 1
-                elif token == b"(":
-                    depth += 1
-                if depth:
-                    self.comment.append(token)
-                continue
+    def read(self, value: bytes, at: int) -> int:
+        """Read one address that begins at `at`, and the begin of a group before it; the offset behind its
+        comma."""
+        phrase, angle = _Words(), None  # what is outside of <>, and in it
+        into = phrase
+        comments: list[bytes] = []
+        ended = b""
+        while at < len(value) and not ended:
+            match = _TOKEN.match(value, at)
+            assert match is not None  # any octet is one
+            at, token, quoted = match.end(), match[0], match[1]
             if token == b"(":
-                depth = 1
+                end = comment_end(value, match.start())
+                comments.append(unquote(value[at:end].removesuffix(b")")))
+                at = end
             elif quoted is not None:
-                (self.words if closed or self.angle is None else self.angle).append(unquote(quoted))
-            elif not closed and self.angle is not None:
+                into.tokens.append(unquote(quoted))
+            elif into is angle:
                 if token == b">":
-                    closed = True
+                    into = phrase
                 else:
-                    if token == b"@":
-                        self.angle_at = len(self.angle)
-                    self.angle.append(token)
-            elif token == b"<" and self.angle is None:
-                self.angle, closed = [], False
-            elif token == b"," or token == b";":
-                self.flush()
-                if token == b";" and self.in_group:
-                    self.found.append(GROUP_END)
-                    self.in_group = False
-                return match.end()
-            elif token == b":" and not self.in_group and self.angle is None and self.at < 0:
-                self.found.append(Address(None, None, self.text(), None))
+                    into.put(token)
+            elif token == b"<" and angle is None:
+                into = angle = _Words()
+            elif token == b":" and not self.in_group and angle is None and phrase.at < 0:
+                self.found.append(Address(None, None, phrase.text(), None))
                 self.in_group = True
-                self.reset()
+                into = phrase = _Words()
+                comments.clear()
+            elif token == b"," or token == b";":
+                ended = token
             else:
-                if token == b"@":
-                    self.at = len(self.words)
-                self.words.append(token)
-        self.flush()
-        return len(value)
+                phrase.put(token)
+        self._put(phrase, angle, comments)
+        if ended == b";" and self.in_group:
+            self.found.append(GROUP_END)
+            self.in_group = False
+        return at
+
+    def _put(self, phrase: _Words, angle: _Words | None, comments: list[bytes]) -> None:
+        name = b"" if angle is None else phrase.text()
+        spec = phrase if angle is None else angle
+        if angle is not None or spec.text():
+            name = name or _SPACES.sub(b" ", b" ".join(comments)).strip()
+            self.found.append(_address(name or None, spec.tokens, spec.at))
 
 
 def _address(name: bytes | None, spec: list[bytes], at: int) -> Address:
@@ -131,12 +126,14 @@ def _address(name: bytes | None, spec: list[bytes], at: int) -> Address:
 
 
 def address_list(value: bytes) -> list[Address]:
-    """The addresses of an unfolded field body, groups as IMAP shows them; at most MAX_ADDRESSES."""
+    """The first MAX_ADDRESSES addresses of an unfolded field body, groups as IMAP shows them."""
     reader = _Reader()
     found = reader.found
     at, end = 0, len(value)
     usual = _USUAL.match
-    while at < end and len(found) < MAX_ADDRESSES:
+    for _ in range(MAX_ADDRESSES):
+        if at >= end:
+            break
         match = usual(value, at)
         if match is not None:
             quoted, name, mailbox, host, close = match.groups()

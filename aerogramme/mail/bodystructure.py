@@ -3,12 +3,13 @@
 from typing import Final
 
 from aerogramme.mail.envelope import EMPTY, envelope
-from aerogramme.mail.header import Parameters, disposition, tokens
+from aerogramme.mail.header import MAX_PARAMETERS, Parameters, disposition, tokens
 from aerogramme.mail.structure import Part
 from aerogramme.mail.wire import NIL, nstring, string
 
-# When a structure has grown past this, the envelopes of further enclosed messages are left empty: address
-# lists grow up to 24 times in an envelope, and a structure must not be many times its message.
+# When a structure, with the fields that its envelopes were made from, has grown past this, the envelopes of
+# further enclosed messages are left empty: address lists grow up to 24 times in an envelope, and a structure
+# must not be many times its message; and some take a second for each megabyte, whatever comes of them.
 MAX_STRUCTURE: Final = 4 << 20
 
 
@@ -27,7 +28,7 @@ def _disposition(value: bytes | None) -> bytes:
 
 def _language(value: bytes | None) -> bytes:
     """RFC 3501 §9, body-fld-lang: always the form with parentheses."""
-    found = tokens(value) if value else []
+    found = tokens(value)[:MAX_PARAMETERS] if value else []
     return b"(%b)" % b" ".join(map(string, found)) if found else NIL
 
 
@@ -89,7 +90,9 @@ class _Writer:
         if part.type == b"text":
             self.both(b" %d" % part.lines)
         elif part.message is not None:
-            self.both(b" %b " % (envelope(part.message.fields) if self.size < MAX_STRUCTURE else EMPTY))
+            enclosed = part.message.fields
+            self.both(b" %b " % (envelope(enclosed) if self.size < MAX_STRUCTURE else EMPTY))
+            self.size += sum(map(len, enclosed.values()))
             self.write(part.message)
             self.both(b" %d" % part.lines)
 

@@ -78,21 +78,36 @@ def unquote(text: bytes) -> bytes:
     return _ESCAPED.sub(rb"\1", text) if b"\\" in text else text
 
 
-_COMMENT_PIECES: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|\\.|[()]|[^"()\\]++|\\', re.DOTALL)
+# RFC 5322 §3.2.2: comments nest, and in them a quote is an octet like others.
+_COMMENT: Final = re.compile(rb"\((?:[^()\\]++|\\.)*+\)", re.DOTALL)  # nearly all: none in it
+_PARENTHESIS: Final = re.compile(rb"(?:[^()\\]++|\\.)*+([()])", re.DOTALL)
+_NO_COMMENT: Final = re.compile(rb'(?:[^"()\\]++|"(?:[^"\\]++|\\.)*+"?+|\\.?+)++', re.DOTALL)
+
+
+def comment_end(value: bytes, start: int) -> int:
+    """The offset behind the comment that begins at `start`; the end of `value` if it never closes."""
+    if found := _COMMENT.match(value, start):
+        return found.end()
+    at, depth = start + 1, 1
+    while depth:
+        found = _PARENTHESIS.match(value, at)
+        if found is None:
+            return len(value)
+        at = found.end()
+        depth += 1 if found[1] == b"(" else -1
+    return at
 
 
 def without_comments(value: bytes) -> bytes:
-    """A structured field body without its (nested) comments, RFC 5322 §3.2.2."""
+    """A structured field body without its comments, and without a ")" that closes none."""
     if b"(" not in value:
         return value
-    kept, depth = [], 0
-    for piece in _COMMENT_PIECES.findall(value):
-        if piece == b"(":
-            depth += 1
-        elif piece == b")":
-            depth = max(0, depth - 1)
-        elif not depth:
-            kept.append(piece)
+    kept, at = [], 0
+    while at < len(value):
+        if found := _NO_COMMENT.match(value, at):
+            kept.append(found[0])
+            at = found.end()
+        at = comment_end(value, at) if value.startswith(b"(", at) else at + 1
     return b"".join(kept)
 
 

@@ -96,6 +96,9 @@ def test_an_empty_multipart_has_a_part() -> None:
         (b"; novalue; a=b", {b"a": b"b"}),
         (b" a=b", {b"a": b"b"}),  # the semicolon forgotten
         (b"; a=b (comment; c=d); e=f", {b"a": b"b", b"e": b"f"}),
+        (b'; a=b (5" disk (\\)")); e=f; g="("', {b"a": b"b", b"e": b"f", b"g": b"("}),
+        (b"; a=b (never closed; c=d", {b"a": b"b"}),
+        (b"; a=b) (c)", {b"a": b"b"}),
         (b"; a=1; a=2", {b"a": b"1"}),
         (b"; =x; a=b", {b"a": b"b"}),
         (b"; a\r\n =b", {b"a": b"b"}),
@@ -143,3 +146,11 @@ def test_envelopes_stop_where_a_structure_grows_too_large(monkeypatch: pytest.Mo
     )
     seen = [part.envelope.from_ is not None for part in shown(raw).parts if part.envelope is not None]
     assert seen == [True, True, False, False]
+    # Fields count, too: of these nothing comes, and they take longer than any others.
+    raw = raw.replace(b"From: a@b", b"Subject: x\r\nTo: " + b"()" * 150)
+    seen = [part.envelope.subject is not None for part in shown(raw).parts if part.envelope is not None]
+    assert seen == [True, False, False, False]
+
+
+def test_a_list_of_languages_has_a_largest_length() -> None:
+    assert len(shown(b"Content-Language: " + b"a," * 1000 + b"\r\n\r\n").language or []) == 500

@@ -83,6 +83,14 @@ def test_strings_are_unfolded_and_not_decoded() -> None:
         (b"J\xc3\xb6rg <j\xc3\xb6@b>", [(b"J\xc3\xb6rg", None, b"j\xc3\xb6", b"b")]),
         (b"a@b (John (Jack) Doe)", [(b"John (Jack) Doe", None, b"a", b"b")]),
         (b"(x) John <a@b> (y)", [(b"John", None, b"a", b"b")]),
+        (b"(a) <a@b> (b)", [(b"a b", None, b"a", b"b")]),
+        # RFC 5322 §3.2.2: in a comment a quote is an octet like others, and a backslash quotes.
+        (
+            b'a@b (5" disk), c@d ("e), f@g',
+            [(b'5" disk', None, b"a", b"b"), (b'"e', None, b"c", b"d"), (None, None, b"f", b"g")],
+        ),
+        (b"a@b (\\(x\\) \\\\)", [(b"(x) \\", None, b"a", b"b")]),
+        (b"a@b (x \\", [(b"x \\", None, b"a", b"b")]),
         (b'"quoted local"@b', [(None, None, b"quoted local", b"b")]),
         (b'<"a@b"@c>', [(None, None, b"a@b", b"c")]),
         (b"a @ b . c", [(None, None, b"a", b"b.c")]),
@@ -141,5 +149,6 @@ def test_addresses(value: bytes, expected: list[tuple[bytes | None, ...]]) -> No
 def test_a_list_has_a_largest_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "MAX_ADDRESSES", 3)
     assert len(address_list(b"a@b," * 5)) == 3
+    assert address_list(b",(),,a@b") == []  # what has no address in it takes its time, too
     # A group that is cut is closed all the same.
     assert address_list(b"G:" + b"a@b," * 5)[-1] == G
