@@ -303,6 +303,26 @@ async def test_letter_boxes_follow_the_store(world, nursery) -> None:
     await boxes.aclose()
 
 
+async def test_no_letter_box_waits_for_that_of_another_account(
+    world, nursery, monkeypatch, autojump_clock
+) -> None:
+    await world.create()
+    real = world.stores.open
+
+    async def open_or_hang(account: str):
+        if account != ID:
+            await trio.sleep_forever()
+        return await real(account)
+
+    monkeypatch.setattr(world.stores, "open", open_or_hang)
+    boxes = LetterBoxes(world.stores, nursery)
+    nursery.start_soon(boxes.open, "11" * 16)
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(60):
+        await boxes.open(ID)
+    nursery.cancel_scope.cancel()
+
+
 async def test_a_login_by_proof(world, accounts, unlocks) -> None:
     store = await world.stores.open(ID)
     code = await passwords.create_app_password(store, ID, PASSWORD, "phone", read_only=True)

@@ -87,17 +87,14 @@ class LetterBoxes:
         self._stores = stores
         self._nursery = nursery
         self._boxes: dict[str, _Box] = {}
-        self._opening = trio.Lock()
+        self._opening: dict[str, trio.Lock] = {}
 
     async def open(self, account_id: str, pins: Pins = ()) -> LetterBox:
         """The letter box of an account, with its newest public key (on a distant store, that of KEY_SECONDS
         ago) that is pinned, if any are. Raises NoSuchUser, Unavailable, Damaged (also if none is pinned).
         """
-        box = self._boxes.get(account_id)
-        if box is None:
-            async with self._opening:
-                box = self._boxes.get(account_id) or await self._open(account_id)
-        elif not (box.store.object_costs_request and trio.current_time() < box.read_at + KEY_SECONDS):
+        box = await self._box(account_id)
+        if not (box.store.object_costs_request and trio.current_time() < box.read_at + KEY_SECONDS):
             try:
                 began = trio.current_time()
                 changed, cursor = await box.store.read(PARTITION, box.cursor)
@@ -116,23 +113,26 @@ class LetterBoxes:
 
     async def store(self, account_id: str) -> Store:
         """The store of an account, good until the letter boxes are closed. Raises NoSuchUser, Unavailable."""
-        box = self._boxes.get(account_id)
-        if box is None:
-            async with self._opening:
-                box = self._boxes.get(account_id) or await self._open(account_id)
-        return box.store
+        return (await self._box(account_id)).store
 
-    async def _open(self, account_id: str) -> _Box:
-        began = trio.current_time()
-        store = await self._stores.open(account_id)
-        try:
-            stored = await StoredKeys.read(store)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await store.aclose()
-            raise
-        box = self._boxes[account_id] = _Box(store, stored, stored.cursor, began)
-        return box
+    async def _box(self, account_id: str) -> _Box:
+        """The box as it was when it was last looked at. Raises NoSuchUser, Unavailable."""
+        if box := self._boxes.get(account_id):
+            return box
+        # Who is first opens it for all; other accounts need not wait for that.
+        async with self._opening.setdefault(account_id, trio.Lock()):
+            if box := self._boxes.get(account_id):
+                return box
+            began = trio.current_time()
+            store = await self._stores.open(account_id)
+            try:
+                stored = await StoredKeys.read(store)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await store.aclose()
+                raise
+            box = self._boxes[account_id] = _Box(store, stored, stored.cursor, began)
+            return box
 
     async def aclose(self) -> None:
         """Closes the stores. Letters that are not sent yet are lost."""
