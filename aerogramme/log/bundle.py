@@ -75,7 +75,8 @@ def decode(packed: bytes) -> dict[str, Runs]:
         version, listed = msgpack.unpackb(decompress(packed, MAX_UNPACKED), strict_map_key=True)
         if version != VERSION:
             raise Damaged("a bundle of an unknown version")
-        found = {bytes(name).hex(): Runs.from_wire(runs).compact() for name, runs in listed}
+        # memoryview: of octets, and of nothing else.
+        found = {memoryview(name).hex(): Runs.from_wire(runs).compact() for name, runs in listed}
     except (ValueError, TypeError, msgpack.UnpackException) as e:
         raise Damaged("a bundle does not decode") from e
     if not all(found.values()):

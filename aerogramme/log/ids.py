@@ -4,6 +4,7 @@ A message id is `replica << 24 | n`: 40 random bits of the replica that made it,
 Contents and mailboxes are named by the same ids.
 """
 
+import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -123,7 +124,8 @@ class Runs(Sequence[int]):
 
     @classmethod
     def from_wire(cls, flat: Any, limit: int = MAX_ID) -> "Runs":
-        """What `wire` gave. Raises Damaged for anything else, and for numbers outside of 0..limit."""
+        """What `wire` gave. Raises Damaged for anything else, for numbers outside of 0..limit, and for more
+        of them than a sequence can have."""
         if not isinstance(flat, list) or len(flat) % 2 or not all(type(n) is int for n in flat):
             raise Damaged("runs do not decode")
         runs: list[tuple[int, int]] = []
@@ -134,6 +136,8 @@ class Runs(Sequence[int]):
                 raise Damaged("runs do not decode")
             end = first + count
             runs.append((first, count))
+        if sum(flat[1::2]) > sys.maxsize:
+            raise Damaged("runs do not decode")
         return cls(tuple(runs))
 
 

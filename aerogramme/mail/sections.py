@@ -107,7 +107,8 @@ def _unpack(packed: bytes) -> _Unpacked:
             root = part
         if kind == _MULTIPART:
             count = cursor.varint()
-            if not 0 < count <= len(packed):
+            # A part has four octets at least, and those of other multiparts follow, too.
+            if not 0 < count <= (len(packed) - cursor.at) // 4 - len(todo):
                 raise Damaged("a multipart has an impossible number of parts")
             todo.extend([part] * count)
         elif kind == _MESSAGE:

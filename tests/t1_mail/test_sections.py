@@ -1,5 +1,7 @@
 """Sections: which bytes a part number means (RFC 3501 §6.4.5), the packed form, and header field subsets."""
 
+import tracemalloc
+
 import pytest
 
 from aerogramme.errors import Damaged
@@ -168,6 +170,19 @@ def test_a_packed_form_cut_anywhere_is_damaged(cut: int) -> None:
 def test_a_wrong_packed_form_is_damaged(packed: bytes) -> None:
     with pytest.raises(Damaged):
         section(packed, ())
+
+
+def test_a_wrong_packed_form_takes_no_more_memory_than_it_has() -> None:
+    # From whoever writes parcels, and has no keys: multiparts in one another, each said to have many parts.
+    packed = b"\1" + b"\1\0\0\0\xff\x7f" * 5000
+    tracemalloc.start()
+    try:
+        with pytest.raises(Damaged):
+            section(packed, ())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * len(packed)
 
 
 HEADER = b"From x\r\nSubject: a\r\n b\r\n"

@@ -77,6 +77,7 @@ def test_what_is_written_is_read(some: list[SegmentRef]) -> None:
                 [1, [[b"n" * 16, [1, 0]]]],
                 [1, [[b"n" * 16, ["1", 1]]]],
                 [1, [["n", [1, 1]]]],
+                [1, [[1 << 62, [1, 1]]]],
                 {1: 2},
             )
         ),

@@ -1,5 +1,6 @@
 """The parts that tables and segments are made of, each against a list or a dict."""
 
+import msgpack
 import pytest
 import trio
 import zstandard
@@ -13,7 +14,7 @@ from aerogramme.log.entry import SegmentRef
 from aerogramme.log.ids import MAX_ID, CompactRuns, Runs, each_once
 from aerogramme.log.packing import compress, decompress, unpacked_size
 from aerogramme.log.records import Records
-from aerogramme.log.segment import Column, ContentMap, Segments, pack, pack_group, unpack_group
+from aerogramme.log.segment import Column, ContentMap, Segments, pack, pack_group, read_group, unpack_group
 from aerogramme.seal import Keyring
 from aerogramme.store.faults import CrashAt
 from aerogramme.store.memory import MemoryStores
@@ -52,6 +53,14 @@ def test_what_are_no_runs_is_damaged(flat):
     except Damaged:
         return
     assert Runs.of(list(runs) if len(runs) < 1000 else runs).runs == runs.runs
+
+
+@pytest.mark.parametrize("flat", [[0, (1 << 64) - 1], [0, 1 << 63], [5, 1 << 62, 5, 1 << 62]])
+def test_more_ids_than_a_sequence_can_have_are_damaged(flat):
+    with pytest.raises(Damaged):
+        Runs.from_wire(flat)
+    with pytest.raises(Damaged):
+        read_group(compress(msgpack.packb([2, flat, [["a", b"", b""]]])))
 
 
 @given(
