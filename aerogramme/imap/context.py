@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from aerogramme.errors import AerogrammeError, BadSyntax, NoSuchMailbox, Refused, Unavailable
+from aerogramme.errors import AerogrammeError, NoSuchMailbox, Refused, Unavailable
 from aerogramme.imap.commands import Command
 from aerogramme.imap.fetch import HeaderCache
 from aerogramme.imap.format import flag_list, sequence_set
@@ -238,15 +238,7 @@ class Context:
 
     def seqs(self, numbers: SequenceSet, *, uid: bool) -> Sequence[int]:
         """The sequence numbers that a command names, ascending. BadSyntax for one that is not there."""
-        if uid:
-            return self.view.by_uid(numbers)
-        exists = len(self.view)
-        # RFC 3501 §9 seq-number: "The server should respond with a tagged BAD response to a command that uses
-        # a message sequence number greater than the number of messages in the selected mailbox."
-        for first, last in numbers.resolve(exists):
-            if last > exists:
-                raise BadSyntax(f"There is no message {max(first, exists + 1)}")
-        return self.view.by_seq(numbers)
+        return self.view.by_uid(numbers) if uid else self.view.by_seq(numbers)
 
     # --- news
 

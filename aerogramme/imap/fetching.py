@@ -74,13 +74,12 @@ async def _mark_seen(context: Context, seqs: Sequence[int]) -> bool:
     view = context.view
     if view.read_only:
         return False
-    numbers, flags_of = view.table.flags, context.account.flags_of
-    rows = [row for row in view.rows(seqs) if row >= 0]
-    unseen = {number for number in {numbers[row] for row in rows} if "\\Seen" not in flags_of(number)}
-    uids = [view.table.uids[row] for row in rows if numbers[row] in unseen]
+    table = view.table
+    numbers, seen = table.flags, table.flagsets.numbers_with("\\Seen")
+    uids = [table.uids[row] for row in view.rows(seqs) if row >= 0 and numbers[row] not in seen]
     if not uids:
         return False
-    result = await context.account.store_flags(view.table, uids, "+", ["\\Seen"])
+    result = await context.account.store_flags(table, uids, "+", ["\\Seen"])
     await context.tell(expunge=False, own=OwnChange(result.modseq, result.before) if result.changed else None)
     return True
 

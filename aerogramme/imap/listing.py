@@ -124,7 +124,7 @@ def _status_line(context: Context, name: str, table: Table, items: Iterable[Stat
         elif item == "UIDVALIDITY":
             number = table.uidvalidity
         elif item == "UNSEEN":
-            number = count_unseen(account, table)
+            number = count_unseen(table)
         elif item == "HIGHESTMODSEQ":
             number = highest_modseq(table)
         elif item == "DELETED":

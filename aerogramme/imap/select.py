@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from aerogramme.errors import BadSyntax
@@ -11,7 +11,6 @@ from aerogramme.imap.context import Context, Done, Handlers
 from aerogramme.imap.format import ranges
 from aerogramme.log.ids import Runs
 from aerogramme.log.table import Table
-from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.search_keys import SequenceSet
 
 
@@ -38,7 +37,7 @@ async def select(context: Context, command: Select) -> Done:
         # RFC 7162 §3.1.2.1: always, whether the client has asked for it or not.
         b"* OK [HIGHESTMODSEQ %d] The newest change\r\n" % view.modseq,
     ]
-    unseen = first_unseen(context.account, table)
+    unseen = first_unseen(table)
     if unseen:
         lines.insert(2, b"* OK [UNSEEN %d] The first unseen message\r\n" % unseen)
     context.out.write(b"".join(lines))
@@ -52,16 +51,16 @@ async def select(context: Context, command: Select) -> Done:
 async def close(context: Context, _command: Close) -> Done:
     """RFC 3501 §6.4.2: removes what is \\Deleted, tells nothing of it."""
     view = context.view
-    if not view.read_only and _any_deleted(context.account, view.table):
+    if not view.read_only and _any_deleted(view.table):
         await context.account.expunge(view.table)
     context.unselect()
     return Done("CLOSE completed")
 
 
-def _any_deleted(account: Account, table: Table) -> bool:
+def _any_deleted(table: Table) -> bool:
     """Whether there is anything to remove, as far as is known here: mostly there is not, and the store is not
     asked. What another client marks in this moment may as well be marked in the next."""
-    return any("\\Deleted" in account.flags_of(number) for number in set(table.flags))
+    return not table.flagsets.numbers_with("\\Deleted").isdisjoint(table.flags)
 
 
 async def unselect(context: Context, _command: Unselect) -> Done:
@@ -128,23 +127,16 @@ def within(number: int, ranges: Sequence[tuple[int, int]]) -> bool:
     return at >= 0 and number <= ranges[at][1]
 
 
-def unseen_numbers(account: Account, numbers: Iterable[int]) -> set[int]:
-    """Those of these flagset numbers that are without \\Seen."""
-    return {number for number in numbers if "\\Seen" not in account.flags_of(number)}
-
-
-def first_unseen(account: Account, table: Table) -> int:
+def first_unseen(table: Table) -> int:
     """The sequence number of the first message without \\Seen, 0 if there is none (RFC 3501 §7.1 UNSEEN)."""
-    unseen = unseen_numbers(account, set(table.flags))
-    if not unseen:
-        return 0
-    return next(row for row, number in enumerate(table.flags) if number in unseen) + 1
+    unseen = set(table.flags) - table.flagsets.numbers_with("\\Seen")
+    return min(map(table.flags.index, unseen), default=-1) + 1
 
 
-def count_unseen(account: Account, table: Table) -> int:
+def count_unseen(table: Table) -> int:
     """How many messages are without \\Seen."""
     counts = Counter(table.flags)
-    return sum(counts[number] for number in unseen_numbers(account, counts))
+    return sum(counts[number] for number in counts.keys() - table.flagsets.numbers_with("\\Seen"))
 
 
 HANDLERS: Handlers = {Select: select, Close: close, Unselect: unselect}

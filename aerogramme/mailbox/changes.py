@@ -6,6 +6,7 @@ They run inside `journal.commit`, again and again until nobody was faster, so th
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Literal
 
 from aerogramme.errors import NoSuchMailbox, Refused
@@ -15,7 +16,6 @@ from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.contents import Content
 from aerogramme.mailbox.flags import normal_flags
-from aerogramme.mailbox.view import OwnChange
 
 LARGE = 1024 * 1024  # octets of a sealed body that goes to the store by itself, not along with its entry
 
@@ -50,10 +50,6 @@ class StoreResult:
     modified: Sequence[int]
     modseq: int
     before: int
-
-    def own(self) -> OwnChange:
-        """For `View.sync`, when the session has told its client what it did (or was asked to be silent)."""
-        return OwnChange(self.modseq, self.before)
 
 
 def mailbox(state: State, mailbox_id: int) -> Table:
@@ -203,4 +199,6 @@ def deleted_rows(table: Table, among: Iterable[int] | None) -> list[int]:
     """The rows of the messages that have \\Deleted, ascending: of all, or of the rows given."""
     flagged = table.flagsets.numbers_with("\\Deleted")
     numbers = table.flags
-    return [row for row in (range(len(numbers)) if among is None else among) if numbers[row] in flagged]
+    if among is None:
+        return list(compress(range(len(numbers)), map(flagged.__contains__, numbers)))
+    return [row for row in among if numbers[row] in flagged]

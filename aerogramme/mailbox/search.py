@@ -8,9 +8,12 @@ as RFC 3501 §6.4.4 says: a substring of the decoded text, without regard to cas
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, assert_never
+
+import trio
 
 from aerogramme.mail.header import unfold
 from aerogramme.mail.text import decode_header, fold
@@ -43,9 +46,9 @@ if TYPE_CHECKING:
 DAY = 86_400  # seconds
 
 _FIELDS = {"from": "from_", "to": "to", "cc": "cc", "bcc": "bcc", "subject": "subject"}
-_FIELD_END = re.compile(
-    rb"\n(?![ \t])|\Z"
-)  # RFC 5322 §2.2.3: a line that begins with white space goes on with a field
+_FIELD_NAME = re.compile(rb"[!-9;-~]+")  # RFC 5322 §2.2
+# RFC 5322 §2.2.3: a line that begins with white space goes on with a field.
+_FIELD_END = re.compile(rb"\n(?![ \t])|\Z")
 
 # How dear a key is, in relative terms: columns in memory, a short field of the digest, headers, texts.
 _COLUMN, _DIGEST, _HEADER, _TEXT = range(4)
@@ -81,6 +84,7 @@ class _Search:
         self._account = account
         self._view = view
         table = view.table
+        self._flagsets = table.flagsets
         self.seqs: Sequence[int] = range(1, len(view) + 1)
         if view.in_step:
             self.uids, self.flags, self.sizes = table.uids[:], table.flags[:], table.sizes[:]
@@ -98,6 +102,8 @@ class _Search:
         """Those of the candidates that match, ascending."""
         if not at:
             return at
+        if len(at) > BATCH:
+            await _others()
         match key:
             case All():
                 return at
@@ -113,11 +119,11 @@ class _Search:
                     at = _without(at, hits)
                 return sorted(found)
             case Not(Flag(name)):
-                return self._by_flags(set(self.flags) - self._flagsets_with(name), at)
+                return self._by_flags(set(self.flags) - self._flagsets.numbers_with(name), at)
             case Not(inner):
                 return _without(at, await self.filter(inner, at))
             case Flag(name):
-                return self._by_flags(self._flagsets_with(name), at)
+                return self._by_flags(self._flagsets.numbers_with(name), at)
             case Recent():
                 is_recent, uids = self._view.is_recent, self.uids
                 return [i for i in at if is_recent(uids[i])]
@@ -149,6 +155,8 @@ class _Search:
                 return await self._containing(at, (_FIELDS[field],), fold(text))
             case Header(name, text):
                 wanted, needle = name.encode(), fold(text)
+                if not _FIELD_NAME.fullmatch(wanted):
+                    return []  # no field has such a name, but lines that go on with a field may look like it
                 return await self._by_digest(
                     at, ("header",), lambda headers: [header_contains(h, wanted, needle) for h in headers]
                 )
@@ -159,14 +167,10 @@ class _Search:
             case _:
                 assert_never(key)
 
-    def _by_flags(self, flagsets: set[int], at: Sequence[int]) -> Sequence[int]:
+    def _by_flags(self, flagsets: AbstractSet[int], at: Sequence[int]) -> Sequence[int]:
         """The candidates with one of these flagsets. What clients ask most: no Python for each row."""
         flags: Iterable[int] = self.flags if len(at) == len(self.flags) else map(self.flags.__getitem__, at)
         return list(compress(at, map(flagsets.__contains__, flags)))
-
-    def _flagsets_with(self, name: str) -> set[int]:
-        wanted, flags_of = name.casefold(), self._account.flags_of
-        return {n for n in set(self.flags) if any(flag.casefold() == wanted for flag in flags_of(n))}
 
     def _among(self, wanted: Sequence[int], at: Sequence[int]) -> Sequence[int]:
         """The candidates whose sequence number is wanted; a range answers `in` by itself."""
@@ -178,6 +182,7 @@ class _Search:
         """The candidates that have the needle in one of the fields."""
         found: list[int] = []
         for start in range(0, len(at), BATCH):
+            await _others()
             some = at[start : start + BATCH]
             hits: list[int] = []
             for field in fields:
@@ -192,10 +197,17 @@ class _Search:
     ) -> Sequence[int]:
         found: list[int] = []
         for start in range(0, len(at), BATCH):
+            await _others()
             some = at[start : start + BATCH]
             columns = await self._account.digests([self.contents[i] for i in some], fields)
             found.extend(compress(some, matches(*columns)))
         return found
+
+
+async def _others() -> None:
+    """Lets other tasks have their turn: what was loaded before comes without waiting, and there may be much
+    of it, and many keys."""
+    await trio.lowlevel.checkpoint()
 
 
 def header_contains(header: bytes, name: bytes, needle: bytes) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,11 +115,47 @@ async def test_messages_that_are_gone_do_not_match(world: World) -> None:
     assert (await search(account, view, k.Text("dog"))).seqs == [2, 5]
 
 
+async def test_a_line_that_goes_on_is_no_field(world: World) -> None:
+    account, view = await mailbox(world)
+    await put(account, "INBOX", b"Subject: one\r\n : two\r\n\r\n")
+    view.sync()
+    for name in ("", " ", "subject: one\r\n "):
+        assert (await search(account, view, k.Header(name, "two"))).seqs == []
+    assert (await search(account, view, k.Header("subject", "one : two"))).seqs == [6]
+
+
 async def test_more_than_a_batch(world: World, monkeypatch) -> None:
     monkeypatch.setattr("aerogramme.mailbox.search.BATCH", 2)
     account, view = await mailbox(world)
     for key, expected in CASES:
         assert (await search(account, view, key)).seqs == expected, key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        k.Text("dog"),
+        k.Header("x-n", "1"),
+        k.Or(tuple(k.Flag(f"never{n}") for n in range(10))),
+    ],
+)
+async def test_a_long_search_lets_others_have_their_turn(world: World, monkeypatch, key) -> None:
+    monkeypatch.setattr("aerogramme.mailbox.search.BATCH", 1)
+    account, view = await mailbox(world)
+    await search(account, view, key)  # all that is needed is in memory
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(another)
+        await search(account, view, key)
+        nursery.cancel_scope.cancel()
+    assert turns >= 5
 
 
 def plainly(key: k.SearchKey, seq: int) -> bool:
