@@ -176,8 +176,9 @@ _FIELD_START: Final = re.compile(rb"\n(?![ \t])")
 _NONE: Final = re.compile(rb"(?!)")
 
 
-# A pattern is made for this many names (clients ask for up to 30) and kept; with more, fields are looked at.
-_MANY_NAMES: Final = 100
+# A pattern is made for names of so many octets together (clients ask for up to 30 names) and kept; one of a
+# megabyte would take seconds to make. With more, each field is looked at.
+_LONGEST_PATTERN: Final = 2048
 
 
 @lru_cache(maxsize=64)
@@ -212,7 +213,7 @@ def header_fields(header: bytes, names: frozenset[bytes], negate: bool = False) 
     lines = b"\n" + header[: len(header) - len(blank)]
     if lines == b"\n":
         return blank
-    if negate or len(names) > _MANY_NAMES:
+    if negate or sum(map(len, names)) > _LONGEST_PATTERN:
         chunks = _FIELD_START.split(lines[1:-1] if lines.endswith(b"\n") else lines[1:])
         found = [b"\n" + chunk for chunk in chunks if (_name(chunk) in names) is not negate]
     else:

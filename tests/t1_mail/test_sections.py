@@ -193,6 +193,12 @@ def names(*given: bytes) -> frozenset[bytes]:
     return frozenset(given)
 
 
+def test_a_pattern_is_only_made_of_few_and_short_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = names(b"subject", *(b"x%d" % n + b"y" * 9000 for n in range(90)))
+    monkeypatch.setattr("aerogramme.mail.sections._selector", None)
+    assert header_fields(HEADER, asked) == b"Subject: a\r\n b\r\nsubject:e\r\n\r\n"
+
+
 def test_header_fields() -> None:
     assert header_fields(HEADER, names(b"subject")) == b"Subject: a\r\n b\r\nsubject:e\r\n\r\n"
     assert (
