@@ -39,40 +39,26 @@ BUDGET = 64 * 1024 * 1024  # octets of columns kept in memory for an account
 class Column(Sequence[bytes]):
     """Values one after the other: value n is joined[ends[n - 1]:ends[n]] (from 0 for the first)."""
 
-    __slots__ = ("_ends", "_lengths", "joined")
+    __slots__ = ("_ends", "joined", "lengths")
 
-    def __init__(self, joined: bytes, ends: "array[int]") -> None:
+    def __init__(self, joined: bytes, lengths: "array[int]") -> None:
         self.joined = joined
-        self._ends = ends
-        self._lengths: array[int] | None = None
-
-    @classmethod
-    def of_lengths(cls, joined: bytes, lengths: "array[int]") -> "Column":
-        """Values of these lengths. Where they end is made out when somebody asks: few fields of a group are
-        asked for at a time."""
-        column = cls(joined, array("Q"))
-        column._lengths = lengths
-        return column
+        self.lengths = lengths
+        self._ends: array[int] | None = None
 
     @property
     def ends(self) -> "array[int]":
-        if self._lengths is not None:
-            self._ends = array("Q", accumulate(self._lengths))
-            self._lengths = None
+        """Where the values end. Made out when somebody asks: of a group few fields are asked for."""
+        if self._ends is None:
+            self._ends = array("Q", accumulate(self.lengths))
         return self._ends
-
-    @property
-    def lengths(self) -> "array[int]":
-        if self._lengths is not None:
-            return self._lengths
-        return array("I", (stop - start for start, stop in pairwise([0, *self._ends])))
 
     @classmethod
     def of(cls, values: Sequence[bytes]) -> "Column":
-        return cls.of_lengths(b"".join(values), array("I", map(len, values)))
+        return cls(b"".join(values), array("I", map(len, values)))
 
     def __len__(self) -> int:
-        return len(self._ends if self._lengths is None else self._lengths)
+        return len(self.lengths)
 
     def __iter__(self) -> Iterator[bytes]:
         joined = self.joined
@@ -85,15 +71,12 @@ class Column(Sequence[bytes]):
     def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
         if isinstance(at, slice):
             return list(self)[at]
+        ends = self.ends
         if at < 0:
-            at += len(self.ends)
-        if not 0 <= at < len(self.ends):
+            at += len(ends)
+        if not 0 <= at < len(ends):
             raise IndexError(at)
-        return self.joined[self.ends[at - 1] if at else 0 : self.ends[at]]
-
-    def position(self, offset: int) -> int:
-        """Which value an offset into `joined` lies in."""
-        return bisect_right(self.ends, offset)
+        return self.joined[ends[at - 1] if at else 0 : ends[at]]
 
 
 Columns = Mapping[str, Column]  # one group of a segment: field -> values
@@ -144,7 +127,7 @@ def read_group(packed: bytes) -> tuple[Runs, dict[str, Column]]:
                 raise Damaged("a segment does not decode")
             if sum(column) != len(joined):
                 raise Damaged("a segment does not decode")
-            columns[name] = Column.of_lengths(joined, column)
+            columns[name] = Column(joined, column)
         return contents, columns
     except (ValueError, TypeError, msgpack.UnpackException) as e:
         raise Damaged("a segment does not decode") from e
@@ -300,18 +283,16 @@ class Segments:
                 columns = {name: Column.of([column[n] for n in rows]) for name, column in columns.items()}
             groups = {**groups, group: columns}
             await trio.lowlevel.checkpoint()  # packing takes some milliseconds: others have their turn
-        packs: Mapping[str, int]
+        packs: Mapping[str, int] | None
         packs = {name: octets for ref in refs for name, octets in (ref.packs or {}).items()}
-        loose: Sequence[int]
+        loose: Sequence[int] = ()
         if packer is not None:
-            packed = await packer(contents, groups, packs)
-            return pack(
-                self._keyring, contents, packed.groups, inline_max=-1, packs=packed.packs, loose=packed.loose
-            )
-        if all(ref.packs is None for ref in refs):
-            return pack(self._keyring, contents, groups, inline_max=-1)
-        single = {content for ref in refs for content in ref.single}
-        loose = [content for content in contents if content in single]
+            groups, packs, loose = await packer(contents, groups, packs)
+        elif all(ref.packs is None for ref in refs):
+            packs = None
+        else:
+            single = {content for ref in refs for content in ref.single}
+            loose = [content for content in contents if content in single]
         return pack(self._keyring, contents, groups, inline_max=-1, packs=packs, loose=loose)
 
     async def _load_to_merge(self, indices: Sequence[int], group: str) -> list[Columns]:
@@ -329,12 +310,18 @@ class Segments:
         return found
 
     async def load(self, indices: Sequence[int], group: str) -> list[Columns]:
-        """A group of several segments, in the order asked, with one trip to the store.
+        """As `read`, but raises Damaged when one cannot be read."""
+        loaded: list[Columns] = []
+        for columns in await self.read(indices, group):
+            if isinstance(columns, Damaged):
+                raise columns
+            loaded.append(columns)
+        return loaded
 
-        Raises Damaged when one cannot be read; load them one by one to know which. The columns stay
-        good, whatever is kept or not.
-        """
-        found: dict[int, Columns] = {}
+    async def read(self, indices: Sequence[int], group: str) -> list[Columns | Damaged]:
+        """A group of several segments, in the order asked, with one trip to the store; Damaged in place of
+        one that cannot be read. The columns stay good, whatever is kept or not. Raises Unavailable."""
+        found: dict[int, Columns | Damaged] = {}
         wanted: dict[int, SegmentRef] = {}
         for index in indices:
             kept = self._kept.get((index, group))
@@ -345,7 +332,7 @@ class Segments:
                 wanted[index] = self._refs[index]
         for index, ref in wanted.items():  # before anything awaits: a fold may take inline groups away
             if ref.inline is not None:
-                found[index] = self._keep(index, group, _opened(ref.inline.get(group), ref.contents))
+                found[index] = self._opened(index, group, ref.contents, ref.inline.get(group))
         wanted = {index: ref for index, ref in wanted.items() if index not in found}
         others = [self._loading[index, group] for index in wanted if (index, group) in self._loading]
         await self._fetch(
@@ -355,10 +342,12 @@ class Segments:
             await event.wait()
         left = [index for index in wanted if index not in found]
         if left:  # another task has loaded these; if it failed, or they were let go again, it is our turn
-            found.update(zip(left, await self.load(left, group), strict=True))
+            found.update(zip(left, await self.read(left, group), strict=True))
         return [found[index] for index in indices]
 
-    async def _fetch(self, refs: Mapping[int, SegmentRef], group: str, found: dict[int, Columns]) -> None:
+    async def _fetch(
+        self, refs: Mapping[int, SegmentRef], group: str, found: dict[int, Columns | Damaged]
+    ) -> None:
         if not refs:
             return
         event = trio.Event()
@@ -368,9 +357,7 @@ class Segments:
             names = [object_name(ref.name, group, ref.sealed) for ref in refs.values()]
             read = await self._records.read(KIND, names)
             for (index, ref), packed in zip(refs.items(), read, strict=True):
-                if isinstance(packed, Damaged):
-                    raise packed
-                found[index] = self._keep(index, group, _opened(packed, ref.contents))
+                found[index] = self._opened(index, group, ref.contents, packed)
         finally:
             for index in refs:
                 del self._loading[index, group]
@@ -381,8 +368,19 @@ class Segments:
             if (columns := self._kept.pop(key, None)) is not None:
                 self._kept_size -= _size(columns)
 
-    def _keep(self, index: int, group: str, columns: Columns) -> Columns:
-        """Remember columns, and let go of those used longest ago when the budget is spent."""
+    def _opened(
+        self, index: int, group: str, contents: Sequence[int], packed: bytes | Damaged | None
+    ) -> Columns | Damaged:
+        """The columns of a group, which are kept: and those used longest ago are let go of when the budget is
+        spent."""
+        try:
+            if packed is None:
+                raise Damaged("a segment has no such group")
+            if isinstance(packed, Damaged):
+                return packed
+            columns = unpack_group(packed, contents)
+        except Damaged as damage:
+            return damage
         if (index, group) not in self._kept:
             self._kept_size += _size(columns)
             self._kept[index, group] = columns
@@ -392,12 +390,6 @@ class Segments:
         return columns
 
 
-def _opened(packed: bytes | None, contents: Sequence[int]) -> Columns:
-    if packed is None:
-        raise Damaged("a segment has no such group")
-    return unpack_group(packed, contents)
-
-
 def _joined(parts: Sequence[Columns]) -> dict[str, Column]:
     """Columns one below the other."""
     fields = list(parts[0])
@@ -405,13 +397,12 @@ def _joined(parts: Sequence[Columns]) -> dict[str, Column]:
         raise Damaged("segments differ in their fields")
     joined = {}
     for field in fields:
-        ends, end = array("Q"), 0
+        lengths = array("I")
         for part in parts:
-            ends.extend(end + e for e in part[field].ends)
-            end += len(part[field].joined)
-        joined[field] = Column(b"".join(part[field].joined for part in parts), ends)
+            lengths += part[field].lengths
+        joined[field] = Column(b"".join([part[field].joined for part in parts]), lengths)
     return joined
 
 
 def _size(columns: Columns) -> int:
-    return sum(len(column.joined) + 8 * len(column) + 100 for column in columns.values())
+    return sum(len(column.joined) + 12 * len(column) + 100 for column in columns.values())

@@ -33,7 +33,7 @@ class Bodies:
         self._store = store
         self._account = account
         self._journal = journal
-        self._reported: set[int | str] = set()  # segments and packs
+        self._reported: set[str] = set()  # segments and packs
 
     # --- digests
 
@@ -61,20 +61,19 @@ class Bodies:
     async def _load(self, spans: Sequence[Span], group: str) -> dict[int, Mapping[str, Column]]:
         """A group of all segments of the spans, but for those that cannot be read, which are reported."""
         indices = list(dict.fromkeys(segment for segment, _, _ in spans if segment >= 0))
-        segments = self._journal.segments
-        try:
-            return dict(zip(indices, await segments.load(indices, group), strict=True))
-        except Damaged:
-            loaded = {}
-            for index in indices:
-                try:
-                    [loaded[index]] = await segments.load([index], group)
-                except Damaged as damage:
-                    if index not in self._reported:
-                        self._reported.add(index)
-                        name = self._journal.state.segments[index].name
-                        log.error("account %s: segment %s: %s", self._account.hex(), name, damage)
-            return loaded
+        loaded: dict[int, Mapping[str, Column]] = {}
+        for index, columns in zip(indices, await self._journal.segments.read(indices, group), strict=True):
+            if isinstance(columns, Damaged):
+                self._report(f"segment {self._journal.state.segments[index].name}", str(columns))
+            else:
+                loaded[index] = columns
+        return loaded
+
+    def _report(self, what: str, why: str) -> None:
+        """Of each segment and pack once."""
+        if what not in self._reported:
+            self._reported.add(what)
+            log.error("account %s: %s: %s", self._account.hex(), what, why)
 
     def _gather(
         self, spans: Sequence[Span], columns: Mapping[int, Mapping[str, Column]], field: str
@@ -156,7 +155,7 @@ class Bodies:
         for n, (content, record) in enumerate(bodies):
             if isinstance(record, Damaged) or record.place is None or trip.sealed(n, got) is not None:
                 continue
-            self._report_pack(record.place.pack, "it is missing, or too short")
+            self._report(f"pack {record.place.pack}", "it is missing, or too short")
             lost[n] = body_name(content)
         if not lost:
             return {}
@@ -167,14 +166,9 @@ class Bodies:
         letter = self._try_open(content, record, sealed)
         if isinstance(letter, bytes) or record.place is None:
             return letter
-        self._report_pack(record.place.pack, str(letter))
+        self._report(f"pack {record.place.pack}", str(letter))
         [single] = await self._store.get_many([body_name(content)])
         return letter if single is None else self._try_open(content, record, single)
-
-    def _report_pack(self, pack: str, why: str) -> None:
-        if pack not in self._reported:
-            self._reported.add(pack)
-            log.error("account %s: pack %s: %s", self._account.hex(), pack, why)
 
     async def stream(
         self, content: int, start: int = 0, stop: int | None = None
@@ -206,20 +200,17 @@ def _matches(column: Column, start: int, count: int, needle: bytes) -> list[bool
     """Which of the values start to start + count have the needle in them: one search over all, value after
     value.
     """
-    joined, ends = column.joined, column.ends
-    found = [False] * count
-    low = ends[start - 1] if start else 0
-    high = ends[start + count - 1]
     if not needle:
         return [True] * count
-    at = joined.find(needle, low, high)
+    joined, ends = column.joined, column.ends
+    found = [False] * count
+    high = ends[start + count - 1]
+    at = joined.find(needle, ends[start - 1] if start else 0, high)
     while at >= 0:
         value = bisect_right(ends, at, start, start + count)
-        if at + len(needle) <= ends[value]:
-            found[value - start] = True
-            at = joined.find(needle, ends[value], high)  # one hit is enough: on to the next value
-        else:  # it begins in this value and ends in another: no match, but one may begin before the end
-            at = joined.find(needle, at + 1, high)
+        # If it ends in another value it is no match; nor is any that begins in this one behind it.
+        found[value - start] = at + len(needle) <= ends[value]
+        at = joined.find(needle, ends[value], high)
     return found
 
 
