@@ -33,7 +33,7 @@ TLS_SEND_SIZE = 64 * 1024
 LOGIN_TIME = 60.0  # who has not logged in by then never will (Dovecot: 60 s as well)
 INACTIVITY_TIME = 30 * 60.0  # RFC 3501 §5.4: at least 30 minutes
 HANDSHAKE_TIME = 30.0  # TLS: some round trips, and slow cards and phones
-SEND_TIME = 120.0  # a client that has taken nothing of SEND_SIZE for so long is gone
+SEND_TIME = 120.0  # a client that has not taken one piece of SEND_SIZE in this time is gone
 # RFC 2177 says nothing; a line from time to time finds dead peers and keeps NAT entries (Dovecot: 2 min)
 IDLE_SIGN = 120.0
 WATCH_INTERVAL = 2.0  # how exact deadlines are
@@ -42,6 +42,7 @@ FINISH_TIME = 5.0  # at shutdown: commands in progress may end within this
 
 # RFC 5530 §3; K-9 takes other codes for a wrong password.
 LIMIT = b"* BYE [LIMIT] Too many connections\r\n"
+LATE = b"* BYE That is long enough for a login\r\n"
 END_POINT = "tls-server-end-point"  # RFC 5929 §4
 
 
@@ -125,8 +126,9 @@ class Server:
             now = trio.current_time()
             for connection in list(self._connections):
                 if connection.deadline < now:
-                    connection.deadline = math.inf
-                    connection.stop(b"* BYE Idle for too long\r\n")
+                    connection.stop(
+                        b"* BYE Idle for too long\r\n" if connection.session.authenticated else LATE
+                    )
 
     async def serve_stream(self, stream: trio.abc.Stream, *, tls: bool = False) -> None:
         """Serves one connection to its end and closes it. Never raises for what the peer does."""
@@ -158,18 +160,19 @@ class Server:
             await connection.close()
 
     def _admit(self, connection: "_Connection") -> bool:
-        """Lets a connection in, if there is room. When all places are taken the oldest one that waits for a
-        stranger's next word gives way: strangers who only sit there must not keep others out."""
+        """Lets a connection in, if there is room. When all places are taken a stranger gives way, so that
+        strangers cannot keep others out: the oldest who only sits there, else the oldest who tries to log in,
+        and may do so with one wrong password after the other."""
         network = connection.peer.network
         if network is not None:
             strangers = sum(not each.session.authenticated for each in self._networks.get(network, ()))
             if strangers >= self._max_before_login:
                 return False
         if len(self._connections) >= self._max_connections:
-            oldest = next((each for each in self._connections if each.may_give_way), None)
-            if oldest is None:
+            leaving = [each for each in self._connections if each.may_give_way]
+            if not leaving:
                 return False
-            oldest.stop(LIMIT)
+            min(leaving, key=lambda each: not each.waiting).stop(LIMIT)
         self._connections[connection] = None
         if network is not None:
             self._networks[network].add(connection)
@@ -200,11 +203,11 @@ class _Connection(Out):
     def __init__(self, service: Service, stream: trio.abc.Stream, peer: Peer) -> None:
         self.peer = peer
         self.scope = trio.CancelScope()
-        self.deadline = math.inf
         self.farewell = b""
+        self.waiting = False  # for the client's next words
         self.sending = False
         self.full = False
-        self._waiting = False
+        self._deadline = self._login_deadline = math.inf
         self._service = service
         self._stream = stream
         self._piece = SEND_SIZE
@@ -214,15 +217,22 @@ class _Connection(Out):
 
     def stop(self, farewell: bytes) -> None:
         """Ends the connection with these words: at once if it waits for the client or for it to take our
-        answer, else when the command in progress is done."""
+        answer, or nobody has logged in, else when the command in progress is done."""
         self.farewell = farewell
-        if self._waiting or self.sending:
+        self.session.stop()
+        if self.waiting or self.sending or not self.session.authenticated:
             self.scope.cancel()
 
     @property
     def may_give_way(self) -> bool:
-        """Whether it waits for somebody who has not logged in, and ends at once when it is stopped."""
-        return not self.session.authenticated and not self.farewell and (self._waiting or self.sending)
+        """Whether nobody has logged in, and it is not ending already."""
+        return not self.session.authenticated and not self.farewell
+
+    @property
+    def deadline(self) -> float:
+        """When it has lasted too long, in trio's time. Before login there is one time for all that is done:
+        neither a byte now and then nor many wrong passwords at once prolong it."""
+        return self._deadline if self.session.authenticated else min(self._deadline, self._login_deadline)
 
     # --- Out
 
@@ -243,16 +253,17 @@ class _Connection(Out):
         out.clear()
         self._size = 0
         self.full = False
+        deadline = self._deadline
         self.sending = True  # stays so if it fails: half a line may be out, and no BYE must follow it
         try:
             view = memoryview(octets)
             for start in range(0, len(view), self._piece):
-                self.deadline = trio.current_time() + SEND_TIME
+                self._deadline = trio.current_time() + SEND_TIME
                 await self._stream.send_all(view[start : start + self._piece])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise HangUp from error
         self.sending = False
-        self.deadline = math.inf
+        self._deadline = deadline
 
     # --- the conversation
 
@@ -262,7 +273,7 @@ class _Connection(Out):
         assert tls is not None, "without a certificate there is no TLS to begin"
         context, endpoint = tls.context(), tls.endpoint  # of one certificate: no await in between
         stream = trio.SSLStream(self._stream, context, server_side=True)
-        self.deadline = trio.current_time() + HANDSHAKE_TIME
+        self._deadline = trio.current_time() + HANDSHAKE_TIME
         self.sending = True  # no BYE in the clear, in the middle of it
         try:
             await stream.do_handshake()
@@ -270,33 +281,28 @@ class _Connection(Out):
             log.debug("no TLS with %s: %s", self.peer, error.__cause__ or error)
             raise HangUp from error
         self.sending = False
-        self.deadline = math.inf
+        self._deadline = math.inf
         self._stream, self._piece = stream, TLS_SEND_SIZE
         binding = None if endpoint is None else ChannelBinding(END_POINT, endpoint)
         self.session.secure(binding)
 
     async def run(self) -> None:
         session = self.session
-        login_deadline = trio.current_time() + LOGIN_TIME
+        self._login_deadline = trio.current_time() + LOGIN_TIME
         session.greet()
         while True:
             await self.flush()
-            if session.closed or self.farewell:
+            if session.closed:
                 return
             if session.starting_tls:
                 await self.secure()
-            # Before login the time is for all of it: a byte now and then does not prolong it.
-            limit = trio.current_time() + INACTIVITY_TIME if session.authenticated else login_deadline
-            self.deadline = limit
-            self._waiting = True
-            if session.idling:
-                octets = await self._idle(limit)
-            else:
-                octets = await self._receive()
-            self._waiting = False
+            self._deadline = trio.current_time() + INACTIVITY_TIME
+            self.waiting = True
+            octets = await (self._idle() if session.idling else self._receive())
+            self.waiting = False
             if not octets:
                 return
-            self.deadline = math.inf
+            self._deadline = math.inf
             session.receive(octets)
             await session.proceed()
 
@@ -307,7 +313,7 @@ class _Connection(Out):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return b""
 
-    async def _idle(self, limit: float) -> bytes | bytearray:
+    async def _idle(self) -> bytes | bytearray:
         """Tells news until the client sends something: what it sent, b"" at its end."""
         while True:
             octets, quiet = await self._octets_or_news()
@@ -317,7 +323,6 @@ class _Connection(Out):
             if quiet:
                 self.write(b"* OK Still here\r\n")
             await self.flush()
-            self.deadline = limit
 
     async def _octets_or_news(self) -> tuple[bytes | bytearray | None, bool]:
         """What the client sent, or None: there is news. And whether nothing happened for IDLE_SIGN."""

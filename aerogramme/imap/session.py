@@ -66,7 +66,7 @@ Session."""
 class Session:
     """The protocol's state of one connection.
 
-    `closed`: the last answer has been given, send it and hang up. `idling`: IDLE is on; `wait_news` returns
+    `closed`: the last answer has been written, send it and hang up. `idling`: IDLE is on; `wait_news` returns
     when there may be something for `tell_news` to tell.
     """
 
@@ -130,6 +130,10 @@ class Session:
             if event is None:
                 return
             await self._take(event)
+
+    def stop(self) -> None:
+        """No command is begun any more; the one in progress is answered."""
+        self.closed = True
 
     def close(self) -> None:
         """Gives back what the session holds; nothing can be done with it afterwards."""

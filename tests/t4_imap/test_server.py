@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from aerogramme.imap.context import Peer
+from aerogramme.imap.commands import Namespace
+from aerogramme.imap.context import Context, Done, Peer
 from aerogramme.imap.server import (
     IDLE_SIGN,
     INACTIVITY_TIME,
@@ -18,6 +19,7 @@ from aerogramme.imap.server import (
     WATCH_INTERVAL,
     Server,
 )
+from aerogramme.imap.session import HANDLERS
 from aerogramme.mailbox.account import Account
 from aerogramme.seal import Argon2Params, Secret
 from tests.helpers.imap_world import ACCOUNT, PASSWORD, World, imap_world
@@ -52,6 +54,35 @@ async def test_who_does_not_log_in_is_sent_away(world: World, mock_clock: trio.t
     assert (await client.command(b"NOOP"))[-1].startswith(b"x OK")  # does not prolong it
     await pass_time(mock_clock, 20 + MOMENT)
     assert (await client.line()).startswith(b"* BYE ")
+    await expect_end(client)
+
+
+@pytest.fixture
+async def no_hashing(
+    world: World, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> AsyncIterator[None]:
+    """Wrong passwords cost their time, but no thread: of threads a clock moved by hand knows nothing."""
+
+    async def at_once(_secret: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("aerogramme.mailbox.accounts.waste_time", at_once)
+    yield
+    await pass_time(mock_clock, 5 * LOGIN_TIME)  # a login that should have been cancelled ends, too
+
+
+async def test_many_wrong_passwords_at_once_do_not_prolong_it(
+    world: World, mock_clock: trio.testing.MockClock, no_hashing: None
+) -> None:
+    client = await world.client(login=False)
+    await client.stream.send_all(b"x LOGIN nobody wrong\r\n" * 10)
+    await pass_time(mock_clock, LOGIN_TIME + MOMENT)
+    assert world.server.statistics().connections == 0
+    answers = [await client.line()]
+    while answers[-1].startswith(b"x NO "):
+        answers.append(await client.line())
+    assert answers[-1].startswith(b"* BYE ")
+    assert 1 < len(answers) < 10
     await expect_end(client)
 
 
@@ -189,6 +220,36 @@ async def test_strangers_who_only_sit_there_keep_nobody_out(
     await expect_end(sitting[0])
     assert (await sitting[2].command(b"NOOP"))[-1].startswith(b"x OK "), "who is logged in stays"
     assert (await user.command(b"NOOP"))[-1].startswith(b"x OK ")
+
+
+async def test_strangers_who_try_passwords_keep_nobody_out(world: World, no_hashing: None) -> None:
+    world.server = Server(world.service, max_connections=3)
+    trying = [await world.client(login=False) for _ in range(2)]
+    for client in trying:
+        await client.stream.send_all(b"x LOGIN nobody wrong\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+    sitting = await world.client(login=False)
+    user = await world.client()
+    assert (await sitting.line()).startswith(b"* BYE [LIMIT] "), "who only sits there goes first"
+    other = await world.client()
+    assert (await trying[0].line()).startswith(b"* BYE [LIMIT] ")
+    await expect_end(trying[0])
+    for each in user, other:
+        assert (await each.command(b"NOOP"))[-1].startswith(b"x OK ")
+
+
+async def test_who_is_sent_away_is_answered_what_is_in_progress_and_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(context: Context, _command: Namespace) -> Done:
+        context.out.stop(b"* BYE Enough\r\n")
+        return Done("done")
+
+    monkeypatch.setitem(HANDLERS, Namespace, lost)
+    client = await world.client()
+    await client.stream.send_all(b"a NAMESPACE\r\nb NOOP\r\n")
+    assert [await client.line(), await client.line()] == [b"a OK done", b"* BYE Enough"]
+    await expect_end(client)
 
 
 @pytest.mark.parametrize(
