@@ -4,16 +4,21 @@ A file is written as `….new`, synced, given its name, and its folder is synced
 is durable before that is. All of this waits for a disk: call it in a thread.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from aerogramme.errors import NotStored, Unavailable
+from aerogramme.errors import Damaged, NotStored, Unavailable
 
 NEW = ".new"
 READ = 1 << 20  # bytes read at a time
+
+# What a disk, or a file system with checksums, answers for a place that it cannot read any more.
+_WORN = frozenset((errno.EIO, errno.EBADMSG, errno.EUCLEAN))
 
 
 @contextmanager
@@ -58,13 +63,22 @@ def write(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
-def remove(path: Path) -> None:
-    """Durable once its folder is synced; one that is not there is fine."""
+def remove(path: Path) -> int:
+    """Durable once its folder is synced; one that is not there is fine. Returns the octets it had."""
     with explained("remove", path):
         try:
+            octets = path.stat().st_size
             os.unlink(path)
         except FileNotFoundError:
-            return
+            return 0
+    return octets
+
+
+def tidy(folder: Path) -> None:
+    """Removes what a run that was cut off was writing. Nobody may be writing there."""
+    for name in names(folder):
+        if name.endswith(NEW):
+            remove(folder / name)
 
 
 class Growing:
@@ -107,48 +121,55 @@ class Growing:
             self._descriptor = None
 
 
-def read(path: Path) -> bytes:
-    """A whole file. NotStored, Unavailable."""
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to be read. NotStored; Damaged where the disk cannot read it, as what lies beside may be fine;
+    Unavailable."""
     with explained("read", path):
-        return path.read_bytes()
+        try:
+            with path.open("rb") as file:
+                yield file
+        except OSError as error:
+            if error.errno in _WORN:
+                raise Damaged(f"{path} cannot be read: {error.strerror}") from error
+            raise
 
 
-def read_part(path: Path, start: int, octets: int) -> bytes:
-    """A part of a file, cut at its end. NotStored, Unavailable."""
-    with explained("read", path), path.open("rb") as file:
-        file.seek(start)
-        return file.read(octets)
+def read(path: Path) -> bytes:
+    """A whole file. NotStored, Damaged, Unavailable."""
+    with opened(path) as file:
+        return file.read()
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder; nothing in one that is not there, as before the first run came so far."""
+    try:
+        with explained("read", folder):
+            return os.listdir(folder)
+    except NotStored:
+        return []
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keeps other processes out; the file stays. Raises Unavailable when somebody else is in."""
-    with explained("lock", path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with alone(path) as got:
+        if not got:
             raise Unavailable(
                 f"another backup is being written in {path.parent}", hint="wait until it has ended"
-            ) from None
-        except OSError as error:
-            raise Unavailable(f"cannot lock {path}: {error.strerror}") from error
+            )
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def shared(path: Path) -> Iterator[None]:
     """Keeps `alone` from being true elsewhere. No such file, as in a copy of a backup, is fine."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        with explained("read", path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except NotStored:
         yield
         return
-    except OSError as error:
-        raise Unavailable(f"cannot read {path}: {error.strerror}") from error
     try:
         with explained("lock", path):
             fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -159,15 +180,19 @@ def shared(path: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
-    """Whether nobody else has it `shared`; if so, nobody gets it meanwhile. The file stays."""
+    """Whether nobody else has it, `shared` or alone; if so, nobody gets it meanwhile. The file stays."""
     with explained("lock", path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        yield _lock(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    with explained("lock", path):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+            return False
+    return True

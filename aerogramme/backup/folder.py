@@ -1,6 +1,5 @@
 """A folder of backups: one folder an account in it, with its volumes and snapshots."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from aerogramme.backup import files
 from aerogramme.backup.snapshot import Named, Snapshot, Snapshots
 from aerogramme.backup.volume import Volumes
-from aerogramme.errors import BadConfiguration, NoSuchUser, NotStored
+from aerogramme.errors import BadConfiguration, Damaged, NoSuchUser, NotStored
 from aerogramme.store.port import check_account
 
 MARKER = "aerogramme-backup"
@@ -26,6 +25,11 @@ class Backup:
     def make(self) -> None:
         for folder in (self.folder, self.volumes.folder, self.snapshots.folder):
             files.make_folder(folder)
+
+    def tidy(self) -> None:
+        """Removes what runs that were cut off have left. Only while it is `locked`."""
+        for folder in (self.volumes.folder, self.snapshots.folder):
+            files.tidy(folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -46,17 +50,26 @@ class Backup:
             yield alone
 
     def newest(self) -> Snapshot:
-        """Raises NotStored when there is none yet; Damaged."""
-        found = self.snapshots.all()
-        if not found:
-            raise NotStored("no backup of it was ever finished")
-        return self.snapshots.load(found[-1])
+        """Of those that can be read. Raises NotStored when none was ever finished; Damaged when all are."""
+        damage: Damaged | None = None
+        for named in reversed(self.snapshots.all()):
+            try:
+                return self.snapshots.load(named)
+            except Damaged as error:
+                damage = damage or error
+        raise damage or NotStored("no backup of it was ever finished")
 
     def at(self, taken: int) -> Named:
         """The newest snapshot that was taken up to a time (unix milliseconds). Raises NotStored; Damaged."""
         for named in reversed(self.snapshots.all()):
-            if self.snapshots.load(named).taken <= taken:
-                return named
+            try:
+                if self.snapshots.load(named).taken <= taken:
+                    return named
+            except Damaged as error:
+                raise Damaged(
+                    f"{error}, so nobody knows when it was taken",
+                    hint="give a number: `backup list` has them",
+                ) from None
         raise NotStored("no snapshot is as old as that")
 
     def numbered(self, number: int) -> Named:
@@ -70,14 +83,14 @@ class Backup:
 def begin(folder: Path) -> None:
     """Makes a folder one of backups, if it is empty or not there. Raises BadConfiguration when it is
     something else."""
-    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        files.make_folder(missing)
+    with files.explained("make", folder):
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        files.make_folder(each)
     try:
         check(folder)
     except NotStored:
-        with files.explained("read", folder):
-            others = [name for name in os.listdir(folder) if name != MARKER + files.NEW]
-        if others:
+        if any(name != MARKER + files.NEW for name in files.names(folder)):
             raise BadConfiguration(
                 f"{folder} has other things in it", hint="give a folder that is empty, or not there yet"
             ) from None
@@ -98,10 +111,9 @@ def accounts(folder: Path) -> list[str]:
     """The accounts that have a backup there, also one that was never finished; sorted."""
     check(folder)
     found = []
-    with files.explained("read", folder):
-        for entry in os.scandir(folder):
-            try:
-                found.append(check_account(entry.name))
-            except NoSuchUser:
-                continue
+    for name in files.names(folder):
+        try:
+            found.append(check_account(name))
+        except NoSuchUser:
+            continue
     return sorted(found)

@@ -5,9 +5,8 @@ What is damaged in one volume may be there in another: items are looked for by n
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, takewhile
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import trio
@@ -15,12 +14,14 @@ import trio
 from aerogramme.backup import files
 from aerogramme.backup.folder import Backup
 from aerogramme.backup.snapshot import Named, Snapshot
-from aerogramme.backup.volume import Item, Volume, hash_of, row_of
-from aerogramme.errors import AerogrammeError, Damaged, NoSuchUser, NotStored, Refused
+from aerogramme.backup.volume import Item, Volume, hash_of, row_item, row_of
+from aerogramme.errors import Damaged, NoSuchUser, NotStored, Refused
 from aerogramme.store.port import Body, Cursor, Part, Row, always
-from aerogramme.store.ranges import Counted
 
 T = TypeVar("T")
+
+Place = tuple[Volume, int]
+"""An item: in which volume, and which of its items."""
 
 # Items of up to that many octets are hashed whenever they are read; longer ones once, before the first part.
 SHORT = files.READ
@@ -35,94 +36,89 @@ class Contents:
     def __init__(self, backup: Backup, snapshot: Snapshot) -> None:
         self._backup = backup
         self.lost: list[str] = []
-        self.items: dict[str, Item] = {}
-        self._places: dict[Item, list[tuple[Volume, int]]] = {}
+        self._places: dict[str, Place] = {}
+        self._elsewhere: dict[Item, list[Place]] | None = None  # looked for once something is damaged
         self._whole: set[tuple[str, int]] = set()  # long ones that were hashed
-        self._others_read = False
         for volume_id, runs in snapshot.volumes.items():
             try:
                 volume = backup.volumes.load(volume_id)
-                numbers = list(snapshot.items_of(volume))
+                numbers = snapshot.items_of(volume_id, len(volume.items))
+                self._places.update((volume.items[n].name, (volume, n)) for n in numbers)
             except (Damaged, NotStored) as error:
                 self.lost.append(f"{sum(count for _, count in runs)} items of volume {volume_id} ({error})")
-                continue
-            for n in numbers:
-                item = volume.items[n]
-                self.items[item.name] = item
-                self._places.setdefault(item, []).append((volume, n))
+
+    @property
+    def items(self) -> Iterator[Item]:
+        return (volume.items[n] for volume, n in self._places.values())
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """The octets start to stop of an item, clipped at its end. NotStored; Damaged."""
-        item = self.items.get(name)
-        if item is None:
+        """The octets start to stop of an item, clipped at its end. NotStored; Damaged; Unavailable."""
+        if (place := self._places.get(name)) is None:
             raise NotStored(f"{name} is not in the snapshot")
-        for volume, n in self._places[item]:
-            if (found := self._read(volume, n, start, stop)) is not None:
+        volume, n = place
+        if (found := self._read(volume, n, start, stop)) is not None:
+            return found
+        for other, m in self._others().get(volume.items[n], ()):
+            if (found := self._read(other, m, start, stop)) is not None:
+                self._places[name] = other, m
                 return found
-        if not self._others_read:
-            self._read_others()
-            return self.read(name, start, stop)
         raise Damaged(f"{name} is damaged in the backup")
 
     def _read(self, volume: Volume, n: int, start: int, stop: int | None) -> bytes | None:
         """None when it is damaged there."""
-        item, data = volume.items[n], self._backup.volumes.data(volume.id)
+        item, volumes = volume.items[n], self._backup.volumes
+        stop = item.octets if stop is None else stop
         try:
             if item.octets <= SHORT:
-                whole = files.read_part(data, volume.starts[n], item.octets)
+                whole = volumes.part(volume, n, 0, item.octets)
                 return whole[start:stop] if hash_of(whole) == item.hash else None
             if (volume.id, n) not in self._whole:
-                if not self._sound(data, volume.starts[n], item):
+                if not volumes.sound(volume, n):
                     return None
                 self._whole.add((volume.id, n))
-            stop = item.octets if stop is None else min(stop, item.octets)
-            return files.read_part(data, volume.starts[n] + start, max(stop - start, 0))
-        except NotStored:
+            return volumes.part(volume, n, start, stop)
+        except (NotStored, Damaged):
             return None
 
-    def _sound(self, data: Path, start: int, item: Item) -> bool:
-        counted = Counted()
-        while counted.octets < item.octets:
-            part = files.read_part(
-                data, start + counted.octets, min(files.READ, item.octets - counted.octets)
-            )
-            if not part:
-                return False
-            counted.update(part)
-        return counted.hexdigest() == item.hash
-
-    def _read_others(self) -> None:
-        """Something is damaged: the same may be in volumes that belong to other snapshots."""
-        self._others_read = True
-        wanted = set(self.items.values())
-        for volume_id in self._backup.volumes.ids():
-            try:
-                volume = self._backup.volumes.load(volume_id)
-            except AerogrammeError:  # one more that cannot be read is not what was asked for
-                continue
-            for n, item in enumerate(volume.items):
-                if item in wanted and (volume, n) not in self._places[item]:
-                    self._places[item].append((volume, n))
+    def _others(self) -> dict[Item, list[Place]]:
+        """The items of the snapshot in all volumes: also those that belong to other snapshots."""
+        if self._elsewhere is None:
+            self._elsewhere = {item: [] for item in self.items}
+            for volume_id in self._backup.volumes.ids():
+                try:
+                    volume = self._backup.volumes.load(volume_id)
+                except (Damaged, NotStored):  # one more that cannot be read is not what was asked for
+                    continue
+                for n, item in enumerate(volume.items):
+                    if (places := self._elsewhere.get(item)) is not None:
+                        places.append((volume, n))
+        return self._elsewhere
 
 
 class SnapshotStore:
-    """One snapshot, with the promise of a store (port.py) as far as it is read. What writes is `Refused`.
-
-    `damaged`: what cannot be read and is left out: rows (partition/key), and what is lost without a name.
-    """
+    """One snapshot, with the promise of a store (port.py) as far as it is read. What writes is `Refused`."""
 
     serialized = False
     object_costs_request = False
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._sizes = sorted(
-            (name.removeprefix("o/"), item.octets)
-            for name, item in contents.items.items()
-            if row_of(name) is None
-        )
-        self._read: dict[str, list[Row]] = {}
-        self.damaged = list(contents.lost)
+        self._sizes: list[tuple[str, int]] = []
+        self._keys: dict[str, list[str]] = {}  # of rows, by partition
+        self._damaged_rows: set[str] = set()
+        for item in contents.items:
+            if (row := row_of(item.name)) is None:
+                self._sizes.append((item.name.removeprefix("o/"), item.octets))
+            else:
+                self._keys.setdefault(row[0], []).append(row[1])
+        self._sizes.sort()
+        for keys in self._keys.values():
+            keys.sort()
+
+    @property
+    def damaged(self) -> list[str]:
+        """What is left out: rows (partition/key) that could not be read so far, and what lost its name."""
+        return [*self._contents.lost, *sorted(self._damaged_rows)]
 
     async def get(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         return await _in_thread(self._contents.read, f"o/{name}", start, stop)
@@ -143,23 +139,22 @@ class SnapshotStore:
     async def read(
         self, partition: str, cursor: Cursor | None = None, after: str = ""
     ) -> tuple[list[Row], Cursor]:
-        if partition not in self._read:
-            self._read[partition] = await _in_thread(self._rows, partition)
-        rows = self._read[partition] if cursor is None else []
-        return [row for row in rows if row.key > after], Cursor(0)
+        rows = await self.page(partition, after) if cursor is None else []
+        return rows, Cursor(0)
 
-    def _rows(self, partition: str) -> list[Row]:
-        rows = []
-        for name in sorted(self._contents.items):
-            if (row := row_of(name)) is not None and row[0] == partition:
-                try:
-                    rows.append(Row(row[1], self._contents.read(name)))
-                except Damaged:
-                    self.damaged.append(f"{partition}/{row[1]}")
+    async def page(self, partition: str, after: str, limit: int | None = None) -> list[Row]:
+        return await _in_thread(self._rows, partition, after, limit)
+
+    def _rows(self, partition: str, after: str, limit: int | None) -> list[Row]:
+        keys, rows = self._keys.get(partition, []), list[Row]()
+        for key in islice(keys, bisect_right(keys, after), None):
+            if len(rows) == limit:
+                break
+            try:
+                rows.append(Row(key, self._contents.read(row_item(partition, key))))
+            except Damaged:
+                self._damaged_rows.add(f"{partition}/{key}")
         return rows
-
-    async def page(self, partition: str, after: str, limit: int) -> Sequence[Row]:
-        return (await self.read(partition, None, after))[0][:limit]
 
     async def confirm(self, partition: str, rows: Sequence[Row]) -> None:
         await trio.lowlevel.checkpoint()

@@ -44,16 +44,17 @@ async def restore(
     partitions = [Partition(name, noted=False) for name, _ in PARTITIONS]  # the two do not live side by side
     await copy_account(SnapshotStores(snapshot, report.account), target, report, partitions, told=told)
     report.unreadable += snapshot.damaged
-    report.rows_own -= 1  # the mark
+    report.rows_own = max(report.rows_own - 1, 0)  # the mark
 
 
 async def _check_empty(store: Store) -> None:
-    rows = [row for name, _ in PARTITIONS for row in (await store.read(name))[0]]
-    if any(row.key.startswith(KEYRING) for row in rows):
+    keys, _ = await store.read(KEYS)
+    if any(row.key.startswith(KEYRING) for row in keys):
         raise AlreadyExists(
             "the account is there, and a restore never writes over one",
             hint="give another --data, or `aerogramme account delete --now` first",
         )
+    rows = [row for name, _ in PARTITIONS for row in await store.page(name, "", 1)]
     if rows or await store.list("", limit=1):
         # Perhaps newer mail whose keys were lost, and are in the backup: not to be mixed, and not to go.
         raise AlreadyExists(

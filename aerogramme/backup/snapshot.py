@@ -5,7 +5,6 @@ vouches for all that it needs, and for those that came before it.
 """
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aerogramme.backup import files
-from aerogramme.backup.volume import ID, Volume, hash_of
+from aerogramme.backup.volume import ID, hash_of
 from aerogramme.errors import Damaged
 from aerogramme.store.port import check_account
 
@@ -71,12 +70,12 @@ class Snapshot:
         }
         return (json.dumps(said, indent=1) + "\n").encode()
 
-    def items_of(self, volume: Volume) -> Iterator[int]:
+    def items_of(self, volume_id: str, count: int) -> Iterator[int]:
         """The numbers of the items of a volume that belong to the snapshot. Damaged when it has fewer."""
-        for first, count in self.volumes.get(volume.id, ()):
-            if first + count > len(volume.items):
-                raise Damaged(f"snapshot {self.number} names items that its volume has not")
-            yield from range(first, first + count)
+        runs = self.volumes.get(volume_id, ())
+        if any(first + length > count for first, length in runs):
+            raise Damaged(f"snapshot {self.number} names items that volume {volume_id} has not")
+        return (n for first, length in runs for n in range(first, first + length))
 
     @classmethod
     def parse(cls, account: str, named: Named, data: bytes) -> "Snapshot":
@@ -148,8 +147,7 @@ class Snapshots:
 
     def all(self) -> list[Named]:
         """By number, then hash: as their files are called; none is read."""
-        with files.explained("read", self.folder):
-            found = [_NAME.fullmatch(name) for name in os.listdir(self.folder)]
+        found = map(_NAME.fullmatch, files.names(self.folder))
         return sorted(Named(int(match[1]), match[2]) for match in found if match)
 
     def load(self, named: Named) -> Snapshot:
@@ -171,10 +169,3 @@ class Snapshots:
         with files.explained("write", self.folder):
             files.sync_folder(self.folder)
         return found[-count:]
-
-    def tidy(self) -> None:
-        """Removes what crashes have left."""
-        with files.explained("read", self.folder):
-            left = [name for name in os.listdir(self.folder) if name.endswith(files.NEW)]
-        for name in left:
-            files.remove(self.folder / name)

@@ -16,16 +16,18 @@ off leaves volumes that no snapshot names; the next one uses them.
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import trio
 
 from aerogramme.backup.folder import Backup
+from aerogramme.backup.places import Places, key_of
 from aerogramme.backup.snapshot import Named, Snapshot
-from aerogramme.backup.volume import NAME, Item, Volume, Writer, hash_of, object_item, row_item, row_of
+from aerogramme.backup.volume import NAME, Item, Writer, hash_of, object_item, row_item
 from aerogramme.errors import Damaged, NotStored, Unavailable
 from aerogramme.log.ids import Runs
 from aerogramme.mailbox.keys.keys import PARTITION as KEYS
@@ -88,6 +90,13 @@ async def take(
         await _Taking(store, backup, report, told, now).run(user, keep, verify)
 
 
+class _Found(NamedTuple):
+    """What belongs to the snapshot, by index (places.py)."""
+
+    objects: Sequence[int]
+    rows: Sequence[int]
+
+
 class _Taking:
     def __init__(
         self,
@@ -99,176 +108,188 @@ class _Taking:
     ) -> None:
         self._store, self._backup, self._report = store, backup, report
         self._told, self._now = told, now
-        self._writer = Writer(backup.volumes, VOLUME)
-        # What the backup has, by item; and of objects, by name: the name says all.
-        self._places: dict[Item, tuple[str, int]] = {}
-        self._objects: dict[str, Item] = {}
-        self._chosen = False  # what of the backup is used
-        self._rows_written: set[Item] = set()
-        self._lost: set[Item] = set()  # that the backup had, and that are damaged there
-        self._volumes: dict[str, Volume] = {}
-        self._in_use: set[str] = set()  # volumes of the newest snapshot, and of runs that were cut off
+        self._places = Places()
+        self._writer = Writer(backup.volumes, VOLUME, self._durable)
+        self._volumes: dict[str, int] = {}  # that may be taken from, and their octets
+        self._lost: set[str] = set()  # keys of what the backup had, and is damaged there
+        self._gone = False  # something that was listed, before it was copied
+        self._thin = False  # volumes that are hardly needed any more are still to be given up
+        self._dropped: dict[str, int] = {}  # what was in them, key to index
 
     async def run(self, user: str, keep: int | None, verify: bool) -> None:
+        self._thin = keep is not None
+        await _in_thread(self._backup.tidy)
         named = await _in_thread(self._backup.snapshots.all)
+        await _in_thread(self._read_backup, named, verify)
         try:
-            await self._read_backup(named, verify)
-            taken, items = await self._settled(thin=keep is not None)
+            taken, found = await self._settled()
             await _in_thread(self._writer.flush)
         finally:
             self._writer.close()
-        self._places |= self._writer.places
-        self._report.mended = len(self._lost & self._writer.places.keys())
-        snapshot = self._snapshot(named, taken, user, items)
+        snapshot = self._snapshot(named, taken, user, found)
         self._report.snapshot = await _in_thread(self._backup.snapshots.add, snapshot)
         await self._tidy(keep)
         self._told()
 
+    def _durable(self, volume_id: str, items: Sequence[Item]) -> None:
+        self._places.put(volume_id, enumerate(items))
+        if self._lost:
+            self._report.mended += sum(key_of(item) in self._lost for item in items)
+
     # --- what the backup has
 
-    async def _read_backup(self, named: Sequence[Named], verify: bool) -> None:
-        """All volumes that can be read, and which of them the last run left in use."""
-        older: set[str] = set()
-        newest: set[str] | None = None
+    def _read_backup(self, named: Sequence[Named], verify: bool) -> None:
+        """What the newest snapshot has, and what a run wrote that was cut off. Older ones have nothing more
+        that the account may still have."""
+        newest: Snapshot | None = None
+        used: set[str] = set()
         for each in reversed(named):
             try:
-                snapshot = await _in_thread(self._backup.snapshots.load, each)
+                snapshot = self._backup.snapshots.load(each)
             except Damaged as error:
                 log.warning("%s: %s", self._backup.folder, error)
                 continue
-            if newest is None:
-                newest = set(snapshot.volumes)
-            older |= snapshot.volumes.keys()
-        for volume_id in await _in_thread(self._backup.volumes.ids):
-            try:
-                volume = await _in_thread(self._backup.volumes.load, volume_id)
-            except Damaged as error:
-                log.warning("%s: volume %s: %s", self._backup.folder, volume_id, error)
-                continue
-            self._volumes[volume_id] = volume
-            if newest is None or volume_id in newest or volume_id not in older:
-                self._in_use.add(volume_id)
-            if not self._backup.volumes.has_data(volume):
-                log.warning("%s: volume %s has lost its data", self._backup.folder, volume_id)
-                self._lost.update(volume.items)
-            elif verify:
-                self._lost |= await _in_thread(self._damaged, volume)
+            newest = newest or snapshot
+            used |= snapshot.volumes.keys()
+        of_newest = newest.volumes if newest else {}
+        # Those of the cut off run last, as the last one to have an item is where it is taken from.
+        for volume_id in sorted(self._backup.volumes.ids(), key=lambda v: (v not in of_newest, v)):
+            if volume_id in of_newest or volume_id not in used:
+                self._read_volume(volume_id, newest if volume_id in of_newest else None, verify)
+        self._lost = {key for key in self._lost if self._places.get(key) is None}
 
-    def _damaged(self, volume: Volume) -> set[Item]:
-        return {volume.items[n] for n, sound in self._backup.volumes.check(volume) if not sound}
+    def _read_volume(self, volume_id: str, snapshot: Snapshot | None, verify: bool) -> None:
+        """Those of its items that the snapshot has; all, if there is none."""
+        volumes = self._backup.volumes
+        try:
+            volume = volumes.load(volume_id)
+            count = len(volume.items)
+            numbers = [*snapshot.items_of(volume_id, count)] if snapshot else range(count)
+        except Damaged as error:
+            log.warning("%s: volume %s: %s", self._backup.folder, volume_id, error)
+            return
+        self._volumes[volume_id] = volume.octets
+        if not volumes.has_data(volume):
+            log.warning("%s: volume %s has lost its data", self._backup.folder, volume_id)
+            sound: set[int] = set()
+        else:
+            sound = {n for n in numbers if not verify or volumes.sound(volume, n)}
+        self._lost.update(key_of(volume.items[n]) for n in numbers if n not in sound)
+        self._places.put(volume_id, ((n, volume.items[n]) for n in numbers if n in sound))
 
-    def _use(self, names: set[str], thin: bool) -> None:
-        """Decides what of the backup is used, now that it is known which items the account has.
-
-        With `thin`, volumes of which less than half is needed, and small ones when there are many, are given
-        up: what is needed of them is copied anew, and they go with the last snapshot that names them.
-        """
-        given_up: set[str] = set()
-        if thin:
-            for volume_id, volume in self._volumes.items():
-                needed = sum(item.octets for item in volume.items if item.name in names)
-                if 2 * needed < volume.octets:
-                    given_up.add(volume_id)
-            small = {v for v in self._in_use - given_up if self._volumes[v].octets < SMALL}
-            if len(small) >= SMALLS:
-                given_up |= small
-        # Those in use last, as the last one to have an item is where it is taken from.
-        for volume_id in sorted(self._volumes.keys() - given_up, key=lambda v: (v in self._in_use, v)):
-            for n, item in enumerate(self._volumes[volume_id].items):
-                if item not in self._lost:
-                    self._places[item] = volume_id, n
-                    if row_of(item.name) is None:
-                        self._objects[item.name] = item
+    def _hardly_needed(self, needed: Sequence[int]) -> set[str]:
+        """Volumes of which less than half is needed, and small ones when there are many: what is needed of
+        them is copied anew, and they go with the last snapshot that names them."""
+        octets = self._places.octets_in(needed)
+        found = {v for v, size in self._volumes.items() if 2 * octets.get(v, 0) < size}
+        small = {v for v, size in self._volumes.items() if v not in found and size < SMALL}
+        return found | small if len(small) >= SMALLS else found
 
     # --- what the account has
 
-    async def _settled(self, *, thin: bool) -> tuple[int, list[Item]]:
+    async def _settled(self) -> tuple[int, _Found]:
         """Passes, until one holds. When it began (unix milliseconds), and what belongs to the snapshot."""
         report = self._report
         while report.passes < PASSES:
             report.passes += 1
             began = self._now()
-            items = await self._pass(thin=thin)
-            if items is not None and self._now() - began <= PASS_SECONDS:
-                return round(began * 1000), items
+            found = await self._pass()
+            if found is not None and self._now() - began <= PASS_SECONDS:
+                return round(began * 1000), found
         raise Unavailable(
             f"the account {report.account} changed too much while it was backed up",
             hint="what was copied is kept: run it again, best when no keys are rotated",
         )
 
-    async def _pass(self, *, thin: bool) -> list[Item] | None:
+    async def _pass(self) -> _Found | None:
         """Copies what is new. None when it has to be done once more."""
         report, store = self._report, self._store
+        report.unreadable, self._gone = [], False
         checkpoints = {name async for name in _names(store, CHECKPOINT)}
         rows = {each.name: (await store.read(each.name))[0] for each in PARTITIONS}
         if {name async for name in _names(store, CHECKPOINT)} != checkpoints:
             return None
-        listed = [
-            name async for name in _names(store) if name in checkpoints or not name.startswith(CHECKPOINT)
-        ]
-        names = {object_item(name) for name in listed if _storable(object_item(name))}
-        report.unreadable = [name for name in listed if not _storable(object_item(name))]
-        for partition, found in rows.items():
-            names.update(row_item(partition, row.key) for row in found)
-        if not self._chosen:
-            self._use(names, thin)
-            self._chosen = True
-        items, new = [], []
-        for name in listed:
-            if (item := self._objects.get(object_item(name))) is not None:
-                items.append(item)
-            elif _storable(object_item(name)):
-                new.append(name)
-        report.objects, report.objects_done = len(listed), len(items)
+        row_items = await _in_thread(self._row_items, rows)
+        objects, new = await self._objects(checkpoints, [item for item, _ in row_items])
+        report.objects_done = len(objects)
         self._told()
-        gone = False
         for first in range(0, len(new), AT_ONCE):
-            starts = await self._starts(new[first : first + AT_ONCE])
-            items += await _in_thread(self._short, [each for each in starts if len(each[1] or b"") < RANGE])
+            some = new[first : first + AT_ONCE]
+            starts = await self._starts(some)
+            await _in_thread(self._short, [each for each in starts if len(each[1]) < RANGE])
             for name, start in starts:
-                copied: Item | None = self._objects.get(object_item(name))
-                if copied is None and start is not None:
-                    copied = await self._long(name, start)
-                    items += [] if copied is None else [copied]
-                gone |= copied is None and name not in report.unreadable
+                if len(start) >= RANGE:
+                    await self._long(name, start)
+            objects.extend(self._known(object_item(name) for name in some))
+            report.objects_done = len(objects)
             self._told()
-        for partition, found in rows.items():
-            items += await _in_thread(self._rows, partition, found)
+        found = _Found(objects, await _in_thread(self._rows, row_items))
         keys, _ = await store.read(KEYS)
-        return None if gone or keys != rows[KEYS] else items
+        return None if self._gone or keys != rows[KEYS] else found
 
-    async def _starts(self, names: Sequence[str]) -> list[tuple[str, bytes | None]]:
-        """The first range of each; None for one that is gone, or damaged (then the report says so)."""
+    async def _objects(self, checkpoints: set[str], rows: Sequence[Item]) -> tuple["array[int]", list[str]]:
+        """Of the objects there are now, those that the backup has (by index), and the names of the others."""
+        had, new, listed = array("L"), [], 0
+        async for name in _names(self._store):
+            if name.startswith(CHECKPOINT) and name not in checkpoints:
+                continue
+            listed += 1
+            if not _storable(object_item(name)):
+                self._report.unreadable.append(name)
+            elif (index := self._places.get(object_item(name))) is None:
+                new.append(name)
+            else:
+                had.append(index)
+        self._report.objects = listed
+        if self._thin:
+            self._thin = False
+            self._dropped = self._places.give_up(self._hardly_needed([*had, *self._known(map(key_of, rows))]))
+            again = {*had} & {*self._dropped.values()}
+            new += [key.removeprefix("o/") for key, index in self._dropped.items() if index in again]
+            had = array("L", (index for index in had if index not in again))
+        return had, new
+
+    def _known(self, keys: Iterable[str]) -> Iterator[int]:
+        """The indices of those that the backup has."""
+        return (index for index in map(self._places.get, keys) if index is not None)
+
+    async def _starts(self, names: Sequence[str]) -> list[tuple[str, bytes]]:
+        """The first range of each that is there and sound."""
         try:
             found = await self._store.get_many([Part(name, 0, RANGE) for name in names])
-            # b"" may stand for one that is damaged: asked for by itself it says so.
-            return [
-                (name, await self._start(name) if start == b"" else start)
-                for name, start in zip(names, found, strict=True)
-            ]
         except Damaged:
-            return [(name, await self._start(name)) for name in names]
+            found = [b""] * len(names)
+        # b"" may stand for one that is damaged: asked for by itself it says so.
+        starts = [
+            (name, await self._start(name) if start == b"" else start)
+            for name, start in zip(names, found, strict=True)
+        ]
+        self._gone |= None in found
+        return [(name, start) for name, start in starts if start is not None]
 
     async def _start(self, name: str) -> bytes | None:
         try:
             return await self._store.get(name, 0, RANGE)
-        except NotStored:
+        except (NotStored, Damaged) as error:
+            self._unread(name, error)
             return None
-        except Damaged:
+
+    def _unread(self, name: str, error: NotStored | Damaged) -> None:
+        key = object_item(name)
+        if isinstance(error, NotStored):
+            self._gone = True
+        elif key in self._dropped:
+            self._places.recall(key, self._dropped[key])  # the backup has it, from when it was whole
+        else:
             self._report.unreadable.append(name)
-            return None
 
-    def _short(self, objects: Sequence[tuple[str, bytes | None]]) -> list[Item]:
-        """Copies those that are there, and were read whole."""
-        items = []
+    def _short(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        """Copies those; they were read whole."""
         for name, body in objects:
-            if body is not None:
-                items.append(item := self._copied(object_item(name), body))
-                self._object_done(item)
-        return items
+            self._copy(object_item(name), body)
 
-    async def _long(self, name: str, start: bytes) -> Item | None:
-        """Copies an object whose first range was read. None when it is gone, or damaged."""
+    async def _long(self, name: str, start: bytes) -> None:
+        """Copies an object whose first range was read, if the rest is there and sound."""
         report = self._report
         await _in_thread(self._writer.begin)
         try:
@@ -279,58 +300,51 @@ class _Taking:
                     self._told()
         except (NotStored, Damaged) as error:
             await _in_thread(self._writer.give_up)
-            if isinstance(error, Damaged):
-                report.unreadable.append(name)
-            return None
-        item = await _in_thread(self._writer.end, object_item(name))
+            self._unread(name, error)
+            return
+        self._places.expect(await _in_thread(self._writer.end, object_item(name)))
         report.items_copied += 1
-        self._object_done(item)
-        return item
 
-    def _object_done(self, item: Item) -> None:
-        self._objects[item.name] = item
-        self._report.objects_done += 1
-
-    def _rows(self, partition: str, rows: Sequence[Row]) -> list[Item]:
-        """Copies those rows that the backup has not."""
+    def _row_items(self, rows: Mapping[str, Sequence[Row]]) -> list[tuple[Item, bytes]]:
+        """With their values."""
         items = []
-        for key, value in rows:
-            name = row_item(partition, key)
-            if not _storable(name):
-                self._report.unreadable.append(f"{partition}/{key}")
-                continue
-            item = Item(name, len(value), hash_of(value))
-            if item not in self._places and item not in self._rows_written:
-                self._copied(name, value)
-                self._rows_written.add(item)
-            items.append(item)
+        for partition, found in rows.items():
+            for key, value in found:
+                if _storable(name := row_item(partition, key)):
+                    items.append((Item(name, len(value), hash_of(value)), value))
+                else:
+                    self._report.unreadable.append(f"{partition}/{key}")
         return items
 
-    def _copied(self, name: str, data: bytes) -> Item:
+    def _rows(self, rows: Sequence[tuple[Item, bytes]]) -> list[int]:
+        """Copies those that the backup has not. The indices of all."""
+        found = []
+        for item, value in rows:
+            index = self._places.get(key_of(item))
+            found.append(self._copy(item.name, value) if index is None else index)
+        return found
+
+    def _copy(self, name: str, data: bytes) -> int:
         self._writer.begin()
         self._writer.write(data)
         self._report.octets_copied += len(data)
         self._report.items_copied += 1
-        return self._writer.end(name)
+        return self._places.expect(self._writer.end(name))
 
     # --- the snapshot
 
-    def _snapshot(self, named: Sequence[Named], taken: int, user: str, items: Sequence[Item]) -> Snapshot:
-        numbers: dict[str, list[int]] = {}
-        for item in items:
-            volume, n = self._places[item]
-            numbers.setdefault(volume, []).append(n)
-        rows = sum(row_of(item.name) is not None for item in items)
+    def _snapshot(self, named: Sequence[Named], taken: int, user: str, found: _Found) -> Snapshot:
+        items = [*found.objects, *found.rows]
         return Snapshot(
             self._report.account,
             named[-1].number + 1 if named else 1,
             taken,
             named[-1].hash if named else None,
             user,
-            len(items) - rows,
-            rows,
-            sum(item.octets for item in items),
-            {volume: Runs.of(sorted(numbers[volume])).runs for volume in numbers},
+            len(found.objects),
+            len(found.rows),
+            self._places.octets(items),
+            {volume: Runs.of(numbers).runs for volume, numbers in self._places.numbers(items).items()},
             tuple(sorted(self._report.unreadable)),
         )
 
@@ -339,9 +353,7 @@ class _Taking:
         cannot be read, as nobody knows what that one needs."""
         snapshots = self._backup.snapshots
         with self._backup.unread() as alone:
-            left = (
-                await _in_thread(snapshots.keep, keep) if keep and alone else await _in_thread(snapshots.all)
-            )
+            left = await (_in_thread(snapshots.keep, keep) if keep and alone else _in_thread(snapshots.all))
             self._report.snapshots = len(left)
             if not alone:
                 log.warning("%s: it is read just now; nothing is removed", self._backup.folder)
@@ -353,7 +365,6 @@ class _Taking:
                 except Damaged as error:
                     log.warning("%s: %s; nothing is removed", self._backup.folder, error)
                     return
-            await _in_thread(snapshots.tidy)
             self._report.octets_freed = await _in_thread(self._backup.volumes.tidy, wanted)
 
 

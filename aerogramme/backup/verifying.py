@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aerogramme.backup.folder import Backup
 from aerogramme.backup.snapshot import Named, Snapshot
-from aerogramme.backup.volume import Item, Volume
+from aerogramme.backup.volume import Item
 from aerogramme.errors import Damaged, NotStored
 
 NAMES_SHOWN = 10  # of items that are damaged, for each snapshot
@@ -27,9 +27,7 @@ class Verified:
     volumes_done: int = 0
     octets: int = 0  # read
     problems: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(
-        default_factory=list
-    )  # in the newest: they were damaged in the store already
+    unreadable: list[str] = field(default_factory=list)  # in the newest: damaged in the store already
 
 
 def verify(backup: Backup, report: Verified, told: Callable[[], None] = lambda: None) -> None:
@@ -62,20 +60,20 @@ def _verify(backup: Backup, report: Verified, told: Callable[[], None]) -> None:
     if snapshots:
         report.newest_named, report.newest = snapshots[-1]
         report.unreadable = list(report.newest.unreadable)
-    report.volumes = len({volume for _, snapshot in snapshots for volume in snapshot.volumes})
+    volumes = {volume for _, snapshot in snapshots for volume in snapshot.volumes}
+    report.volumes = len(volumes)
     told()
-    volumes, sound = _volumes(backup, report, [snapshot for _, snapshot in snapshots], told)
+    counts, damaged = _volumes(backup, report, volumes, told)
     for named, snapshot in snapshots:
-        report.problems += _missing(named, snapshot, volumes, sound)
+        report.problems += _missing(named, snapshot, counts, damaged)
 
 
 def _volumes(
-    backup: Backup, report: Verified, snapshots: list[Snapshot], told: Callable[[], None]
-) -> tuple[dict[str, Volume], set[Item]]:
-    """The volumes whose index can be read, and all items that are sound in any of them."""
-    volumes: dict[str, Volume] = {}
-    sound: set[Item] = set()
-    named = {volume for snapshot in snapshots for volume in snapshot.volumes}
+    backup: Backup, report: Verified, named: set[str], told: Callable[[], None]
+) -> tuple[dict[str, int], dict[str, dict[int, Item]]]:
+    """How many items those volumes have whose index can be read, and which of them are sound nowhere."""
+    counts: dict[str, int] = {}
+    damaged: dict[str, dict[int, Item]] = {}
     for volume_id in sorted({*named, *backup.volumes.ids()}):
         try:
             volume = backup.volumes.load(volume_id)
@@ -83,29 +81,42 @@ def _volumes(
             if volume_id in named:
                 report.problems.append(f"volume {volume_id}: {error}")
             continue
-        volumes[volume_id] = volume
-        for n, good in backup.volumes.check(volume):
-            if good:
-                sound.add(volume.items[n])
-            report.octets += volume.items[n].octets
+        counts[volume_id] = len(volume.items)
+        for n, item in enumerate(volume.items):
+            if not backup.volumes.sound(volume, n):
+                damaged.setdefault(volume_id, {})[n] = item
+            report.octets += item.octets
             told()
         report.volumes_done += volume_id in named
         told()
-    return volumes, sound
+    # What is damaged in one volume may be there in another.
+    lost = {item for items in damaged.values() for item in items.values()}
+    for volume_id in counts if lost else ():
+        volume = backup.volumes.load(volume_id)
+        bad = damaged.get(volume_id, {})
+        lost.difference_update(item for n, item in enumerate(volume.items) if n not in bad)
+    return counts, {
+        volume_id: {n: item for n, item in items.items() if item in lost}
+        for volume_id, items in damaged.items()
+    }
 
 
-def _missing(named: Named, snapshot: Snapshot, volumes: dict[str, Volume], sound: set[Item]) -> Iterator[str]:
-    """What of a snapshot cannot be restored. What is damaged in one volume may be there in another."""
+def _missing(
+    named: Named, snapshot: Snapshot, counts: dict[str, int], damaged: dict[str, dict[int, Item]]
+) -> Iterator[str]:
+    """What of a snapshot cannot be restored."""
     unknown, lost = 0, []
     for volume_id, runs in snapshot.volumes.items():
-        volume = volumes.get(volume_id)
-        if volume is None:
+        if volume_id not in counts:
             unknown += sum(count for _, count in runs)
             continue
         try:
-            lost += [volume.items[n].name for n in snapshot.items_of(volume) if volume.items[n] not in sound]
+            numbers = snapshot.items_of(volume_id, counts[volume_id])
         except Damaged as error:
             yield str(error)
+            continue
+        if items := damaged.get(volume_id):
+            lost += [items[n].name for n in numbers if n in items]
     if unknown:
         yield f"snapshot {named.number}: {unknown} items are lost with the index of their volume"
     if lost:

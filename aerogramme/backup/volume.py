@@ -9,13 +9,13 @@ noticed, and the id in a snapshot vouches for all of it. A volume is written onc
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from aerogramme.backup import files
-from aerogramme.errors import Damaged
+from aerogramme.errors import Damaged, NotStored
 from aerogramme.store.port import check_account
 from aerogramme.store.ranges import Counted
 
@@ -110,7 +110,7 @@ class Volumes:
 
     def ids(self) -> list[str]:
         """Those that have an index, sorted."""
-        found = (path.name.removesuffix(INDEX) for path in self._files() if path.name.endswith(INDEX))
+        found = (name.removesuffix(INDEX) for name in files.names(self.folder) if name.endswith(INDEX))
         return sorted(name for name in found if ID.fullmatch(name))
 
     def load(self, volume_id: str) -> Volume:
@@ -118,57 +118,56 @@ class Volumes:
         return Volume.parse(self.account, volume_id, files.read(self.index(volume_id)))
 
     def has_data(self, volume: Volume) -> bool:
-        """Whether the data is there, as far as its length tells."""
+        """Whether the data is there, as far as its length tells. Raises Unavailable."""
+        data = self.data(volume.id)
         try:
-            return self.data(volume.id).stat().st_size == volume.octets
-        except OSError:
+            with files.explained("read", data):
+                return data.stat().st_size == volume.octets
+        except NotStored:
             return False
 
-    def check(self, volume: Volume) -> Iterator[tuple[int, bool]]:
-        """Reads all items; the number of each, and whether it is as it was written."""
+    def part(self, volume: Volume, n: int, start: int, stop: int) -> bytes:
+        """The octets start to stop of an item, clipped at its end. NotStored, Damaged, Unavailable."""
+        with files.opened(self.data(volume.id)) as file:
+            file.seek(volume.starts[n] + start)
+            return file.read(max(min(stop, volume.items[n].octets) - start, 0))
+
+    def sound(self, volume: Volume, n: int) -> bool:
+        """Reads an item: whether it is as it was written. Raises Unavailable."""
+        item, counted = volume.items[n], Counted()
         try:
-            file = self.data(volume.id).open("rb")
-        except FileNotFoundError:
-            yield from ((n, False) for n in range(len(volume.items)))
-            return
-        with file, files.explained("read", self.data(volume.id)):
-            for n, item in enumerate(volume.items):
-                counted, left = Counted(), item.octets
-                while left and (piece := file.read(min(left, files.READ))):
-                    counted.update(piece)
-                    left -= len(piece)
-                yield n, not left and counted.hexdigest() == item.hash
+            while counted.octets < item.octets:
+                piece = self.part(volume, n, counted.octets, counted.octets + files.READ)
+                if not piece:
+                    return False
+                counted.update(piece)
+            # One that is empty needs no data, but a volume without any is damaged all the same.
+            return counted.hexdigest() == item.hash and (item.octets > 0 or self.has_data(volume))
+        except (NotStored, Damaged):
+            return False
 
     def tidy(self, wanted: set[str]) -> int:
-        """Removes what is not wanted: volumes, and what crashes have left. Returns the octets freed."""
+        """Removes the volumes that are not wanted. Returns the octets freed."""
         freed = 0
         # An index goes before its data: data without an index is nothing, an index without data is damage.
-        for path in sorted(self._files(), key=lambda path: not path.name.endswith(INDEX)):
-            if path.suffix in (DATA, INDEX) and path.stem in wanted:
-                continue
-            freed += path.stat().st_size
-            files.remove(path)
+        for suffix in (INDEX, DATA):
+            for name in files.names(self.folder):
+                if name.endswith(suffix) and name.removesuffix(suffix) not in wanted:
+                    freed += files.remove(self.folder / name)
         with files.explained("write", self.folder):
             files.sync_folder(self.folder)
         return freed
 
-    def _files(self) -> list[Path]:
-        with files.explained("read", self.folder):
-            found = [self.folder / entry.name for entry in os.scandir(self.folder) if entry.is_file()]
-        return [path for path in found if path.suffix in (DATA, INDEX, files.NEW)]
-
 
 class Writer:
-    """Writes volumes: items one after the other, a new volume whenever one has `limit` octets. Durable once
-    `flush` has returned. Everything here waits for a disk."""
+    """Writes volumes: items one after the other, a new volume whenever one has `limit` octets. `durable` is
+    told of each, with its items, once it is. Everything here waits for a disk."""
 
-    def __init__(self, volumes: Volumes, limit: int) -> None:
-        self._volumes, self._limit = volumes, limit
+    def __init__(self, volumes: Volumes, limit: int, durable: Callable[[str, Sequence[Item]], None]) -> None:
+        self._volumes, self._limit, self._durable = volumes, limit, durable
         self._file: files.Growing | None = None
         self._items: list[Item] = []
         self._counted: Counted | None = None
-        self.places: dict[Item, tuple[str, int]] = {}
-        """Volume and number of what was written, once it is durable."""
 
     def begin(self) -> None:
         """Another item."""
@@ -208,7 +207,7 @@ class Writer:
             with files.explained("write", self._volumes.folder):
                 files.sync_folder(self._volumes.folder)
             files.write(self._volumes.index(volume_id), index)
-            self.places.update((item, (volume_id, n)) for n, item in enumerate(self._items))
+            self._durable(volume_id, self._items)
         self.close()
 
     def close(self) -> None:
