@@ -214,8 +214,8 @@ class Session:
         else:
             if done is None:
                 return
-            self._bad = 0
             status, text, code = "OK", done.text, done.code
+        self._bad = 0
         # RFC 3501 §7.4.1: no EXPUNGE in answer to FETCH, STORE and SEARCH, whose successors may be on their
         # way with sequence numbers in them; the UID forms may have it.
         expunge = not isinstance(command, Fetch | Store | Search) or command.uid
@@ -310,6 +310,7 @@ class Session:
         # RFC 2177 §3: the news that came with DONE on its way are told before the tagged OK.
         await self._context.tell(expunge=True)
         if line.strip().upper() == b"DONE":
+            self._bad = 0
             self._out.write(status_line(tag, "OK", "IDLE completed"))
         else:
             self._answer_bad(tag, "DONE ends IDLE")

@@ -13,7 +13,7 @@ from aerogramme.imap import commands, context, fetching, searching
 from aerogramme.imap.commands import Search
 from aerogramme.imap.context import Context, Done, Peer
 from aerogramme.imap.server import SEND_SIZE
-from aerogramme.imap.session import HANDLERS, Session
+from aerogramme.imap.session import HANDLERS, MAX_BAD, Session
 from aerogramme.log.journal import Journal
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.keys.reencrypting import Reencrypting
@@ -75,6 +75,19 @@ async def test_a_fault_of_ours_ends_one_command_and_shows_no_mail(
     assert (await client.command(b"NOOP"))[-1].startswith(b"x OK ")
     assert "ValueError" in caplog.text and "in broken" in caplog.text
     assert "diary" not in caplog.text
+
+
+async def test_who_talks_another_protocol_is_sent_away(world: World) -> None:
+    client = await world.client()
+    for good in (b"NOOP", b"SELECT none", b"IDLE\r\nDONE"):
+        for _ in range(MAX_BAD - 1):
+            assert (await client.command(b"GET / HTTP/1.1"))[-1].startswith(b"x BAD ")
+        assert (await client.command(good))[-1].startswith((b"x OK ", b"x NO "))  # all is well again
+    for _ in range(MAX_BAD):
+        assert (await client.command(b"GET / HTTP/1.1"))[-1].startswith(b"x BAD ")
+    assert (await client.line()).startswith(b"* BYE ")
+    with pytest.raises(EOFError):
+        await client.line()
 
 
 async def test_the_store_is_away(
