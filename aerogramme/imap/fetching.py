@@ -16,6 +16,7 @@ from aerogramme.imap.context import BATCH, Context, Done, Handlers, HangUp, Out
 from aerogramme.imap.fetch import Batch, Plan, cut, nstring, place_of
 from aerogramme.imap.select import tell_vanished
 from aerogramme.mail.sections import header_fields
+from aerogramme.mailbox.bodies import at_once
 from aerogramme.mailbox.view import OwnChange
 
 log = logging.getLogger(__name__)
@@ -104,13 +105,18 @@ class _Run:
 
     async def columns(self, seqs: Sequence[int]) -> None:
         """Messages of which no body is needed."""
-        out = self._context.out
-        plan = self._plan
-        size = BATCH if len(plan.atts) == len(plan.items) and not plan.digest_fields else DIGEST_BATCH
-        for start in range(0, len(seqs), size):
-            out.write(plan.render(await self._batch(seqs[start : start + size], plan)))
+        out, view, plan = self._context.out, self._context.view, self._plan
+        digests = bool(plan.digest_fields or plan.needs_headers)
+        start = 0
+        while start < len(seqs):
+            some = seqs[start : start + (DIGEST_BATCH if digests else BATCH)]
+            if digests:
+                sizes = view.table.sizes
+                some = some[: at_once([sizes[row] if row >= 0 else 0 for row in view.rows(some)])]
+            out.write(plan.render(await self._batch(some, plan)))
             if out.full:
                 await out.flush()
+            start += len(some)
 
     async def bodies(self, seqs: Sequence[int]) -> None:
         """Messages with their bodies, read ahead in order; what is large in pieces."""

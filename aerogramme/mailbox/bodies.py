@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 from aerogramme.errors import Damaged
 from aerogramme.log.journal import Journal
@@ -22,7 +22,20 @@ log = logging.getLogger(__name__)
 BATCH_OCTETS = 4 * 1024 * 1024  # sealed octets of small bodies read in one trip; a little is held twice
 BATCH_COUNT = 500  # and how many of them
 
+DIGESTS_OCTETS = 32 * 1024 * 1024  # of digests that are in memory at once, at most
+HEAVIEST = 1024 * 1024  # octets of a header, and what a text and a structure hardly ever exceed
+
 Span = tuple[int, int, int]
+
+
+def at_once(sizes: Sequence[int]) -> int:
+    """How many of these messages, the first ones, may have their digests in memory at once: mostly all, and
+    at least one. What is known of a digest beforehand is that it grows with its letter, whose size this is.
+    """
+    count = len(sizes)
+    while count > 1 and sum(map(min, sizes[:count], repeat(HEAVIEST))) > DIGESTS_OCTETS:
+        count //= 2
+    return count
 
 
 class Bodies:
@@ -40,8 +53,8 @@ class Bodies:
     async def digests(self, contents: Sequence[int], fields: Sequence[str]) -> list[list[bytes]]:
         """For each field the values of these contents, in their order. Fields: see contents.GROUPS.
 
-        Raises Unavailable. Callers with very many contents ask for some at a time: what is loaded for one
-        call is in memory at once.
+        Raises Unavailable. Callers with very many contents ask for some at a time (`at_once`): what is loaded
+        for one call is in memory at once.
         """
         spans = list(self._journal.state.contents.spans(contents))
         groups = dict.fromkeys(GROUP_OF[field] for field in fields)

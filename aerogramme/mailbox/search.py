@@ -7,7 +7,7 @@ as RFC 3501 §6.4.4 says: a substring of the decoded text, without regard to cas
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import compress
@@ -17,6 +17,7 @@ import trio
 
 from aerogramme.mail.header import unfold
 from aerogramme.mail.text import decode_header, fold
+from aerogramme.mailbox.bodies import at_once
 from aerogramme.mailbox.search_keys import (
     All,
     And,
@@ -53,7 +54,7 @@ _FIELD_END = re.compile(rb"\n(?![ \t])|\Z")
 # How dear a key is, in relative terms: columns in memory, a short field of the digest, headers, texts.
 _COLUMN, _DIGEST, _HEADER, _TEXT = range(4)
 
-BATCH = 1_000  # messages whose texts are looked at in one go: about a segment, so memory keeps its budget
+BATCH = 1_000  # messages whose texts are looked at in one go, at most: about a segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +179,20 @@ class _Search:
         seqs = self.seqs
         return [i for i in at if seqs[i] in inside]
 
+    def _portions(self, at: Sequence[int]) -> Iterator[Sequence[int]]:
+        """The candidates, as many at a time as may be in memory."""
+        start = 0
+        while start < len(at):
+            some = at[start : start + BATCH]
+            some = some[: at_once([self.sizes[i] for i in some])]
+            yield some
+            start += len(some)
+
     async def _containing(self, at: Sequence[int], fields: Sequence[str], needle: bytes) -> Sequence[int]:
         """The candidates that have the needle in one of the fields."""
         found: list[int] = []
-        for start in range(0, len(at), BATCH):
+        for some in self._portions(at):
             await _others()
-            some = at[start : start + BATCH]
             hits: list[int] = []
             for field in fields:
                 left = _without(some, hits)
@@ -196,9 +205,8 @@ class _Search:
         self, at: Sequence[int], fields: Sequence[str], matches: Callable[..., list[bool]]
     ) -> Sequence[int]:
         found: list[int] = []
-        for start in range(0, len(at), BATCH):
+        for some in self._portions(at):
             await _others()
-            some = at[start : start + BATCH]
             columns = await self._account.digests([self.contents[i] for i in some], fields)
             found.extend(compress(some, matches(*columns)))
         return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aerogramme.errors import BadSyntax
 from aerogramme.log.segment import Column
 from aerogramme.mailbox import search_keys as k
-from aerogramme.mailbox.bodies import _matches
+from aerogramme.mailbox.bodies import DIGESTS_OCTETS, HEAVIEST, _matches, at_once
 from aerogramme.mailbox.search import DAY, header_contains, search
 from tests.t3_mailbox.conftest import World, put
 
@@ -124,8 +124,17 @@ async def test_a_line_that_goes_on_is_no_field(world: World) -> None:
     assert (await search(account, view, k.Header("subject", "one : two"))).seqs == [6]
 
 
-async def test_more_than_a_batch(world: World, monkeypatch) -> None:
-    monkeypatch.setattr("aerogramme.mailbox.search.BATCH", 2)
+def test_fewer_large_messages_are_looked_at_in_one_go() -> None:
+    assert at_once([1000] * 1000) == 1000
+    assert at_once([HEAVIEST] * 1000) <= DIGESTS_OCTETS // HEAVIEST
+    assert at_once([50 * HEAVIEST] * 40 + [0] * 40) == 20
+    assert at_once([1 << 31]) == 1
+    assert at_once([]) == 0
+
+
+@pytest.mark.parametrize("most", ["search.BATCH", "bodies.DIGESTS_OCTETS"])
+async def test_more_than_a_batch(world: World, monkeypatch, most: str) -> None:
+    monkeypatch.setattr(f"aerogramme.mailbox.{most}", 2)
     account, view = await mailbox(world)
     for key, expected in CASES:
         assert (await search(account, view, key)).seqs == expected, key
