@@ -49,9 +49,9 @@ class State:
         self.last_uidvalidity = 0
         self.version = 0
         self.inline_size = 0  # octets of segments that ride in entries
-        self._names: tuple[object, dict[str, int], dict[int, str]] | None = None
+        self._names: tuple[int, dict[str, int], dict[int, str]] | None = None
         self._contested: tuple[int, list[int]] = (0, [])
-        self._attributes_version = 0
+        self._attributes_version = 0  # grows with all that names and roles depend on
 
     # --- reading
 
@@ -107,12 +107,11 @@ class State:
         return self.attributes.get(mailbox, {}).get(name, (0, None))[1]
 
     def _shown(self) -> tuple[dict[str, int], dict[int, str]]:
-        # A deleted mailbox shows as long as something is in it: what came without the deleter's knowledge.
-        full = tuple(m for m in self.attributes if self.attribute(m, "deleted") and len(self.tables[m]))
-        key = self._attributes_version, full
-        if self._names is None or self._names[0] != key:
-            shown = [m for m in self.attributes if m in full or not self.attribute(m, "deleted")]
-            self._names = (key, *_resolve({m: self.attributes[m] for m in shown}))
+        if self._names is None or self._names[0] != self._attributes_version:
+            # A deleted one shows as long as something is in it: what came without the deleter's knowledge.
+            shown = [m for m in self.attributes if len(self.tables[m]) or not self.attribute(m, "deleted")]
+            resolved = _resolve({m: self.attributes[m] for m in shown})
+            self._names = (self._attributes_version, *resolved)
         return self._names[1], self._names[2]
 
     # --- applying
@@ -156,7 +155,11 @@ class State:
             if any(segment >= 0 for segment, _, _ in self.contents.spans(op.segment.contents)):
                 self.repeated.update(message for message in op.ids if message in self.contents)
             self.add_segment(op.segment)
-        self.table(op.mailbox).apply(op, clock)
+        table = self.table(op.mailbox)
+        empty = not len(table)
+        table.apply(op, clock)
+        if empty != (not len(table)) and self.attribute(op.mailbox, "deleted"):
+            self._attributes_version += 1  # whether it shows depends on it
 
     def drop_mailbox(self, mailbox: int) -> None:
         """Forget a deleted mailbox, of which nothing is left."""

@@ -145,6 +145,34 @@ def test_what_came_into_a_deleted_mailbox_survives():
     assert state.names == {} and state.mailboxes == {}
 
 
+def test_a_deleted_mailbox_shows_whenever_something_is_in_it():
+    state = box(("Work", 5, True))
+    for message in (1, 2):
+        assert state.names == {}
+        state._apply_op(Add(1, [message], [message], [0], [0], [()], [message]), 6)
+        assert state.names == {"Work": 1}
+        state._apply_op(Remove(1, [message]), 7)
+    assert state.names == {}
+
+
+def test_names_are_looked_for_only_when_they_may_have_changed():
+    class Counted(dict):
+        looks = 0
+
+        def __iter__(self):
+            self.looks += 1
+            return super().__iter__()
+
+    state = box(*((f"m{n}", n, n % 2 == 0) for n in range(1, 10)))
+    state.attributes = Counted(state.attributes)
+    for message in range(1, 6):
+        assert len(state.names) == len(state.mailboxes) == 5 and state.roles == {}
+        state._apply_op(Add(1, [message], [message], [0], [0], [()], [message]), 20 + message)
+    assert state.attributes.looks == 1
+    state._apply_op(MailboxOp(1, name="other"), 30)
+    assert "other" in state.names and state.attributes.looks == 2
+
+
 def test_a_special_use_belongs_to_one_mailbox():
     state = box(("a", 1, False), ("b", 2, False))
     state._apply_op(MailboxOp(2, role="\\Sent"), 3)
