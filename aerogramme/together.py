@@ -1,7 +1,7 @@
 """Calls that need not wait for one another."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import trio
 
@@ -26,6 +26,22 @@ async def together(*calls: Callable[[], Awaitable[object]]) -> None:
             nursery.start_soon(run, call)
     if errors:
         raise errors[0]
+
+
+class OfRun(Generic[T]):
+    """What all tasks of one run of trio share, such as a limiter: made when it is first asked for."""
+
+    def __init__(self, name: str, make: Callable[[], T]) -> None:
+        self._made: trio.lowlevel.RunVar[T] = trio.lowlevel.RunVar(name)
+        self._make = make
+
+    def get(self) -> T:
+        try:
+            return self._made.get()
+        except LookupError:
+            made = self._make()
+            self._made.set(made)
+            return made
 
 
 async def in_parallel(work: Callable[[T], Awaitable[R]], each: Sequence[T], most: int) -> list[R]:

@@ -14,6 +14,7 @@ from aerogramme.mailbox.body_record import BodyRecord, body_binding, body_name, 
 from aerogramme.mailbox.spill import SPILL, Spill
 from aerogramme.seal.body import BodyReader, BodySealer, ContentKey
 from aerogramme.store.port import Store
+from aerogramme.together import OfRun
 
 MAX_MESSAGE = (
     50 * 1024 * 1024
@@ -107,19 +108,14 @@ async def read_pieces(
         start = until
 
 
-_large: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("large letters")
+# Large letters are rendered one at a time, of all accounts: the memory they take does not grow with their
+# number.
+_one_at_a_time = OfRun("large letters", trio.Lock)
 
 
 async def render_stored(store: Store, account: bytes, content: int, record: BodyRecord) -> Digest:
-    """The digest of a large letter whose body is stored. One after the other, of all accounts: the memory
-    that they take does not grow with their number. Raises Damaged, Unavailable.
-    """
-    try:
-        one_at_a_time = _large.get()
-    except LookupError:
-        one_at_a_time = trio.CapacityLimiter(1)
-        _large.set(one_at_a_time)
-    async with one_at_a_time:
+    """The digest of a large letter whose body is stored. Raises Damaged, Unavailable."""
+    async with _one_at_a_time.get():
         async with aclosing(read_pieces(store, account, content, record, 0, record.size)) as reading:
             raw = b"".join([piece async for piece in reading])
         return await render_kindly(raw)

@@ -18,6 +18,7 @@ from aerogramme.log.state import State
 from aerogramme.mailbox.body_record import BodyRecord, Place, body_name, open_letter, pack_name
 from aerogramme.mailbox.contents import LARGE
 from aerogramme.store.port import Part, Store
+from aerogramme.together import OfRun
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Packing:
         places: dict[int, Place] = {}
         if len(asked) >= LEAST or wasteful:
             for some in _shares(asked):
-                async with _one_at_a_time():
+                async with _one_at_a_time.get():
                     places |= await self._pack(some)
         for n, record in records.items():
             if contents[n] in places:
@@ -190,14 +191,5 @@ def _shares(bodies: Mapping[int, BodyRecord]) -> list[dict[int, BodyRecord]]:
     return shares
 
 
-_packing: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("packing")
-
-
-def _one_at_a_time() -> trio.CapacityLimiter:
-    """One pack at a time, of all accounts: the memory they take does not grow with their number."""
-    try:
-        return _packing.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(1)
-        _packing.set(limiter)
-        return limiter
+# Packs are made one at a time, of all accounts: the memory they take does not grow with their number.
+_one_at_a_time = OfRun("packing", trio.Lock)

@@ -17,9 +17,10 @@ from aerogramme.errors import AuthenticationFailed, Refused
 from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
 from aerogramme.mailbox.keys.passwords import accept_invitation
 from aerogramme.seal import Argon2Params, Code, Secret
+from aerogramme.together import OfRun
 
 # One at a time: the connections that a mail program opens at once are to accept it once.
-_accepting: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("accepting invitations")
+_accepting = OfRun("accepting invitations", trio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ async def unlock(
 async def _accept(
     account_id: str, acceptance: Acceptance, keys: StoredKeys, params: Argon2Params | None
 ) -> Unlocked:
-    async with _lock():
+    async with _accepting.get():
         keys = await StoredKeys.read(keys.store)
         unlocked = await _by_password(account_id, acceptance, keys)
         if unlocked is not None:
@@ -110,12 +111,3 @@ async def _by_password(account_id: str, acceptance: Acceptance, keys: StoredKeys
 def _is_open(unlocked: Unlocked) -> bool:
     """Whether there is an invitation yet: not accepted, or not to the end."""
     return any(member.kind == "invitation" for member in unlocked.keyring.members)
-
-
-def _lock() -> trio.Lock:
-    try:
-        return _accepting.get()
-    except LookupError:
-        lock = trio.Lock()
-        _accepting.set(lock)
-        return lock

@@ -18,6 +18,7 @@ from aerogramme.seal.keyring import Keyring
 from aerogramme.seal.secrets import KeySecret, Secret
 from aerogramme.seal.slots import Kind, Slot, SlotPrivate
 from aerogramme.store.port import Cursor, Row, Store
+from aerogramme.together import OfRun
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +34,8 @@ _NAME = re.compile(
 
 AT_ONCE = 2  # passwords stretched at a time, in threads: each takes a core and 19 MiB for 90 ms
 
-_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("stretching passwords")
-
-
-def stretchers() -> trio.CapacityLimiter:
-    """Bounds how many passwords are stretched at once.
-
-    One for each run of trio: a thread that is abandoned at the end of a run can never give its place back.
-    """
-    try:
-        return _limiter.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(AT_ONCE)
-        _limiter.set(limiter)
-        return limiter
+# Of one run: a thread that is abandoned at its end can never give its place back.
+stretchers = OfRun("stretching passwords", lambda: trio.CapacityLimiter(AT_ONCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +193,15 @@ async def stretch(slot: Slot, secret: Secret) -> SlotPrivate:
     """Opens a slot in a thread. One that is cancelled goes on there, and keeps its place among the
     `stretchers`.
     """
-    return await trio.to_thread.run_sync(slot.unlock, secret, limiter=stretchers(), abandon_on_cancel=True)
+    return await trio.to_thread.run_sync(
+        slot.unlock, secret, limiter=stretchers.get(), abandon_on_cancel=True
+    )
 
 
 async def waste_time(secret: Secret) -> None:
     """What a wrong password costs, where there is no account: an answer must not tell which names exist."""
     await trio.to_thread.run_sync(
-        Slot.create, secret or Secret(b"-"), limiter=stretchers(), abandon_on_cancel=True
+        Slot.create, secret or Secret(b"-"), limiter=stretchers.get(), abandon_on_cancel=True
     )
 
 

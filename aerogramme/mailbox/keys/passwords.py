@@ -189,7 +189,7 @@ async def renew_invitation(
             slot = stored.slots.get(SLOT + member.fingerprint.hex())
             with suppress(AuthenticationFailed):
                 if slot is not None:
-                    await trio.to_thread.run_sync(slot.unlock_with_hash, invited_by, limiter=stretchers())
+                    await trio.to_thread.run_sync(slot.unlock_with_hash, invited_by, limiter=stretchers.get())
                     return False
     new = await _invitation_slot(invited_by, params, keyring)
     kept = opener.public.raw, new[1].public.raw
@@ -351,7 +351,7 @@ async def _new_slot(
     def create() -> New:
         return Slot.create(secret, kind, "", params, created=created)
 
-    return await trio.to_thread.run_sync(create, limiter=stretchers())
+    return await trio.to_thread.run_sync(create, limiter=stretchers.get())
 
 
 async def _invitation_slot(
@@ -360,7 +360,7 @@ async def _invitation_slot(
     if isinstance(invited_by, Secret):
         return await _new_slot(invited_by, "invitation", params, keyring)
     create = partial(Slot.create_hashed, invited_by, params, created=_later(keyring))
-    return await trio.to_thread.run_sync(create, limiter=stretchers())
+    return await trio.to_thread.run_sync(create, limiter=stretchers.get())
 
 
 def _later(keyring: Keyring | None) -> int | None:
