@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -30,7 +30,8 @@ from aerogramme.users.salts import SECRET_SIZE, Salts
 class Out(Protocol):
     """Where answers go. `write` collects; who writes much flushes when `full`, holding no lock."""
 
-    full: bool
+    @property
+    def full(self) -> bool: ...
 
     def write(self, octets: bytes) -> None: ...
     async def flush(self) -> None:
@@ -53,9 +54,7 @@ class Peer:
 
     @classmethod
     def of_host(cls, host: str) -> "Peer":
-        address = ip_address(host.partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)
-        return cls(host, loopback=(mapped or address).is_loopback)
+        return cls(host, loopback=_address(host).is_loopback)
 
     @property
     def network(self) -> str | None:
@@ -64,14 +63,19 @@ class Peer:
         if self.loopback:
             return None
         try:
-            address = ip_address(self.host.partition("%")[0])
+            address = _address(self.host)
         except ValueError:
             return self.host
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        return str(mapped) if mapped.version == 4 else str(ip_network((mapped, 64), strict=False))
+        return str(address) if address.version == 4 else str(ip_network((address, 64), strict=False))
 
     def __str__(self) -> str:
         return self.host
+
+
+def _address(host: str) -> IPv4Address | IPv6Address:
+    """Without the zone (`%eth0`), and IPv4 that comes as IPv6 (`::ffff:192.0.2.1`) as what it is."""
+    address = ip_address(host.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 @dataclass

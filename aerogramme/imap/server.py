@@ -206,7 +206,6 @@ class _Connection(Out):
         self.farewell = b""
         self.waiting = False  # for the client's next words
         self.sending = False
-        self.full = False
         self._deadline = self._login_deadline = math.inf
         self._service = service
         self._stream = stream
@@ -236,11 +235,13 @@ class _Connection(Out):
 
     # --- Out
 
+    @property
+    def full(self) -> bool:
+        return self._size >= SEND_SIZE
+
     def write(self, octets: bytes) -> None:
         self._out.append(octets)
         self._size += len(octets)
-        if self._size >= SEND_SIZE:
-            self.full = True
 
     async def pause(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -252,7 +253,6 @@ class _Connection(Out):
         octets = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         self._size = 0
-        self.full = False
         deadline = self._deadline
         self.sending = True  # stays so if it fails: half a line may be out, and no BYE must follow it
         try:
