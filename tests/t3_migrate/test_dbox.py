@@ -123,6 +123,17 @@ async def test_a_store_by_hand(tmp_path: Path) -> None:
         await Dbox(tmp_path, Naming()).folders()
 
 
+async def test_a_store_without_any_mailbox_is_not_believed(tmp_path: Path) -> None:
+    """A pass with --delete would remove all that was taken over. There is INBOX, or something is wrong."""
+    (tmp_path / "mailboxes").mkdir()
+    assert looks_like(tmp_path)
+    source = Dbox(tmp_path, Naming())
+    with pytest.raises(Unreadable, match="No mailbox is found") as error:
+        await source.folders()
+    assert "mounted" in error.value.hint
+    await source.aclose()
+
+
 async def test_a_letter_that_has_another_size_than_it_says(tmp_path: Path) -> None:
     sdbox(tmp_path, LETTERS)
     path = tmp_path / "mailboxes/INBOX/dbox-Mails/u.3"

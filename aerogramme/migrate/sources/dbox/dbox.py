@@ -31,6 +31,7 @@ from aerogramme.migrate.sources.source import Fault, Folder, Letter, Messages
 _AT_ONCE = 500  # messages that are looked at in one go: a cancelled pass waits so long
 _ALT_LINK = "dbox-alt-root"  # Dovecot's note of where its alternative storage is
 _DIRNAME = "each has a folder dbox-Mails; where DIRNAME= of mail_location says another name, import by IMAP"
+_UNMOUNTED = "Dovecot makes it with INBOX in it: is this the right folder, and is its disk mounted?"
 T = TypeVar("T")
 
 
@@ -140,8 +141,10 @@ class Dbox:
         by_spelling: dict[bytes, Entry] = {}
         for entry in entries(store, self.faults):
             by_spelling[unlike(between.join(entry.name), by_spelling)] = entry
-        if not by_spelling and not store.is_empty():
-            raise Unreadable(f"No mailbox is found in {root}/mailboxes", hint=_DIRNAME)
+        # There is INBOX at least. Believed, a pass with --delete would remove all there is.
+        if not by_spelling:
+            hint = _UNMOUNTED if store.is_empty() else _DIRNAME
+            raise Unreadable(f"No mailbox is found in {root}/mailboxes", hint=hint)
         names = replace(self._naming, separator=separator(store)).names(by_spelling)
         self.faults += names.faults
         self._entries = {names.of[spelled]: entry for spelled, entry in by_spelling.items()}
