@@ -13,7 +13,6 @@ _ATOM: Final = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 # two, but clients of the libetpan family do not understand the escapes (MailCore/mailcore2#1967): they travel
 # in literals.
 _PLAIN: Final = re.compile(rb"[ !#-\[\]-~]*")
-_PLAIN_UTF8: Final = re.compile(rb"[ !#-\[\]-~\x80-\xff]*")
 
 
 def literal(value: bytes) -> bytes:
@@ -35,12 +34,9 @@ def astring(value: bytes) -> bytes:
     return string(value)
 
 
-def mailbox(name: str, *, utf8: bool = False) -> bytes:
-    """A mailbox name as quoted string or literal. `utf8`: UTF8=ACCEPT is enabled (RFC 6855 §3)."""
-    if not utf8:
-        return string(mutf7.encode(name))
-    octets = name.encode("utf-8")
-    return b'"' + octets + b'"' if _PLAIN_UTF8.fullmatch(octets) else literal(octets)
+def mailbox(name: str) -> bytes:
+    """A mailbox name in modified UTF-7 (RFC 3501 §5.1.3), as quoted string or literal."""
+    return string(mutf7.encode(name))
 
 
 def flag_list(flags: Iterable[str]) -> bytes:

@@ -31,14 +31,14 @@ MAX_ID_VALUE: Final = 1024
 _START: Final = re.compile(rb"[!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+ ([A-Za-z0-9]+)")
 
 
-def parse(text: bytes, *, utf8: bool = False) -> Command:
-    """The command in `text`. `utf8`: the client has enabled UTF8=ACCEPT, so names are UTF-8 (RFC 6855 §3)."""
+def parse(text: bytes) -> Command:
+    """The command in `text`."""
     found = _START.match(text)
     if found is None:
         raise BadSyntax("Expected a tag, a space and a command", tag=tag_of(text))
     name = found[1]
     tag = text[: found.start(1) - 1]
-    scanner = Scanner(text, found.end(), utf8=utf8)
+    scanner = Scanner(text, found.end())
     try:
         production = COMMANDS.get(name) or COMMANDS.get(name.upper())
         if production is None:
@@ -52,7 +52,7 @@ def parse(text: bytes, *, utf8: bool = False) -> Command:
         raise
 
 
-def parse_append(head: AppendHead, *, utf8: bool = False) -> commands.Append:
+def parse_append(head: AppendHead) -> commands.Append:
     """The APPEND whose message is still to come.
 
     append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal
@@ -61,7 +61,7 @@ def parse_append(head: AppendHead, *, utf8: bool = False) -> commands.Append:
     if found is None:
         raise BadSyntax("Expected a tag, a space and a command", tag=tag_of(head.text))
     tag = head.text[: found.start(1) - 1]
-    scanner = Scanner(head.text, found.end(), utf8=utf8)
+    scanner = Scanner(head.text, found.end())
     try:
         scanner.sp()
         mailbox = scanner.mailbox()

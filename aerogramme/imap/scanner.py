@@ -51,14 +51,13 @@ SYSTEM_FLAGS: Final = {
 
 
 class Scanner:
-    """A position in the text of a command. `utf8`: the client has enabled UTF8=ACCEPT (RFC 6855)."""
+    """A position in the text of a command."""
 
-    __slots__ = ("pos", "text", "utf8")
+    __slots__ = ("pos", "text")
 
-    def __init__(self, text: bytes, pos: int = 0, *, utf8: bool = False) -> None:
+    def __init__(self, text: bytes, pos: int = 0) -> None:
         self.text = text
         self.pos = pos
-        self.utf8 = utf8
 
     def at(self, octets: bytes) -> bool:
         """Whether these octets come next. Nothing is taken."""
@@ -141,10 +140,10 @@ class Scanner:
         return self.string()
 
     def name(self, octets: bytes) -> str:
-        """A mailbox name or pattern as text: modified UTF-7 (RFC 3501 §5.1.3) or UTF-8 (RFC 6855 §3)."""
+        """A mailbox name or pattern as text: modified UTF-7 (RFC 3501 §5.1.3), or UTF-8."""
         try:
             # quirk_raw_utf8: 8-bit octets are no modified UTF-7, but can be meant in one way only.
-            if self.utf8 or not octets.isascii():
+            if not octets.isascii():
                 return octets.decode("utf-8")
             return mutf7.decode(octets)
         except ValueError:

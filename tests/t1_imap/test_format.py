@@ -61,7 +61,6 @@ def test_mailboxes_are_read_again(name: str) -> None:
         "INBOX" if name.upper() == "INBOX" else name[:-1] if len(name) > 1 and name[-1] == "/" else name
     )
     assert Scanner(out.mailbox(name)).mailbox() == expected
-    assert Scanner(out.mailbox(name, utf8=True), utf8=True).mailbox() == expected
 
 
 @pytest.mark.parametrize(

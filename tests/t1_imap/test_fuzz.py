@@ -98,10 +98,10 @@ appends = st.tuples(
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.binary(max_size=40) | nonsense | nonsense.map(lambda text: b"a " + text) | mutated(), st.booleans())
-def test_read_or_refused(text: bytes, utf8: bool) -> None:
+@given(st.binary(max_size=40) | nonsense | nonsense.map(lambda text: b"a " + text) | mutated())
+def test_read_or_refused(text: bytes) -> None:
     try:
-        command = parse(text, utf8=utf8)
+        command = parse(text)
     except (BadSyntax, UnknownCharset) as error:
         assert error.tag is None or text.startswith(error.tag + b" ")
     else:

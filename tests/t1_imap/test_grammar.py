@@ -283,13 +283,6 @@ def test_search_keys_without_arguments(name: bytes) -> None:
     assert parse(b"a SEARCH " + name) == c.Search(T, SIMPLE[name])
 
 
-def test_names_are_utf8_once_that_is_enabled() -> None:
-    # Thunderbird enables UTF8=ACCEPT and then sends & as it is.
-    assert parse(b'a SELECT "R&D"', utf8=True) == c.Select(T, "R&D")
-    with pytest.raises(BadSyntax):
-        parse(b'a SELECT "R&D"')
-
-
 def test_a_fetch_that_is_remembered_is_read_anew_for_each_command() -> None:
     for _ in range(2):
         assert parse(b"a FETCH 1 (FLAGS)") == c.Fetch(T, ONE, (Att.FLAGS,))
