@@ -70,17 +70,16 @@ async def client_id(context: Context, command: Id) -> Done:
 
 
 async def enable(context: Context, command: Enable) -> Done:
-    """RFC 5161 §3.1: what is not known is passed over. CONDSTORE and QRESYNC: RFC 7162 §3.1 and §3.2.3."""
-    enabled = []
-    for name in command.capabilities:
-        if name == "CONDSTORE" and not context.condstore:
-            await context.enable_condstore()
-            enabled.append(name)
-        elif name == "QRESYNC" and not context.qresync:
-            await context.enable_condstore()
-            context.qresync = True
-            enabled.append(name)
-    context.out.write(("* ENABLED" + "".join(f" {name}" for name in enabled) + "\r\n").encode("ascii"))
+    """RFC 5161 §3.1: what is not known is passed over. CONDSTORE and QRESYNC: RFC 7162 §3.1 and §3.2.3.
+
+    What was on already is named too: §3.2 lets a client take what is not named for what it cannot have.
+    """
+    enabled = [name for name in command.capabilities if name in ("CONDSTORE", "QRESYNC")]
+    if enabled:
+        await context.enable_condstore()
+    if "QRESYNC" in enabled:
+        context.qresync = True
+    context.out.write(" ".join(["* ENABLED", *enabled]).encode("ascii") + b"\r\n")
     return Done("ENABLE completed")
 
 
