@@ -102,7 +102,7 @@ class Packing:
         live = await self._live(asked)
         asked = {content: record for content, record in asked.items() if content in live}
         places: dict[int, Place] = {}
-        if len(asked) >= LEAST or wasteful:
+        if len(asked) >= LEAST or any(record.place is not None for record in asked.values()):
             for some in _shares(asked):
                 async with _one_at_a_time.get():
                     places |= await self._pack(some)

@@ -198,6 +198,22 @@ async def test_few_bodies_wait_until_more_come(world: World) -> None:
     assert len(objects_of(world, "pack/")) == 1
 
 
+async def test_few_bodies_wait_also_beside_a_pack_that_is_mostly_waste(world: World) -> None:
+    account = await world.open()
+    await put(account, "INBOX", *letters(0, LEAST))
+    await account.fold(force=True)
+    table = account.find("INBOX")
+    contents = list(table.contents)
+    await account.store_flags(table, range(1, LEAST - 4), "+", ["\\Deleted"])
+    await account.expunge(table)
+    await account.fold(force=True, without=set(contents[: LEAST - 10]))
+    assert len(objects_of(world, "pack/")) == 2  # what is left, and the first, which others expunged need
+    await put(account, "INBOX", *letters(LEAST, 8))
+    await account.fold(force=True)
+    assert len(account.state.named_segments()) == 1  # in which all is
+    assert len(objects_of(world, "pack/")) == 2
+
+
 async def test_what_is_packed_is_not_packed_again(world: World) -> None:
     account = await world.open()
     await put(account, "INBOX", *letters(0, 50))
