@@ -1,6 +1,5 @@
 """APPEND: a message comes in pieces, is sealed as it comes, and is added to its mailbox at the end."""
 
-from aerogramme.errors import NoSuchMailbox
 from aerogramme.imap.commands import Append
 from aerogramme.imap.context import Context, Done, try_create
 from aerogramme.mailbox.contents import NewMessage
@@ -26,10 +25,8 @@ class Appending:
         """RFC 3501 §6.3.11; APPENDUID: RFC 4315 §3."""
         command = self.command
         message = NewMessage(self._upload, command.message.flags, command.message.date)
-        try:
+        with try_create(self._account, command.mailbox):
             placed = await self._account.append(command.mailbox, [message])
-        except NoSuchMailbox as error:
-            raise try_create(error) from error
         if not placed.uids:
             return Done("APPEND completed")
         return Done("APPEND completed", b"APPENDUID %d %d" % (placed.uidvalidity, placed.uids[0]))
@@ -38,14 +35,7 @@ class Appending:
 async def begin(context: Context, command: Append) -> Appending:
     """Checks what can be checked before the client sends the message."""
     context.may_write()
-    try:
-        context.account.find(command.mailbox)
-    except NoSuchMailbox:
-        # Another server may just have made it.
-        await context.account.refresh()
-        try:
-            context.account.find(command.mailbox)
-        except NoSuchMailbox as error:
-            raise try_create(error) from error
+    with try_create(context.account, command.mailbox):
+        await context.account.look_for(command.mailbox)
     await context.account.check_room(command.message.size)
     return Appending(context, command)

@@ -5,7 +5,8 @@ their command, write their untagged lines to it, and return what stands behind t
 """
 
 import os
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -20,6 +21,7 @@ from aerogramme.imap.scram import ChannelBinding
 from aerogramme.imap.states import State
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts, Login
+from aerogramme.mailbox.names import canonical
 from aerogramme.mailbox.search_keys import SequenceSet
 from aerogramme.mailbox.view import OwnChange, View
 from aerogramme.tls import Tls
@@ -397,7 +399,13 @@ BATCH = 4096  # messages that are answered at once from columns alone: some 200 
 SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")  # RFC 3501 §2.3.2
 
 
-def try_create(error: NoSuchMailbox) -> NoSuchMailbox:
-    """RFC 3501 §6.3.11, §6.4.7: TRYCREATE where a CREATE would make the command work."""
-    error.imap_code = "TRYCREATE"
-    return error
+@contextmanager
+def try_create(account: Account, name: str) -> Iterator[None]:
+    """RFC 3501 §6.3.11, §6.4.7: TRYCREATE where a CREATE of the name would make the command work; not where
+    the mailbox that messages come from is gone."""
+    try:
+        yield
+    except NoSuchMailbox as error:
+        if canonical(name) not in account.state.names:
+            error.imap_code = "TRYCREATE"
+        raise

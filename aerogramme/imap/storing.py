@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Sequence
 
-from aerogramme.errors import NoSuchMailbox
 from aerogramme.imap.commands import Copy, Expunge, Move, Store
 from aerogramme.imap.context import Context, Done, Handlers, try_create
 from aerogramme.imap.format import sequence_set, uid_sets
@@ -51,10 +50,8 @@ async def copy(context: Context, command: Copy) -> Done:
     uids = view.uids_of(context.seqs(command.numbers, uid=command.uid))
     if not uids:
         return Done("No messages to copy")  # UID COPY of UIDs that are gone: RFC 3501 §6.4.8, no error
-    try:
+    with try_create(context.account, command.mailbox):
         placed = await context.account.copy(view.table, uids, command.mailbox)
-    except NoSuchMailbox as error:
-        raise try_create(error) from error
     return Done("COPY completed", _copyuid(placed))
 
 
@@ -65,10 +62,8 @@ async def move(context: Context, command: Move) -> Done:
     uids = view.uids_of(context.seqs(command.numbers, uid=command.uid))
     if not uids:
         return Done("No messages to move")
-    try:
+    with try_create(context.account, command.mailbox):
         placed = await context.account.move(view.table, uids, command.mailbox)
-    except NoSuchMailbox as error:
-        raise try_create(error) from error
     code = _copyuid(placed)
     if code is not None:
         # RFC 6851 §4.3: COPYUID in an untagged OK, before the EXPUNGEs.

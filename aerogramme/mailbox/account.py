@@ -67,6 +67,12 @@ class Account(OpenedAccount):
             raise NoSuchMailbox
         return self.state.tables[mailbox]
 
+    async def look_for(self, name: str) -> Table:
+        """As `find`, but before it says no it looks whether another server has just made the mailbox."""
+        if canonical(name) not in self.state.names:
+            await self.refresh()
+        return self.find(name)
+
     def name_of(self, mailbox: int) -> str | None:
         """The name of a mailbox now; None when it was deleted."""
         return next((name for name, other in self.state.names.items() if other == mailbox), None)
@@ -139,9 +145,7 @@ class Account(OpenedAccount):
             raise
 
     async def _append(self, name: str, messages: Sequence[NewMessage], uid: int | None) -> Placed:
-        if canonical(name) not in self.state.names:
-            await self.refresh()
-            self.find(name)  # before the work; what counts is the state in `build`
+        await self.look_for(name)  # before the work; what counts is the state in `build`
         flags = [normal_flags(message.flags) for message in messages]
         now = int(time.time())
         dates = [now if message.date is None else message.date for message in messages]

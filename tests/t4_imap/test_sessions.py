@@ -430,3 +430,12 @@ async def test_a_mailbox_that_goes_during_a_list_is_no_error(
     assert b'* STATUS "Drafts" ' in answer and b'* STATUS "Trash" ' in answer and b"\r\nb OK" in answer
     assert b'* STATUS "Sent"' not in answer
     session.close()
+
+
+async def test_a_mailbox_that_messages_come_from_is_not_to_be_made(world: World) -> None:
+    await world.mail("Archive", 1)
+    client, other = await world.client(), await world.client()
+    await client.command(b"SELECT Archive")
+    await other.command(b"DELETE Archive")
+    assert (await client.command(b"MOVE 1 INBOX"))[-1].startswith(b"x NO [NONEXISTENT] ")
+    assert (await client.command(b"CLOSE"))[-1].startswith(b"x OK ")
