@@ -16,7 +16,7 @@ from aerogramme.migrate.sources.dovecot.mailbox_list import WANTED, listed
 from aerogramme.migrate.sources.dovecot.records import Broken, Records
 from aerogramme.migrate.sources.folders import Place
 from aerogramme.migrate.sources.source import Fault
-from tests.helpers.dovecot_index_writer import EXTERNAL, UIDVALIDITY, Writer
+from tests.helpers.dovecot_index_writer import EXTERNAL, GUARD, UIDVALIDITY, Writer
 
 SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")
 KEYWORDS = ("$Forwarded", "work", *(f"k{n}" for n in range(9)))
@@ -199,6 +199,76 @@ def test_headers_of_extensions_that_are_only_claimed_take_no_memory(tmp_path: Pa
     index = read(tmp_path)
     assert sum(len(each.header) for each in index.records.extensions) < 33 << 20
     assert len(index.wrong) == 11
+
+
+def hostile(kind: str) -> Writer:
+    """A log of which each few octets are work on all messages."""
+    writer = Writer()
+    writer.record(0x2 | EXTERNAL, b"".join(writer.p("IB3x", uid, 0) for uid in range(1, 2001)))
+    for name in ("a", "b", "c", "d"):
+        writer.keyword(name, [(1, 2000)], add=True)
+    writer.introduce("mdbox")
+    everything = writer.p("II", 1, 2000) * 3000
+    if kind == "flags":
+        writer.record(0x4, writer.p("IIBBBx", 1, 2000, 1, 0, 0) * 3000)
+    elif kind == "keywords":
+        writer.record(0x800, everything)
+    elif kind == "expunges":
+        writer.record(0x1 | GUARD | EXTERNAL, everything)
+    elif kind == "asked":
+        writer.record(0x1 | GUARD, everything)
+    elif kind == "resets":
+        for _ in range(3000):
+            writer.record(0x80, writer.p("IB3x", 0, 0))
+    else:
+        for number in range(3000):
+            writer.introduce("mdbox", 8 + number % 2 * 8)
+    return writer
+
+
+@pytest.mark.parametrize("kind", ["flags", "keywords", "expunges", "asked", "resets", "sizes"])
+def test_a_log_that_asks_for_work_without_end_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    limit = 6_000_000
+    monkeypatch.setattr("aerogramme.migrate.sources.dovecot.records._MAX_WORK", limit)
+    put(tmp_path, hostile(kind))
+    index = read(tmp_path)
+    assert index.old and any("more work" in one for one in index.wrong)
+    assert len(index.wrong) < 15
+    monkeypatch.undo()
+    index = read(tmp_path)
+    assert not any("more work" in one for one in index.wrong)
+    assert index.records._work > limit
+    put(tmp_path, some())
+    assert read(tmp_path).records._work < limit / 50
+
+
+def test_keywords_of_messages_without_end_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Records("little", frozenset())
+    for uid in range(1, 1001):
+        records.append(uid, 0)
+    for number in range(50):
+        records.introduce_keyword(b"k%d" % number)
+        records.change_keyword(b"k%d" % number, 1, 1000, add=True)
+    assert len(flags_of(records)) == 1000
+    monkeypatch.setattr("aerogramme.migrate.sources.dovecot.records._MAX_WORK", records._work)
+    with pytest.raises(Broken, match="more work"):
+        flags_of(records)
+
+
+@given(st.lists(st.tuples(st.integers(1, 70), st.integers(0, 70), st.booleans()), max_size=12))
+def test_keywords_of_ranges(changes: list[tuple[int, int, bool]]) -> None:
+    records = Records("little", frozenset())
+    for uid in range(1, 61):
+        records.append(uid, 0)
+    records.introduce_keyword(b"k")
+    expected = set[int]()
+    for first, more, add in changes:
+        records.change_keyword(b"k", first, first + more, add=add)
+        uids = {*range(first, min(first + more, 60) + 1)}
+        expected = expected | uids if add else expected - uids
+    assert {uid for uid, flags in zip(records.uids, flags_of(records), strict=True) if flags} == expected
 
 
 def test_without_its_log_an_index_is_old(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def flags_of(records: Records) -> list[tuple[str, ...]]:
     flags = []
     for start, end, columns in records.keyword_chunks(_CHUNK):
         names = [name.decode(errors="replace") for name, _ in columns]
+        records.spend(20 * len(columns) * (end - start))  # each is a step, though a short one
         known: dict[tuple[int, ...], tuple[str, ...]] = {}
         for key in zip(records.flags[start:end], *(has for _, has in columns), strict=True):
             found = known.get(key)

@@ -25,6 +25,7 @@ from aerogramme.migrate.sources.dovecot.records import (
     Extension,
     Order,
     Records,
+    packed,
 )
 from aerogramme.migrate.sources.reading import open_file
 from aerogramme.migrate.sources.source import Fault
@@ -223,12 +224,11 @@ def _parse_keywords(
         name, end, _ = names[start:].partition(b"\0")
         if not name or not end or name in records.keywords:
             raise Broken("a keyword has no name, or that of another")
-        bits = 0
+        bits = b""
         if one // 8 < extension.size:
             mask = 1 << one % 8
-            digits = bytes(0x31 if octet & mask else 0x30 for octet in range(256))
-            octets = bytes(messages[offset + one // 8 :: record]).translate(digits)
-            bits = int(octets[::-1] or b"0", 2)
+            has = bytes(bool(octet & mask) for octet in range(256))
+            bits = packed(bytes(messages[offset + one // 8 :: record]).translate(has))
         records.introduce_keyword(name, bits)
 
 

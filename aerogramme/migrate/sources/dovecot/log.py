@@ -6,7 +6,7 @@ index file names the log and the offset from which the log is newer than it. A r
 left out, as Dovecot does, and said.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct, error
 
@@ -77,10 +77,13 @@ class Replay:
 
     def finish(self) -> None:
         """Does what is still asked for, as Dovecot does when it opens the mailbox next."""
-        for at, first, last in self._asked:
-            if at >= self._tail:
-                self.records.remove(first, last)
-        self.records.settled()
+        try:
+            for at, first, last in self._asked:
+                if at >= self._tail:
+                    self.records.remove(first, last)
+            self.records.settled()
+        except Broken as why:  # what is removed stays, for want of an end
+            self.wrong.append(str(why))
 
     def _transactions(self, log: Log, at: int) -> Iterator[tuple[int, int, bytes]]:
         kinds = Struct(">I" if log.order == "big" else "<I")
@@ -108,9 +111,10 @@ class Replay:
             for uid, flags in records.struct("IB3x").iter_unpack(data):
                 records.append(uid, flags)
         elif kind == _EXPUNGE:
-            self._expunge(at, external, list(records.struct("II").iter_unpack(data)))
+            self._expunge(at, external, records.struct("II").iter_unpack(data))
         elif kind == _EXPUNGE_GUID:
-            self._expunge(at, external, [(uid, uid) for (uid,) in records.struct("I16x").iter_unpack(data)])
+            uids = records.struct("I16x").iter_unpack(data)
+            self._expunge(at, external, ((uid, uid) for (uid,) in uids))
         elif kind == _FLAGS:
             for first, last, add, remove in records.struct("IIBB2x").iter_unpack(data):
                 records.change_flags(first, last, add, remove)
@@ -130,11 +134,12 @@ class Replay:
         elif kind != _BOUNDARY and kind not in _OTHERS:
             raise Broken(f"type {kind:#x} is unknown")
 
-    def _expunge(self, at: int, external: bool, ranges: list[tuple[int, int]]) -> None:
+    def _expunge(self, at: int, external: bool, ranges: Iterable[tuple[int, ...]]) -> None:
         for first, last in ranges:
             if external:
                 self.records.remove(first, last)
             else:
+                self.records.spend(0, 10)  # it takes memory, too
                 self._asked.append((at, first, last))
 
     def _change_header(self, external: bool, data: bytes) -> None:
@@ -173,6 +178,7 @@ class Replay:
             reset, keep = records.struct("IB").unpack(data[:5].ljust(5, b"\0"))
             extension.reset = reset
             if not keep:
+                records.spend(len(extension.header) + len(extension.records))
                 extension.header = bytearray(len(extension.header))
                 extension.records = bytearray(len(extension.records))
         elif self._ignored:
@@ -208,6 +214,7 @@ class Replay:
         at = 0
         while len(data) - at >= fields.size:
             self._current, self._ignored = None, True
+            records.spend(0, 1 + len(records.extensions) // 50)  # they are gone through
             number, reset, header, size, _align, flags, length = fields.unpack_from(data, at)
             name = data[at + fields.size : at + fields.size + length]
             at = _filled(at + fields.size + length)
@@ -245,7 +252,7 @@ def _resize(records: Records, extension: Extension, header: int, size: int, *, s
     if header > len(extension.header) or (header < len(extension.header) and shrink):
         records.grow_header(extension, header)
     if size > extension.size or (size < extension.size and shrink):
-        extension.resize(size, len(records.uids))
+        records.resize(extension, size)
 
 
 def _parts(fields: Struct, data: bytes) -> Iterator[tuple[int, bytes]]:

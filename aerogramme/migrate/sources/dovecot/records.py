@@ -9,6 +9,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import compress
 from struct import Struct
 from typing import Literal
@@ -25,6 +26,11 @@ _MAX_COLUMN = 64  # octets of a record that are kept: what is read here has up t
 _MAX_EXTENSIONS = 1000
 _MAX_KEYWORDS = 4096  # of a mailbox; people have some dozens
 _MAX_HEADERS = 32 << 20  # octets of the headers of all extensions: names of 100,000 mailboxes are a few MB
+# A few octets of a log may change all messages, and a log has room for millions of such records. What they
+# ask for is counted, in octets that are gone over, as far as that is not known from the length of the log:
+# this is some ten seconds of it. True logs of large mailboxes come to a hundredth.
+_MAX_WORK = 1 << 34
+_A_STEP = 2000  # what one step of Python counts for
 
 
 class Broken(Exception):
@@ -67,7 +73,7 @@ class Records:
     """An index. `remove` only marks; `settled` is what is left.
 
     header    the base header: numbers in the order of octets of the machine that wrote it
-    keywords  by name, in the order of introduction: bit n is set if message n has it
+    keywords  by name, in the order of introduction: message n has it if bit n % 8 of octet n // 8 is set
     """
 
     order: Order
@@ -75,10 +81,17 @@ class Records:
     header: bytearray = field(default_factory=lambda: bytearray(HEADER))
     uids: "array[int]" = field(default_factory=lambda: array("I"))
     flags: bytearray = field(default_factory=bytearray)
-    keywords: dict[bytes, int] = field(default_factory=dict)
+    keywords: dict[bytes, bytearray] = field(default_factory=dict)
     extensions: list[Extension] = field(default_factory=list)
     deleted: bool = False
     _removed: bytearray = field(default_factory=bytearray)
+    _work: int = 0
+
+    def spend(self, octets: int, steps: int = 1) -> None:
+        """Counts what is to be gone over. Broken, when that is more than a true log asks for."""
+        self._work += octets + steps * _A_STEP
+        if self._work > _MAX_WORK:
+            raise Broken("it asks for more work than any that Dovecot writes")
 
     def struct(self, fields: str) -> Struct:
         """Fields in the order of octets of this index, without padding."""
@@ -129,13 +142,19 @@ class Records:
             raise Broken(f"extension {name!r} is there already, or one too many")
         self._make_room(name, header)
         made = Extension(name, reset, bytearray(header), wanted=name in self.wanted)
-        made.resize(size, len(self.uids))
+        self.resize(made, size)
         self.extensions.append(made)
         return made
+
+    def resize(self, extension: Extension, size: int) -> None:
+        """Its records have another size."""
+        self.spend(len(self.uids) * min(size, _MAX_COLUMN) if extension.wanted else 0)
+        extension.resize(size, len(self.uids))
 
     def grow_header(self, extension: Extension, header: int) -> None:
         """The header of an extension has another size. Broken, if it cannot."""
         self._make_room(extension.name, header - len(extension.header))
+        self.spend(header)
         kept = extension.header[:header]
         extension.header = kept + bytes(header - len(kept))
 
@@ -174,24 +193,38 @@ class Records:
 
     def remove(self, first: int, last: int) -> None:
         start, end = self.between(first, last)
+        self.spend(end - start)
         self._removed[start:end] = b"\1" * (end - start)
 
     def change_flags(self, first: int, last: int, add: int, remove: int) -> None:
         start, end = self.between(first, last)
-        table = bytes((old & ~remove & 0xFF) | add for old in range(256))
-        self.flags[start:end] = self.flags[start:end].translate(table)
+        self.spend(end - start)
+        self.flags[start:end] = self.flags[start:end].translate(_changed(add, remove))
 
-    def introduce_keyword(self, name: bytes, bits: int = 0) -> None:
+    def introduce_keyword(self, name: bytes, bits: bytes = b"") -> None:
         """A keyword that there may be already. Broken, if there cannot be one."""
         if name not in self.keywords and len(self.keywords) >= _MAX_KEYWORDS:
             raise Broken("there are too many keywords")
-        self.keywords.setdefault(name, bits)
+        self.keywords.setdefault(name, bytearray(bits))
 
     def change_keyword(self, name: bytes, first: int, last: int, *, add: bool) -> None:
+        """One that was introduced."""
+        bits = self.keywords[name]
         start, end = self.between(first, last)
-        bits = ((1 << (end - start)) - 1) << start
-        old = self.keywords.get(name, 0)
-        self.keywords[name] = old | bits if add else old & ~bits
+        if not add:
+            end = min(end, 8 * len(bits))
+        if start >= end:
+            self.spend(0)
+            return
+        more = (end + 7) // 8 - len(bits)
+        self.spend((end - start) // 8 + 64 * max(more, 0))  # what is new takes memory, too
+        bits.extend(bytes(max(more, 0)))
+        octets = slice(start // 8, (end + 7) // 8)
+        mask = bytearray(b"\xff" * (octets.stop - octets.start))
+        mask[0] &= 0xFF << start % 8 & 0xFF
+        mask[-1] &= 0xFF >> -end % 8
+        old, new = int.from_bytes(bits[octets], "little"), int.from_bytes(mask, "little")
+        bits[octets] = (old | new if add else old & ~new).to_bytes(len(mask), "little")
 
     def write(self, extension: Extension, uid: int, data: bytes) -> None:
         """The record of an extension of one message, if there is such a message; the rest is zero."""
@@ -212,7 +245,9 @@ class Records:
                     kept[at::column] = bytes(compress(extension.records[at::column], left))
                 extension.records = kept
         for name, bits in self.keywords.items():
-            self.keywords[name] = bits_of(bytes(compress(_spread(bits, len(left)), left)))
+            self.spend(4 * 8 * len(bits))
+            kept_bits = bytes(compress(_spread(bits, len(left)), left))
+            self.keywords[name] = bytearray(packed(kept_bits))
         self.uids = array("I", compress(self.uids, left))
         self.flags = bytearray(compress(self.flags, left))
         self._removed = bytearray(len(self.uids))
@@ -230,24 +265,27 @@ class Records:
     def keyword_chunks(self, most: int) -> Iterator[tuple[int, int, list[tuple[bytes, bytes]]]]:
         """The keywords that some message has, each with one octet a message: 1 or 0; for some messages at a
         time, from one row on and before another. `most`: how many, a multiple of 8."""
-        size = (len(self.uids) + 7) // 8
-        packed = [(name, bits.to_bytes(size, "little")) for name, bits in self.keywords.items() if bits]
         for start in range(0, len(self.uids), most):
             end = min(start + most, len(self.uids))
-            parts = [
-                (name, int.from_bytes(bits[start // 8 : (end + 7) // 8], "little")) for name, bits in packed
-            ]
-            yield start, end, [(name, _spread(part, end - start)) for name, part in parts if part]
+            parts = [(name, bits[start // 8 : (end + 7) // 8]) for name, bits in self.keywords.items()]
+            self.spend(0, len(parts))
+            yield start, end, [(name, _spread(part, end - start)) for name, part in parts if any(part)]
 
 
-def bits_of(each: bytes) -> int:
-    """A number whose bit n is set where octet n is 1."""
-    return int(each[::-1].translate(_DIGITS) or b"0", 2)
+def packed(each: bytes) -> bytes:
+    """Bits of which number n is octet n: 1 or 0."""
+    return int(each[::-1].translate(_DIGITS) or b"0", 2).to_bytes((len(each) + 7) // 8, "little")
 
 
-def _spread(bits: int, count: int) -> bytes:
-    digits = f"{bits:b}"[::-1].encode().translate(_VALUES)
+def _spread(bits: bytes | bytearray, count: int) -> bytes:
+    digits = f"{int.from_bytes(bits, 'little'):b}"[::-1].encode().translate(_VALUES)
     return digits[:count].ljust(count, b"\0")
+
+
+@lru_cache(1024)
+def _changed(add: int, remove: int) -> bytes:
+    """What becomes of flags, each 0 to 255."""
+    return bytes((old & ~remove & 0xFF) | add for old in range(256))
 
 
 _DIGITS = b"0" + b"1" * 255
