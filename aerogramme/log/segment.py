@@ -358,6 +358,7 @@ class Segments:
             read = await self._records.read(KIND, names)
             for (index, ref), packed in zip(refs.items(), read, strict=True):
                 found[index] = self._opened(index, group, ref.contents, packed)
+                await trio.lowlevel.checkpoint()  # one takes up to ten milliseconds: others have their turn
         finally:
             for index in refs:
                 del self._loading[index, group]

@@ -107,6 +107,8 @@ class Bodies:
         records: list[BodyRecord | Damaged] = []
         for value in values:
             try:
+                if not value:
+                    raise Damaged("the digest of a content cannot be read")
                 records.append(BodyRecord.from_bytes(value))
             except Damaged as damage:
                 records.append(damage)
@@ -234,5 +236,5 @@ _DAMAGED_MESSAGE = b"Subject: [This message is damaged]\r\n\r\n"
 def stand_in(field: str) -> bytes:
     """The field of the digest that is shown for a message whose own cannot be read."""
     if field == "record":
-        return b""  # no key: the body is Damaged
+        return b""
     return digest_field(Content(0, BodyRecord(ContentKey.generate(), 0, 0), render(_DAMAGED_MESSAGE)), field)

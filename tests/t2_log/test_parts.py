@@ -195,6 +195,28 @@ async def test_segments_load_what_was_packed_and_keep_to_their_budget():
     assert list(columns["a"]) == [b"1", b"22", b"1", b"22"]
 
 
+async def test_while_segments_are_unpacked_others_have_their_turn():
+    store = await MemoryStores().open(ACCOUNT.hex(), create=True)
+    packed = [pack(KEYRING, [n], {"digest": {"a": [b"1"]}}, inline_max=0) for n in range(1, 9)]
+    for each in packed:
+        for name, body in each.objects:
+            await store.put(name, body)
+    segments = Segments(Records(store, KEYRING), KEYRING, [each.ref for each in packed])
+    turns = 0
+
+    async def another():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(another)
+        await segments.load(range(8), "digest")
+        nursery.cancel_scope.cancel()
+    assert turns >= 7
+
+
 async def test_a_segment_that_cannot_be_read_is_damaged():
     store = await MemoryStores().open(ACCOUNT.hex(), create=True)
     packed = pack(KEYRING, [1], {"digest": {"a": [b"1"]}}, inline_max=0)
