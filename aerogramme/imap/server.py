@@ -207,6 +207,7 @@ class _Connection(Out):
         self.waiting = False  # for the client's next words
         self.sending = False
         self._deadline = self._login_deadline = math.inf
+        self._sent = 0.0  # when all that was written had gone out
         self._service = service
         self._stream = stream
         self._piece = SEND_SIZE
@@ -263,6 +264,7 @@ class _Connection(Out):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise HangUp from error
         self.sending = False
+        self._sent = trio.current_time()
         self._deadline = deadline
 
     # --- the conversation
@@ -316,16 +318,16 @@ class _Connection(Out):
     async def _idle(self) -> bytes | bytearray:
         """Tells news until the client sends something: what it sent, b"" at its end."""
         while True:
-            octets, quiet = await self._octets_or_news()
+            octets = await self._octets_or_news(self._sent + IDLE_SIGN)
             if octets is not None:
                 return octets
             await self.session.tell_news()
-            if quiet:
+            if trio.current_time() >= self._sent + IDLE_SIGN:
                 self.write(b"* OK Still here\r\n")
             await self.flush()
 
-    async def _octets_or_news(self) -> tuple[bytes | bytearray | None, bool]:
-        """What the client sent, or None: there is news. And whether nothing happened for IDLE_SIGN."""
+    async def _octets_or_news(self, until: float) -> bytes | bytearray | None:
+        """What the client sent; None when there may be news, or at `until`."""
         octets: bytes | bytearray | None = None
 
         async def receive() -> None:
@@ -337,10 +339,10 @@ class _Connection(Out):
         # nothing.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
-            with trio.move_on_after(IDLE_SIGN) as waiting:
+            with trio.move_on_at(until):
                 await self.session.wait_news()
             nursery.cancel_scope.cancel()
-        return octets, waiting.cancelled_caught
+        return octets
 
     async def close(self) -> None:
         """Closes the stream. TLS says so to the client (RFC 8446 §6.1), unless half a record may be out."""

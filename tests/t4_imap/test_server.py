@@ -107,8 +107,12 @@ async def test_idle_gives_a_sign_of_life(world: World, mock_clock: trio.testing.
     await world.mail("INBOX")
     assert await client.line() == b"* 1 EXISTS"
     assert await client.line() == b"* 1 RECENT"
-    await world.mail("Archive")  # no news for this session, so no line
+    for _ in range(2):
+        await world.mail("Archive")  # no news for this session, so no line, and no sign of life either
+        await pass_time(mock_clock, 0.75 * IDLE_SIGN)
+    await world.mail("Archive")
     await client.stream.send_all(b"DONE\r\n")
+    assert (await client.line()).startswith(b"* OK ")
     assert (await client.line()).startswith(b"i OK")
 
 
