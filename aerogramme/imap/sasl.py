@@ -85,11 +85,13 @@ class ScramSha256:
         self._hear(scram.first, response)
         if scram.authzid is not None:
             check_authzid(scram.authzid, scram.user)
+        name = service.directory.login_address(scram.user)
         self._user = service.directory.by_login(scram.user)
-        if self._user is not None and canonical(self._user.address) != canonical(scram.user):
+        names = (scram.user, name)
+        if self._user is not None and canonical(self._user.address) not in map(canonical, names):
             # An alias has the salt of its account's address, and two names with one salt are somebody's.
             self._user = None
-        self._salt = service.salts.of(scram.user, self._user)
+        self._salt = service.salts.of(name, self._user)
         self._take = self._final
         return scram.challenge(self._salt, ITERATIONS)
 

@@ -67,6 +67,9 @@ class Directory(Protocol):
         """The user who logs in with this name: the address or an alias, without its domain where that is
         configured; no detail, no catch-all. None for a deleted one."""
 
+    def login_address(self, name: str) -> str:
+        """The login name, with its domain where it has none and that is configured."""
+
     def by_account(self, account: str) -> User | None:
         """The user of an account, also a deleted one."""
 
@@ -152,10 +155,12 @@ class AddressBook:
         return None
 
     def by_login(self, name: str) -> User | None:
-        user = self.owner(name)
-        if user is None and self._login_domain and "@" not in name:
-            user = self.owner(f"{name}@{self._login_domain}")
+        user = self.owner(name) or self.owner(self.login_address(name))
         return None if user is None or user.deleted is not None else user
+
+    def login_address(self, name: str) -> str:
+        """The login name, with its domain where it has none and that is configured."""
+        return f"{name}@{self._login_domain}" if self._login_domain and "@" not in name else name
 
     def by_account(self, account: str) -> User | None:
         """The user of an account, also a deleted one."""

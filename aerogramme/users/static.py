@@ -64,6 +64,9 @@ class StaticDirectory:
     def by_login(self, name: str) -> User | None:
         return self._fresh().by_login(name)
 
+    def login_address(self, name: str) -> str:
+        return self._fresh().login_address(name)
+
     def by_account(self, account: str) -> User | None:
         return self._fresh().by_account(account)
 

@@ -51,6 +51,9 @@ class OneUser:
     def by_login(self, name: str) -> User | None:
         return self._user if name == USER else None
 
+    def login_address(self, name: str) -> str:
+        return name
+
     def by_address(self, address: str) -> None:
         return None
 

@@ -252,6 +252,14 @@ async def test_an_alias_does_not_show_whose_it_is(world: World, stores: MemorySt
     await authenticate(await world.client(login=False), ScramClient("alice@example.org", secret))
 
 
+async def test_a_name_without_its_domain(world: World, stores: MemoryStores) -> None:
+    """It is the address, also where nobody has it."""
+    world.service.directory = AddressBook([User("alice@example.org", ACCOUNT)], login_domain="example.org")
+    await authenticate(await world.client(login=False), ScramClient("Alice", await app_password(stores)))
+    for name in ("alice", "nobody"):
+        assert await salt_of(world, name) == await salt_of(world, f"{name}@example.org")
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long tries were made to wait; nobody really waits."""
