@@ -47,6 +47,8 @@ async def list_mailboxes(context: Context, command: List) -> Done:
         child_info = b' ("CHILDINFO" ("SUBSCRIBED"))' if info.name in above else b""
         context.out.write(_line(b"LIST", attributes, info.name, child_info))
         if command.status and info.selectable:
+            if not context.account.journal.settled:  # what came since the LIST began
+                await context.refresh()
             _write_status(context, info.name, command.status)
         if context.out.full:
             await context.out.flush()

@@ -11,7 +11,7 @@ async def search(context: Context, command: Search) -> Done:
     by_modseq = False
     for key in walk(command.key):
         if isinstance(key, Seqs):
-            context.seqs(key.numbers, uid=False)  # raises BadSyntax for numbers that are not there
+            context.view.spans(key.numbers)  # raises BadSyntax for numbers that are not there
         elif isinstance(key, ModSeq):
             by_modseq = True
     if by_modseq:

@@ -103,8 +103,7 @@ class _Search:
         """Those of the candidates that match, ascending."""
         if not at:
             return at
-        if len(at) > BATCH:
-            await _others()
+        await _others()
         match key:
             case All():
                 return at

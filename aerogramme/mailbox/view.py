@@ -224,11 +224,15 @@ class View:
         Raises BadSyntax for a number above EXISTS (RFC 3501 §9 seq-number: an error of the client), but `1:*`
         in an empty mailbox is nothing: clients send it without looking.
         """
+        return _numbers(self.spans(numbers))
+
+    def spans(self, numbers: SequenceSet) -> list[tuple[int, int]]:
+        """As `by_seq`: inclusive ranges, sorted and disjoint."""
         exists = len(self.uids)
         spans = numbers.resolve(exists)
         if spans and spans[-1][1] > exists:
             raise BadSyntax(f"There is no message {spans[-1][1]}; the last one is {exists}")
-        return _numbers(spans)
+        return spans
 
     def by_uid(self, numbers: SequenceSet) -> Sequence[int]:
         """The sequence numbers of the messages whose UID is in a set, ascending, each once.

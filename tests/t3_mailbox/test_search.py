@@ -145,11 +145,11 @@ async def test_more_than_a_batch(world: World, monkeypatch, most: str) -> None:
     [
         k.Text("dog"),
         k.Header("x-n", "1"),
-        k.Or(tuple(k.Flag(f"never{n}") for n in range(10))),
+        k.Or(tuple(k.Flag(f"never{n}") for n in range(5))),
     ],
 )
 async def test_a_long_search_lets_others_have_their_turn(world: World, monkeypatch, key) -> None:
-    monkeypatch.setattr("aerogramme.mailbox.search.BATCH", 1)
+    monkeypatch.setattr("aerogramme.mailbox.search.BATCH", 1)  # five of them
     account, view = await mailbox(world)
     await search(account, view, key)  # all that is needed is in memory
     turns = 0

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from aerogramme.errors import Damaged, Unavailable
-from aerogramme.imap import commands, context, fetching, searching
+from aerogramme.imap import commands, context, fetching, listing, searching
 from aerogramme.imap.commands import Search
 from aerogramme.imap.context import Context, Done, Peer
 from aerogramme.imap.server import SEND_SIZE
@@ -439,3 +439,35 @@ async def test_a_mailbox_that_messages_come_from_is_not_to_be_made(world: World)
     await other.command(b"DELETE Archive")
     assert (await client.command(b"MOVE 1 INBOX"))[-1].startswith(b"x NO [NONEXISTENT] ")
     assert (await client.command(b"CLOSE"))[-1].startswith(b"x OK ")
+
+
+async def test_a_list_tells_no_numbers_that_wait_to_be_settled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.t4_imap.test_sessions.SEND_SIZE", 20)
+    refresh, settled = Account.refresh, True
+    out = Collected()
+    session = Session(world.service, Peer("local", loopback=True), out)
+    await say(session, out, b"a LOGIN alice secret\r\n")
+
+    async def settle(account: Account) -> None:
+        nonlocal settled
+        await refresh(account)
+        settled = True
+
+    async def flush() -> None:
+        nonlocal settled
+        settled = False  # another server's entry comes meanwhile
+
+    def told(*args: object) -> bytes:
+        assert settled
+        return b"* STATUS\r\n"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "settled", property(lambda _: settled))
+        patch.setattr(Account, "refresh", settle)
+        patch.setattr(out, "flush", flush)
+        patch.setattr(listing, "_status_line", told)
+        answer = await say(session, out, b'b LIST "" * RETURN (STATUS (UIDNEXT))\r\n')
+    assert answer.count(b"* STATUS\r\n") == 6 and b"\r\nb OK" in answer
+    session.close()
