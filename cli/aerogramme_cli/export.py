@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -137,6 +137,7 @@ def _export(asked: Asked, kind: "Kind", path: str, layout: Layout = Layout.FS) -
     settings = asked.settings()
     chosen = asked.chosen(settings, asked.key)
     lost = 0
+    needs: list[list[str]] = []
     with _progress() as told, common.interruptible("interrupted; the same command again goes on"):
         for user, secret in chosen:
             if secret is None:
@@ -155,6 +156,11 @@ def _export(asked: Asked, kind: "Kind", path: str, layout: Layout = Layout.FS) -
                 continue
             _print(report, asked.as_json)
             lost += report.lost
+            if report.needs:
+                here, everywhere = str(Path(report.path).absolute()), str(Path(path).absolute())
+                needs.append([line.replace(here, everywhere) for line in report.needs])
+    if needs and not asked.as_json:
+        typer.echo("\n".join(["", "# dovecot.conf", *_together(needs)]))
     if lost:
         raise Damaged(
             "not everything is in the export"
@@ -198,8 +204,20 @@ def _print(report: "Report", as_json: bool) -> None:
         typer.echo(
             f"{report.address}: and {len(report.faults) - FAULTS_SHOWN:,} more: --json has all", err=True
         )
-    for line in ["", "# dovecot.conf", *report.needs] if report.needs else []:
-        typer.echo(line)
+
+
+def _together(needs: Sequence[Sequence[str]]) -> list[str]:
+    """What Dovecot's configuration must have for all of these accounts: the namespace has the special uses of
+    each, once."""
+    outside: dict[str, None] = {}
+    mailboxes: dict[str, Sequence[str]] = {}
+    for lines in needs:
+        namespace = lines.index("namespace inbox {")
+        outside |= dict.fromkeys(lines[:namespace])
+        for at in range(namespace + 3, len(lines) - 1, 3):  # after `inbox` and `separator`, before the end
+            mailboxes.setdefault(lines[at], lines[at : at + 3])
+    uses = [line for _, box in sorted(mailboxes.items()) for line in box]
+    return [*outside, *lines[namespace : namespace + 3], *uses, "}"]
 
 
 @contextmanager

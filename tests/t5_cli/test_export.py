@@ -48,6 +48,23 @@ def test_it_says_what_it_has_done_and_what_dovecot_needs(made: Path, tmp_path: P
     assert b"nothing to do" in again.stdout
 
 
+def test_dovecot_needs_one_configuration_for_all_accounts(tmp_path: Path) -> None:
+    data, passwords = tmp_path / "data", tmp_path / "passwords"
+    for address in (ADDRESS, OTHER):
+        create_account(data, address)
+    with open(os.open(passwords, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+        file.write(f"{ADDRESS} {PASSWORD}\n{OTHER} {PASSWORD}\n")
+    (tmp_path / "Starred").write_text(f"From x  Thu Jan  1 00:00:00 1970\n{LETTER % 1}")
+    starred = (str(tmp_path / "Starred"), OTHER, "--role", "Starred=Flagged", "--password-stdin")
+    aerogramme("import", "mbox", *starred, "--data", str(data), stdin=PASSWORD + "\n")
+    done = export(data, "dovecot", f"{tmp_path}/%d/%n", "--all", "--passwords-from", str(passwords))
+    said = done.stdout.decode()
+    assert said.count("# dovecot.conf") == said.count("namespace inbox {") == 1
+    assert f"mail_location = maildir:{tmp_path}/%d/%n\n" in said
+    assert said.count("special_use = \\Sent") == 1
+    assert '  mailbox "Starred" {\n    special_use = \\Flagged\n  }\n' in said
+
+
 def test_for_programs(made: Path, tmp_path: Path) -> None:
     done = export(made / "data", "mbox", str(tmp_path / "out"), ADDRESS, "--json")
     said = json.loads(done.stdout)
