@@ -10,7 +10,7 @@ from aerogramme.mail.structure import Part
 # The format is described in docs/format.md, "Packed parts".
 _VERSION: Final = 1
 _LEAF, _MULTIPART, _MESSAGE = 0, 1, 2
-ENCODINGS: Final = (b"7bit", b"8bit", b"binary", b"quoted-printable", b"base64")
+_ENCODINGS: Final = (b"7bit", b"8bit", b"binary", b"quoted-printable", b"base64")
 _OTHER: Final = 7
 
 
@@ -28,7 +28,7 @@ def pack(root: Part) -> bytes:
     while todo:
         part, base = todo.pop()
         kind = _MULTIPART if part.children else _MESSAGE if part.message else _LEAF
-        encoding = ENCODINGS.index(part.encoding) if part.encoding in ENCODINGS else _OTHER
+        encoding = _ENCODINGS.index(part.encoding) if part.encoding in _ENCODINGS else _OTHER
         out.append(kind | encoding << 2)
         _varint(out, part.start - base)
         _varint(out, part.body - part.start)
@@ -44,11 +44,10 @@ def pack(root: Part) -> bytes:
 class _Unpacked:
     """A part as it was packed."""
 
-    __slots__ = ("body", "children", "encoding", "end", "kind", "start")
+    __slots__ = ("body", "children", "end", "kind", "start")
 
-    def __init__(self, kind: int, encoding: bytes | None, start: int, body: int, end: int) -> None:
+    def __init__(self, kind: int, start: int, body: int, end: int) -> None:
         self.kind = kind
-        self.encoding = encoding
         self.start = start
         self.body = body
         self.end = end
@@ -96,11 +95,11 @@ def _unpack(packed: bytes) -> _Unpacked:
         start = cursor.varint() + (parent.body if parent else 0)
         body = start + cursor.varint()
         end = body + cursor.varint()
-        if kind > _MESSAGE or not (encoding < len(ENCODINGS) or encoding == _OTHER):
+        if kind > _MESSAGE or not (encoding < len(_ENCODINGS) or encoding == _OTHER):
             raise Damaged("a part is of an unknown kind")
         if parent and end > parent.end:
             raise Damaged("a part ends behind the one that it is in")
-        part = _Unpacked(kind, ENCODINGS[encoding] if encoding != _OTHER else None, start, body, end)
+        part = _Unpacked(kind, start, body, end)
         if parent:
             parent.children.append(part)
         else:
@@ -162,12 +161,6 @@ def section(packed: bytes, path: tuple[int, ...], what: str = "") -> tuple[int, 
     if what == "TEXT":
         return message.body, message.end
     return None
-
-
-def part_encoding(packed: bytes, path: tuple[int, ...]) -> bytes | None:
-    """The Content-Transfer-Encoding of a part, or None if it is unknown or there is no such part."""
-    part = _find(_unpack(packed), path)
-    return part.encoding if part else None
 
 
 # RFC 5322 §2.2. A name that is none of these names no field.

@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from aerogramme.errors import Damaged
-from aerogramme.mail.sections import header_fields, pack, part_encoding, section
+from aerogramme.mail.sections import header_fields, pack, section
 from aerogramme.mail.structure import parse
 
 # The example of RFC 3501 §6.4.5, with the content of each part telling its number.
@@ -131,13 +131,6 @@ def test_part_1_of_a_message_that_is_a_message() -> None:
     assert get("1.1.1", raw=raw) is None
 
 
-def test_encodings_are_known() -> None:
-    assert part_encoding(PACKED, (2,)) == b"base64"
-    assert part_encoding(PACKED, (1,)) == b"7bit"
-    assert part_encoding(PACKED, (9,)) is None
-    assert part_encoding(pack(parse(b"Content-Transfer-Encoding: x-uue\r\n\r\n")), (1,)) is None
-
-
 def test_the_packed_form_is_that_of_the_docs() -> None:
     raw = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhi\r\n--b--\r\n"
     #                  version  multipart, from 0, header 45, body 18, one child
@@ -145,6 +138,8 @@ def test_the_packed_form_is_that_of_the_docs() -> None:
     #                  leaf, 7bit, 5 behind the multipart's body, header of 2, body of 2
     expected += bytes([0b0, 5, 2, 2])
     assert pack(parse(raw)) == expected
+    for encoding, number in (b"8bit", 1), (b"Base64", 4), (b"x-uue", 7):
+        assert pack(parse(b"Content-Transfer-Encoding: %b\n\n" % encoding))[1] == number << 2
 
 
 @pytest.mark.parametrize("cut", range(len(PACKED)))
