@@ -261,7 +261,7 @@ async def test_a_name_without_its_domain(world: World, stores: MemoryStores) -> 
 
 
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def waits(world: World, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long tries were made to wait; nobody really waits."""
     found: list[float] = []
 
@@ -270,6 +270,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         await trio.lowlevel.checkpoint()
 
     monkeypatch.setattr("aerogramme.mailbox.accounts.sleep", sleep)
+    monkeypatch.setattr(world.accounts, "_failure_time", 0.0)
     return found
 
 
