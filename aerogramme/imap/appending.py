@@ -3,6 +3,7 @@
 from aerogramme.imap.commands import Append
 from aerogramme.imap.context import Context, Done, try_create
 from aerogramme.mailbox.contents import NewMessage
+from aerogramme.mailbox.flags import normal_flags
 
 
 class Appending:
@@ -37,5 +38,6 @@ async def begin(context: Context, command: Append) -> Appending:
     context.may_write()
     with try_create(context.account, command.mailbox):
         await context.account.look_for(command.mailbox)
+    normal_flags(command.message.flags)
     await context.account.check_room(command.message.size)
     return Appending(context, command)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 from aerogramme.imap import mutf7
+from aerogramme.log.ids import Runs
 
 # atom = 1*ATOM-CHAR ; ATOM-CHAR = <any CHAR except atom-specials>
 _ATOM: Final = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
@@ -46,18 +47,7 @@ def flag_list(flags: Iterable[str]) -> bytes:
 
 def sequence_set(numbers: Iterable[int]) -> bytes:
     """Ascending numbers, none twice, as the shortest set: 1:3,5,7:8. No numbers give b"", which is no set."""
-    parts: list[bytes] = []
-    first = last = -2
-    for number in numbers:
-        if number == last + 1:
-            last = number
-            continue
-        if first >= 0:
-            parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
-        first = last = number
-    if first >= 0:
-        parts.append(b"%d" % first if first == last else b"%d:%d" % (first, last))
-    return b",".join(parts)
+    return ranges((first, first + count - 1) for first, count in Runs.of(numbers).runs)
 
 
 def uid_sets(source: Sequence[int], target: Sequence[int]) -> tuple[bytes, bytes]:

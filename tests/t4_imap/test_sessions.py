@@ -278,6 +278,13 @@ async def test_what_is_too_large_is_not_asked_for(world: World) -> None:
     assert (await client.command(b"APPEND INBOX {100+}\r\n" + b"x" * 100))[-1].startswith(b"x OK ")
 
 
+async def test_flags_that_cannot_be_kept_are_refused_before_the_message_is_sent(world: World) -> None:
+    client = await world.client()
+    for flags in (b"x" * 201, b" ".join([b"x%d" % n for n in range(101)])):
+        assert (await client.command(b"APPEND INBOX (%b) {3}" % flags))[-1].startswith(b"x NO [CANNOT] ")
+    assert (await client.command(b"NOOP"))[-1].startswith(b"x OK ")
+
+
 async def test_answers_of_pipelined_commands_come_in_order(world: World) -> None:
     await world.mail("INBOX", 10)
     client = await world.client()
