@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from aerogramme.mailbox.names import DELIMITER, INBOX, MAX_NAME
+from aerogramme.mailbox.names import DELIMITER, INBOX, MAX_NAME, is_inbox
 
 _TOKENS = re.compile(r"[*%]+|[^*%]+")
 
@@ -19,7 +19,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     if pattern == "*":
         return lambda _name: True
     first, delimiter, rest = pattern.partition(DELIMITER)
-    if first.upper() == INBOX:
+    if is_inbox(first):
         pattern = INBOX + delimiter + rest
     tokens = _TOKENS.findall(pattern)
     # A run of wildcards is as strong as its strongest.

@@ -11,6 +11,7 @@ from typing import Final
 
 from aerogramme.errors import BadSyntax
 from aerogramme.imap import dates, mutf7
+from aerogramme.mailbox.names import INBOX, is_inbox
 from aerogramme.mailbox.search_keys import STAR, SequenceSet
 
 # atom            = 1*ATOM-CHAR ; ATOM-CHAR = <any CHAR except ( ) { SP CTL % * " \ ]>
@@ -156,7 +157,7 @@ class Scanner:
             # RFC 3501 §6.3.3: in CREATE it declares that names below will be made, and need not be
             # remembered. quirk_trailing_delimiter: Thunderbird puts it elsewhere, too.
             name = name[:-1]
-        return "INBOX" if name.upper() == "INBOX" else name
+        return INBOX if is_inbox(name) else name
 
     def list_mailbox(self) -> str:
         """list-mailbox = 1*list-char / string."""

@@ -41,6 +41,11 @@ class MailboxInfo:
         return self.id is not None
 
 
+def is_inbox(name: str) -> bool:
+    """RFC 3501 §5.1: INBOX in any case. By small letters: the capital of a dotless i, too, is I."""
+    return name.lower() == "inbox"
+
+
 def canonical(name: str) -> str:
     """A name as it is stored: INBOX in capitals (also as the first level), one trailing delimiter gone, NFC.
 
@@ -51,7 +56,7 @@ def canonical(name: str) -> str:
     if name.endswith(DELIMITER):
         name = name[:-1]
     first, delimiter, rest = name.partition(DELIMITER)
-    return INBOX + delimiter + rest if first.upper() == INBOX else name
+    return INBOX + delimiter + rest if is_inbox(first) else name
 
 
 def check(name: str) -> str:

@@ -228,7 +228,7 @@ octets = st.binary(min_size=1, max_size=12).filter(lambda b: 0 not in b)
 names = (
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
     .map(lambda s: s.rstrip("/") or "/")
-    .map(lambda s: "INBOX" if s.upper() == "INBOX" else s)
+    .map(lambda s: "INBOX" if s.lower() == "inbox" else s)
 )
 _number = st.integers(1, (1 << 32) - 1) | st.integers(1, 20)
 _numbers_or_star = _number | st.just(STAR)

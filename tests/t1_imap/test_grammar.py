@@ -45,6 +45,7 @@ GOOD: list[tuple[bytes, Command]] = [
     ('a LOGIN me "p\u00e4ss"'.encode(), c.Login(T, "me", "p\u00e4ss".encode())),
     # authenticated
     (b"a ENABLE condstore X-Y condstore", c.Enable(T, ("CONDSTORE", "X-Y"))),
+    (b"a SELECT &ATE-nbox", c.Select(T, "\u0131nbox")),
     (b"a SELECT inbox", c.Select(T, "INBOX")),
     (b"a SELECT Sent/", c.Select(T, "Sent")),
     (b"a SELECT /", c.Select(T, "/")),

@@ -24,6 +24,7 @@ def test_as_the_obvious_reading(pattern: str, name: str) -> None:
 def test_inbox_in_any_case() -> None:
     assert matcher("inbox")("INBOX")
     assert matcher("Inbox/%")("INBOX/x")
+    assert matcher("\u0131nbox")("\u0131nbox")
     assert matcher("i%")("INBOX") is False  # only the whole name is without case
     assert not matcher("work/inbox")("work/INBOX")
 

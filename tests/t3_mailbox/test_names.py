@@ -14,6 +14,7 @@ from aerogramme.mailbox.names import MAX_DEPTH, MAX_PART, below, canonical, chec
         ("inbox", "INBOX"),
         ("InBox/Work", "INBOX/Work"),
         ("inboxes", "inboxes"),
+        ("\u0131nbox", "\u0131nbox"),  # no letter of ASCII, though its capital is one
         ("a/b/", "a/b"),
         ("Entwu\u0308rfe", "Entwürfe"),
         ("a/inbox", "a/inbox"),
