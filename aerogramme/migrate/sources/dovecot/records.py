@@ -29,7 +29,7 @@ _MAX_HEADERS = 32 << 20  # octets of the headers of all extensions: names of 100
 # A few octets of a log may change all messages, and a log has room for millions of such records. What they
 # ask for is counted, in octets that are gone over, as far as that is not known from the length of the log:
 # this is some ten seconds of it. True logs of large mailboxes come to a hundredth.
-_MAX_WORK = 1 << 34
+_MAX_WORK = 1 << 33
 _A_STEP = 2000  # what one step of Python counts for
 
 
@@ -219,12 +219,13 @@ class Records:
         more = (end + 7) // 8 - len(bits)
         self.spend((end - start) // 8 + 64 * max(more, 0))  # what is new takes memory, too
         bits.extend(bytes(max(more, 0)))
-        octets = slice(start // 8, (end + 7) // 8)
-        mask = bytearray(b"\xff" * (octets.stop - octets.start))
-        mask[0] &= 0xFF << start % 8 & 0xFF
-        mask[-1] &= 0xFF >> -end % 8
-        old, new = int.from_bytes(bits[octets], "little"), int.from_bytes(mask, "little")
-        bits[octets] = (old | new if add else old & ~new).to_bytes(len(mask), "little")
+        head, tail = start // 8, (end - 1) // 8
+        masks = {head: 0xFF << start % 8 & 0xFF}
+        masks[tail] = masks.get(tail, 0xFF) & 0xFF >> -end % 8
+        for octet, mask in masks.items():
+            bits[octet] = bits[octet] | mask if add else bits[octet] & ~mask
+        if tail - head > 1:
+            bits[head + 1 : tail] = (b"\xff" if add else b"\0") * (tail - head - 1)
 
     def write(self, extension: Extension, uid: int, data: bytes) -> None:
         """The record of an extension of one message, if there is such a message; the rest is zero."""
