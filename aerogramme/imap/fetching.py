@@ -111,8 +111,7 @@ class _Run:
         while start < len(seqs):
             some = seqs[start : start + (DIGEST_BATCH if digests else BATCH)]
             if digests:
-                sizes = view.table.sizes
-                some = some[: at_once([sizes[row] if row >= 0 else 0 for row in view.rows(some)])]
+                some = some[: at_once(_column(view.table.sizes, view.rows(some)))]
             out.write(plan.render(await self._batch(some, plan)))
             if out.full:
                 await out.flush()
@@ -190,36 +189,26 @@ class _Run:
         context = self._context
         view = context.view
         table = view.table
-        rows: Sequence[int]
-        if view.in_step and isinstance(seqs, range):
-            rows = range(seqs.start - 1, seqs.stop - 1)
-        else:
-            rows = view.rows(seqs)
-            if -1 in rows:
-                self.gone = True
-                seqs = [seq for seq, row in zip(seqs, rows, strict=True) if row >= 0]
-                rows = [row for row in rows if row >= 0]
-
+        rows = view.rows(seqs)
+        if -1 in rows:
+            self.gone = True
+            seqs = [seq for seq, row in zip(seqs, rows, strict=True) if row >= 0]
+            rows = [row for row in rows if row >= 0]
         # All columns are taken before the first await: one message, one moment.
-        def column(values: Sequence[int]) -> Sequence[int]:
-            if isinstance(rows, range):
-                return values[rows.start : rows.stop]
-            return [values[row] for row in rows]
-
         atts = plan.atts
         batch = Batch(seqs)
         if Att.UID in atts:
-            batch.uids = column(table.uids)
+            batch.uids = _column(table.uids, rows)
         if Att.FLAGS in atts:
             batch.flags = context.flag_lists(rows)
         if Att.MODSEQ in atts:
-            batch.modseqs = column(table.modseqs)
+            batch.modseqs = _column(table.modseqs, rows)
         if Att.INTERNALDATE in atts:
-            batch.dates = column(table.dates)
+            batch.dates = _column(table.dates, rows)
         if Att.SIZE in atts:
-            batch.sizes = column(table.sizes)
+            batch.sizes = _column(table.sizes, rows)
         if plan.digest_fields or plan.needs_headers:
-            batch.contents = column(table.contents)
+            batch.contents = _column(table.contents, rows)
         if plan.digest_fields:
             columns = await context.account.digests(batch.contents, plan.digest_fields)
             batch.digests = dict(zip(plan.digest_fields, columns, strict=True))
@@ -327,6 +316,11 @@ class _Run:
             # The literal's length is out; nothing but the end of the connection keeps the client from taking
             # something else for the rest of the message.
             raise HangUp
+
+
+def _column(values: Sequence[int], rows: Sequence[int]) -> Sequence[int]:
+    """The values of these rows."""
+    return values[rows.start : rows.stop] if isinstance(rows, range) else [values[row] for row in rows]
 
 
 class _Line:

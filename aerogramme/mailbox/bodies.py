@@ -33,6 +33,8 @@ def at_once(sizes: Sequence[int]) -> int:
     at least one. What is known of a digest beforehand is that it grows with its letter, whose size this is.
     """
     count = len(sizes)
+    if sum(sizes) <= DIGESTS_OCTETS:
+        return count
     while count > 1 and sum(map(min, sizes[:count], repeat(HEAVIEST))) > DIGESTS_OCTETS:
         count //= 2
     return count

@@ -200,10 +200,13 @@ class View:
         """True when the table is what this view shows: then the row of sequence number n is n - 1."""
         return self._same and self._version == self.table.version
 
-    def rows(self, seqs: Sequence[int]) -> list[int]:
-        """The table row of each sequence number, -1 where the message is gone. Good until the next await."""
+    def rows(self, seqs: Sequence[int]) -> Sequence[int]:
+        """The table row of each sequence number, -1 where the message is gone. Good until the next await.
+
+        A range for a range where that can be: whole slices of columns are faster than one row after another.
+        """
         if self.in_step:
-            return [seq - 1 for seq in seqs]
+            return range(seqs.start - 1, seqs.stop - 1) if isinstance(seqs, range) else [s - 1 for s in seqs]
         row_of, uids = self.table.row_of_uid, self.uids
         found = (row_of(uids[seq - 1]) for seq in seqs)
         return [-1 if row is None else row for row in found]

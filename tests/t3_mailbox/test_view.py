@@ -152,6 +152,7 @@ def test_what_is_held_back_is_told_later() -> None:
     assert view.sync(allow_expunge=False) is NOTHING
     assert view.sync().expunged == [1]
     assert view.rows([1, 2, 3]) == [0, 1, 2]
+    assert view.rows(range(2, 4)) == range(1, 3)
 
 
 def test_own_changes_are_left_out_unless_something_else_came_between() -> None:
