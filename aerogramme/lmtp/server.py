@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Protocol
 
 import trio
@@ -32,10 +31,11 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0
 # A peer that takes none of our replies for so long does not read them.
 SEND_SECONDS = 300.0
-# RFC 5321 §4.5.3.2.6: the client waits 10 minutes for the reply to its message. After half of it the store
-# has hung, and the client is told to come back while it still listens.
-DELIVERY_SECONDS = 300.0
-# How long a connection that is closed waits for what the store has taken already to be dropped.
+# A store that does not answer has hung after half of the time that the client waits for us (RFC 5321
+# §4.5.3.2.4 to .6): 2 minutes for 354, 3 until a piece of the message is taken, 10 for what became of it. So
+# the client is told to come back while it still listens.
+BEGIN_SECONDS, WRITE_SECONDS, SEND_LETTER_SECONDS = 60.0, 90.0, 300.0
+# How long what the store has taken of a message already may take to be dropped.
 ABANDON_SECONDS = 10.0
 # Recipients of one message for whom the store is asked at once: each may be a connection to it.
 AT_ONCE = 20
@@ -167,18 +167,13 @@ class _Connection:
     async def close(self) -> None:
         """Whatever has begun to be delivered is not."""
         deliveries, self._deliveries = self._deliveries, []
-        if deliveries:
-            with trio.move_on_after(ABANDON_SECONDS, shield=True):
-                for delivery in deliveries:
-                    await delivery.abandon()
+        await _abandon(deliveries)
 
     async def _deal_with(self, event: Event) -> None:
         match event:
             case MessageData(data):
-                # One after the other, and no more is read meanwhile: the slowest store sets the pace of the
-                # peer.
-                for delivery in self._deliveries:
-                    await delivery.write(data)
+                # No more is read meanwhile: the slowest store sets the pace of the peer.
+                await self._each(lambda delivery: delivery.write(data), WRITE_SECONDS)
             case RecipientAsked(mailbox, size):
                 recipient = self._directory.by_address(mailbox.plain)
                 if recipient is None:
@@ -213,14 +208,7 @@ class _Connection:
         sender = "" if envelope.sender is None else str(envelope.sender)
         source = source_clause(self._protocol.client, self._host)
         limit = self._config.max_message_size + ROOM_FOR_FIELDS
-        begins: list[Callable[[], Awaitable[None]]] = []
         for mailbox in envelope.recipients:
-            recipient = self._directory.by_address(mailbox.plain)
-            delivery = _Delivery(recipient, ident)
-            quota = None if recipient is None else self._quota(recipient)
-            if self._rooms is not None and quota is not None:
-                delivery.measure(self._rooms, quota, self._full)
-            self._deliveries.append(delivery)
             head = trace_fields(
                 sender=sender,
                 recipient=str(mailbox),
@@ -230,19 +218,37 @@ class _Connection:
                 protocol="UTF8LMTP" if envelope.smtputf8 else "LMTP",  # RFC 6531 §4.3, RFC 3848
                 ident=ident,
             )
-            begins.append(partial(delivery.begin, self._open_box, sender, str(mailbox), now, limit, head))
-        await _side_by_side(begins)
+            recipient = self._directory.by_address(mailbox.plain)
+            delivery = _Delivery(recipient, str(mailbox), head, ident)
+            quota = None if recipient is None else self._quota(recipient)
+            if self._rooms is not None and quota is not None:
+                delivery.measure(self._rooms, quota, self._full)
+            self._deliveries.append(delivery)
+        await self._each(lambda delivery: delivery.begin(self._open_box, sender, now, limit), BEGIN_SECONDS)
 
     async def _send(self) -> list[Reply]:
-        """Sends the letters side by side, so that stores can write them together."""
+        await self._each(_Delivery.send, SEND_LETTER_SECONDS)
         deliveries, self._deliveries = self._deliveries, []
-        with trio.move_on_after(DELIVERY_SECONDS) as waiting:
-            await _side_by_side([delivery.send for delivery in deliveries])
-        if waiting.cancelled_caught:
-            # These letters are not given up: the store may have them, or get them yet. Twice is better than
-            # never.
-            log.warning("the store took more than %d seconds for a message", DELIVERY_SECONDS)
         return [delivery.reply for delivery in deliveries]
+
+    async def _each(self, step: Callable[["_Delivery"], Awaitable[None]], seconds: float) -> None:
+        """Takes a step with each delivery, side by side: stores can write letters together, and a distant one
+        is not waited for once for each. Deliveries that do not come to its end in time are given up."""
+        late = list(self._deliveries)
+        limiter = trio.CapacityLimiter(AT_ONCE)
+
+        async def one(delivery: _Delivery) -> None:
+            async with limiter:
+                await step(delivery)
+            late.remove(delivery)
+
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                for delivery in self._deliveries:
+                    nursery.start_soon(one, delivery)
+        if late:
+            log.warning("the store took more than %d seconds for a message", seconds)
+            await _abandon(late)
 
     async def _flush(self) -> None:
         if output := self._protocol.take_output():
@@ -257,29 +263,16 @@ class _Connection:
             await self._stream.send_all(self._protocol.take_output())
 
 
-async def _side_by_side(actions: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """What is done for each recipient: a distant store is not waited for once for each of them."""
-    if len(actions) == 1:
-        await actions[0]()
-        return
-    limiter = trio.CapacityLimiter(AT_ONCE)
-
-    async def one(action: Callable[[], Awaitable[None]]) -> None:
-        async with limiter:
-            await action()
-
-    async with trio.open_nursery() as nursery:
-        for action in actions:
-            nursery.start_soon(one, action)
-
-
 class _Delivery:
     """One message to one recipient. What goes wrong with it stays with it, and becomes its reply."""
 
-    def __init__(self, recipient: Recipient | None, ident: str) -> None:
+    def __init__(self, recipient: Recipient | None, address: str, head: bytes, ident: str) -> None:
+        """`address` as RCPT has it; `head`: the header lines that are added."""
         # None: a user who was removed between RCPT and the message.
         self.reply: Reply = OUR_FAULT if recipient else NO_SUCH_USER
         self._recipient = recipient
+        self._address = address
+        self._head = head
         self._ident = ident
         self._letter: Letter | None = None
         self._rooms: Rooms | None = None  # with a quota
@@ -294,19 +287,17 @@ class _Delivery:
     def _account(self) -> str:
         return self._recipient.user.account if self._recipient else "nobody's"
 
-    async def begin(
-        self, open_box: OpenBox, sender: str, recipient: str, now: float, limit: int, head: bytes
-    ) -> None:
+    async def begin(self, open_box: OpenBox, sender: str, now: float, limit: int) -> None:
         if (to := self._recipient) is None:
             return
 
         async def action() -> None:
             box = await open_box(to.user.account, to.user.pins)
-            self._letter = box.letter(sender, recipient, to.detail, now, limit=limit)
-            await self._letter.write(head)
+            self._letter = box.letter(sender, self._address, to.detail, now, limit=limit)
+            await self._letter.write(self._head)
             if self._rooms is not None:
                 self._left = await self._rooms.left(to.user.account, self._quota, 1)
-                self._size = len(head)
+                self._size = len(self._head)
 
         await self._guarded(action)
 
@@ -336,6 +327,8 @@ class _Delivery:
             log.info("message %s: delivered to account %s", self._ident, self._account)
 
     async def abandon(self) -> None:
+        """Of a letter that `send` has begun with the store may have all by now, and keeps it: twice is better
+        than never."""
         letter, self._letter = self._letter, None
         if letter is not None:
             await self._guarded(letter.abandon)
@@ -356,6 +349,14 @@ class _Delivery:
             await self.abandon()
             return False
         return True
+
+
+async def _abandon(deliveries: Sequence[_Delivery]) -> None:
+    if deliveries:
+        with trio.move_on_after(ABANDON_SECONDS, shield=True):
+            async with trio.open_nursery() as nursery:
+                for delivery in deliveries:
+                    nursery.start_soon(delivery.abandon)
 
 
 def reply_to(error: AerogrammeError) -> Reply:

@@ -1,5 +1,7 @@
 """The server with the real letter boxes on the store in memory: what it acknowledges is there, whole."""
 
+import random
+
 import pytest
 import trio
 
@@ -9,7 +11,7 @@ from aerogramme.mailbox.audit.account import audit
 from aerogramme.mailbox.incoming.letterboxes import LetterBoxes
 from aerogramme.mailbox.keys import keys
 from aerogramme.seal import Argon2Params, Secret
-from aerogramme.store.memory import MemoryStores
+from aerogramme.store.memory import MemoryStore, MemoryStores
 from tests.t4_lmtp.conftest import Running
 
 PASSWORD = Secret("correct horse")
@@ -81,6 +83,41 @@ async def test_the_detail_names_a_mailbox_that_exists_or_means_nothing(connected
     lists, inbox = await mailboxes(stores, ALICE, "Lists", "INBOX")
     assert (len(lists), len(inbox)) == (1, 1)
     assert without_fields(lists[0]) == b"x\r\n."
+
+
+async def test_an_upload_that_hangs_is_ended(connected, stores, monkeypatch, autojump_clock):
+    ended = []
+
+    async def hang(_store, name, pieces):
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(name)
+
+    await connected.codes(BOTH + b"DATA\r\n", 4)
+    monkeypatch.setattr(MemoryStore, "put", hang)
+    large = random.Random(1).randbytes(2_000_000).replace(b"\r\n.", b"xxx")  # no zstd makes it small
+    began = trio.current_time()
+    await connected.send(large)
+    assert await connected.codes(b"\r\n.\r\n", 2) == ["451 4.3.0"] * 2
+    assert trio.current_time() - began < 600, "RFC 5321 §4.5.3.2.6: the client waits no longer"
+    assert len(ended) == 2
+
+
+async def test_what_the_store_may_have_is_not_taken_from_it(connected, stores, monkeypatch, autojump_clock):
+    real = MemoryStore.append
+
+    async def append_and_hang(*args, **options):
+        await real(*args, **options)
+        await trio.sleep_forever()
+
+    await connected.codes(BOTH + b"DATA\r\n", 4)
+    monkeypatch.setattr(MemoryStore, "append", append_and_hang)
+    assert await connected.codes(b"hello\r\n.\r\n", 2) == ["451 4.3.0"] * 2
+    monkeypatch.setattr(MemoryStore, "append", real)
+    for account in (ALICE, BOB):
+        ((message,),) = await mailboxes(stores, account, "INBOX")
+        assert without_fields(message) == b"hello\r\n"
 
 
 async def test_a_client_that_leaves_leaves_nothing(connected, stores):

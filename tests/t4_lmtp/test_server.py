@@ -229,13 +229,39 @@ async def test_a_peer_that_reads_nothing_is_left(running, autojump_clock):
     assert running.server._connections == 0
 
 
-async def test_a_store_that_hangs_is_our_fault_and_the_letter_is_not_given_up(running, boxes, autojump_clock):
-    boxes.hooks["a", "send"] = trio.sleep_forever
+@pytest.mark.parametrize(
+    ("step", "minutes"),
+    # RFC 5321 §4.5.3.2.4 to .6: for so long the client waits
+    [("open", 2), ("write", 2), ("second write", 3), ("send", 10)],
+)
+async def test_a_store_that_hangs_is_our_fault_and_told_while_the_client_listens(
+    running, boxes, autojump_clock, step, minutes
+):
     client = await running.client()
+    await client.codes(BOTH, 3)
+    began = trio.current_time()
+    if step == "second write":
+        await client.codes(b"DATA\r\n", 1)
+    boxes.hooks["a", step.split()[-1]] = trio.sleep_forever
+    if step != "second write":
+        await client.codes(b"DATA\r\n", 1)
+    assert await client.codes(MAIL, 2) == ["451 4.3.0", "250 2.0.0"]
+    assert 30 < trio.current_time() - began < 60 * minutes
+    assert [letter.state for letter in boxes.letters if letter.account[0] == "a"] != ["sent"]
+    (bob,) = boxes.sent()
+    assert bob.account[0] == "b"
+    assert await client.codes(b"NOOP\r\n", 1) == ["250 2.0.0"]
+
+
+async def test_a_store_that_hangs_while_a_letter_is_given_up_keeps_nobody_for_long(
+    running, boxes, autojump_clock
+):
+    boxes.hooks["a", "write"] = boxes.hooks["a", "abandon"] = trio.sleep_forever
+    client = await running.client()
+    began = trio.current_time()
     await client.codes(BOTH + b"DATA\r\n", 4)
     assert await client.codes(MAIL, 2) == ["451 4.3.0", "250 2.0.0"]
-    alice, bob = sorted(boxes.letters, key=lambda letter: letter.account)
-    assert (alice.state, bob.state) == ("open", "sent"), "the store may have it: its body must not be deleted"
+    assert trio.current_time() - began < 120
 
 
 async def test_shutdown_tells_idle_peers(running):
