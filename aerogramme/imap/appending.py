@@ -25,7 +25,7 @@ class Appending:
     async def finish(self) -> Done:
         """RFC 3501 §6.3.11; APPENDUID: RFC 4315 §3."""
         command = self.command
-        message = NewMessage(self._upload, command.message.flags, command.message.date)
+        message = NewMessage(self._upload, command.flags, command.date)
         with try_create(self._account, command.mailbox):
             placed = await self._account.append(command.mailbox, [message])
         if not placed.uids:
@@ -38,6 +38,6 @@ async def begin(context: Context, command: Append) -> Appending:
     context.may_write()
     with try_create(context.account, command.mailbox):
         await context.account.look_for(command.mailbox)
-    normal_flags(command.message.flags)
-    await context.account.check_room(command.message.size)
+    normal_flags(command.flags)
+    await context.account.check_room(command.size)
     return Appending(context, command)

@@ -196,20 +196,16 @@ class GetQuotaRoot(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class NewMessage:
-    """What an APPEND says of a message before its octets. `date`: INTERNALDATE, unix seconds; None: now."""
+class Append(Command):
+    """RFC 3501 §6.3.11: the part before the message, whose octets follow from the framing in pieces.
 
+    `date`: INTERNALDATE, unix seconds; None: now. `size`: the octets of the message.
+    """
+
+    mailbox: str
     flags: tuple[str, ...]
     date: int | None
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Append(Command):
-    """RFC 3501 §6.3.11: the part before the message; the octets follow from the framing in chunks."""
-
-    mailbox: str
-    message: NewMessage
 
 
 @dataclass(frozen=True, slots=True)

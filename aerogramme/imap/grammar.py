@@ -79,7 +79,7 @@ def parse_append(head: AppendHead) -> commands.Append:
             scanner.sp()
         if scanner.pos != len(head.text) or head.binary:
             raise BadSyntax("Expected the message as a literal")
-        return commands.Append(tag, mailbox, commands.NewMessage(flags, date, head.size))
+        return commands.Append(tag, mailbox, flags, date, head.size)
     except BadSyntax as error:
         error.tag = tag
         raise

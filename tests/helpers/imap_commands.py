@@ -211,11 +211,11 @@ def write(command: c.Command) -> bytes:
 def write_append(command: c.Append) -> AppendHead:
     """The head of an APPEND."""
     text = command.tag + b" APPEND " + name(command.mailbox) + b" "
-    if command.message.flags:
-        text += words(command.message.flags) + b" "
-    if command.message.date is not None:
-        text += dates.date_times([command.message.date])[0] + b" "
-    return AppendHead(text, command.message.size)
+    if command.flags:
+        text += words(command.flags) + b" "
+    if command.date is not None:
+        text += dates.date_times([command.date])[0] + b" "
+    return AppendHead(text, command.size)
 
 
 # --- making up
@@ -393,5 +393,7 @@ appends = st.builds(
     c.Append,
     tags,
     names,
-    st.builds(c.NewMessage, flag_tuples, st.none() | st.integers(0, (1 << 32) - 1), st.integers(0, 1000)),
+    flag_tuples,
+    st.none() | st.integers(0, (1 << 32) - 1),
+    st.integers(0, 1000),
 )

@@ -117,7 +117,7 @@ def test_append_is_read_or_refused(text: bytes) -> None:
     except BadSyntax as error:
         assert error.tag == b"a"
     else:
-        assert command.message.size == 5
+        assert command.size == 5
 
 
 @settings(max_examples=300, deadline=None)

@@ -320,7 +320,7 @@ APPENDS = [
 
 @pytest.mark.parametrize(("text", "mailbox", "flags", "date"), APPENDS)
 def test_append(text: bytes, mailbox: str, flags: tuple[str, ...], date: int | None) -> None:
-    expected = c.Append(T, mailbox, c.NewMessage(flags, date, 310))
+    expected = c.Append(T, mailbox, flags, date, 310)
     assert parse_append(head(text)) == expected
     for feed in whole, one_by_one:
         found = feed(text + b"{310+}\r\n" + b"x" * 310 + b"\r\nz NOOP\r\n", after_login(1000))
