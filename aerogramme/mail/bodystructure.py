@@ -7,9 +7,10 @@ from aerogramme.mail.header import MAX_PARAMETERS, Parameters, disposition, toke
 from aerogramme.mail.structure import Part
 from aerogramme.mail.wire import NIL, nstring, string
 
-# When a structure, with the fields that its envelopes were made from, has grown past this, the envelopes of
-# further enclosed messages are left empty: address lists grow up to 24 times in an envelope, and a structure
-# must not be many times its message; and some take a second for each megabyte, whatever comes of them.
+# When a structure, with the fields that its envelopes were made from, has grown past this, only what has to
+# be said of a part is: a structure must be neither many times its message (address lists grow up to 24 times
+# in an envelope) nor a large part of it; and some fields take a second for each megabyte, whatever comes of
+# them.
 MAX_STRUCTURE: Final = 4 << 20
 
 
@@ -38,41 +39,42 @@ class _Writer:
         self.basic: list[bytes] = []
         self.size = 0
 
+    @property
+    def has_room(self) -> bool:
+        return self.size < MAX_STRUCTURE
+
     def both(self, data: bytes) -> None:
         self.full.append(data)
         self.basic.append(data)
         self.size += len(data)
 
     def write(self, part: Part) -> None:
-        fields = part.fields
         if part.children:
             self.both(b"(")
             for child in part.children:
                 self.write(child)
             self.both(b" " + string(part.subtype))
-            extension = b" " + _parameters(part.parameters)
         else:
             self.single(part)
-            extension = b" " + nstring(fields.get(b"content-md5"))
-        if b"content-disposition" in fields or b"content-language" in fields or b"content-location" in fields:
-            self.full.append(
-                b"%b %b %b %b)"
-                % (
-                    extension,
-                    _disposition(fields.get(b"content-disposition")),
-                    _language(fields.get(b"content-language")),
-                    nstring(fields.get(b"content-location")),
-                )
-            )
+        fields = part.fields if self.has_room else {}
+        if not part.children:
+            first = nstring(fields.get(b"content-md5"))
         else:
-            self.full.append(extension + b" NIL NIL NIL)")
-        self.basic.append(b")")
+            first = _parameters(part.parameters) if self.has_room else NIL
+        extension = b" %b %b %b %b" % (
+            first,
+            _disposition(fields.get(b"content-disposition")),
+            _language(fields.get(b"content-language")),
+            nstring(fields.get(b"content-location")),
+        )
+        self.full.append(extension)
+        self.size += len(extension)
+        self.both(b")")
 
     def single(self, part: Part) -> None:
         """RFC 3501 §9, body-type-1part without its extension data and closing parenthesis."""
-        fields = part.fields
-        parameters = part.parameters
-        if part.type == b"text" and not any(name == b"charset" for name, _ in parameters):
+        fields, parameters = (part.fields, part.parameters) if self.has_room else ({}, ())
+        if part.type == b"text" and not any(name == b"charset" for name, _ in part.parameters):
             # RFC 2046 §4.1.2: it is the default, and clients are used to servers that say so.
             parameters = (*parameters, (b"charset", b"us-ascii"))
         self.both(
@@ -91,7 +93,7 @@ class _Writer:
             self.both(b" %d" % part.lines)
         elif part.message is not None:
             enclosed = part.message.fields
-            self.both(b" %b " % (envelope(enclosed) if self.size < MAX_STRUCTURE else EMPTY))
+            self.both(b" %b " % (envelope(enclosed) if self.has_room else EMPTY))
             self.size += sum(map(len, enclosed.values()))
             self.write(part.message)
             self.both(b" %d" % part.lines)

@@ -68,7 +68,11 @@ _PARAMETER: Final = re.compile(
 )
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _TOKEN: Final = re.compile(rb'[^\s;,/()<>@:\\"=]++')
-_MEDIA: Final = re.compile(rb'\s*+([^\s;,/()<>@:\\"=]++)\s*+/\s*+([^\s;,/()<>@:\\"=]++)')
+# RFC 6838 §4.2: a type and a subtype have up to 127 octets.
+MAX_NAME: Final = 127
+_MEDIA: Final = re.compile(
+    rb'\s*+([^\s;,/()<>@:\\"=]{1,127}+)\s*+/\s*+([^\s;,/()<>@:\\"=]{1,127}+)(?![^\s;,/()<>@:\\"=])'
+)
 
 Parameters = tuple[tuple[bytes, bytes], ...]
 
@@ -147,9 +151,10 @@ def disposition(value: bytes) -> tuple[bytes, Parameters] | None:
 
 
 def token(value: bytes) -> bytes:
-    """The first token of a field such as Content-Transfer-Encoding, in lower case, or b""."""
+    """The first token of a field such as Content-Transfer-Encoding, in lower case, or b""; the first MAX_NAME
+    octets of it: no real one is longer."""
     match = _TOKEN.search(without_comments(value))
-    return match[0].lower() if match else b""
+    return match[0][:MAX_NAME].lower() if match else b""
 
 
 def tokens(value: bytes) -> list[bytes]:

@@ -152,5 +152,34 @@ def test_envelopes_stop_where_a_structure_grows_too_large(monkeypatch: pytest.Mo
     assert seen == [True, False, False, False]
 
 
+def test_of_a_structure_that_has_grown_too_large_the_rest_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodystructure, "MAX_STRUCTURE", 4000)
+    one = (
+        b"--b\r\nContent-Type: %b; name=x\r\nContent-ID: <i>\r\nContent-Description: d\r\nContent-MD5: m\r\n"
+        b"Content-Disposition: inline\r\nContent-Language: en\r\nContent-Location: l\r\n\r\nx\r\n"
+    )
+    large = one.replace(b"name=x", b"name=" + b"x" * 400)
+    kinds = [b"text/plain", b"image/png", b"multipart/mixed; boundary=c"]
+    raw = b"Content-Type: multipart/mixed; boundary=b; p=q\r\n\r\n" + b"".join(one % kind for kind in kinds)
+    for part in shown(raw).parts[:2]:
+        assert part.parameters is not None and part.parameters[b"name"] == b"x"
+        said = part.id, part.description, part.md5, part.disposition, part.language, part.location
+        assert None not in said
+    parts = shown(raw.replace(b"p=q\r\n\r\n", b"p=q\r\n\r\n" + large % b"image/gif" * 10)).parts
+    assert all(part.parameters for part in parts[:8])
+    text, image, mixed = parts[10:]
+    assert (text.parameters, image.parameters, mixed.parameters) == ({b"charset": b"us-ascii"}, None, None)
+    for part in text, image, mixed:
+        said = part.id, part.description, part.md5, part.disposition, part.language, part.location
+        assert said == (None,) * 6
+
+
+def test_types_have_a_largest_length() -> None:
+    found = shown(b"Content-Type: a/%b\r\nContent-Transfer-Encoding: %b\r\n\r\n" % (b"b" * 127, b"c" * 500))
+    assert (found.type, found.subtype, found.encoding) == (b"a", b"b" * 127, b"c" * 127)
+    assert shown(b"Content-Type: a/%b\r\n\r\n" % (b"b" * 128)).type == b"text"
+    assert shown(b"Content-Type: %b/b\r\n\r\n" % (b"a" * 128)).type == b"text"
+
+
 def test_a_list_of_languages_has_a_largest_length() -> None:
     assert len(shown(b"Content-Language: " + b"a," * 1000 + b"\r\n\r\n").language or []) == 500
