@@ -108,7 +108,7 @@ class Plan:
                 self.sets_seen = self.sets_seen or not item.peek
                 if not item.path and item.what == "HEADER":
                     digest_fields["header"] = None
-                    self._columns.append(_Header(item))
+                    self._columns.append(_header_column(item))
                 elif not item.path and item.what.startswith("HEADER.FIELDS"):
                     # The header column is loaded only for what the cache does not know: see `missing`.
                     self._header_sets.append(item)
@@ -117,7 +117,7 @@ class Plan:
                     self.needs_bodies = True
                     if item.path or item.what:
                         digest_fields["parts"] = None
-                    self._columns.append(_Octets(item))
+                    self._columns.append(_octets_column(item))
                 parts.append(_escaped(item.label) + b" %b")
             else:
                 text, column, needs = _ATTS[item]
@@ -207,29 +207,21 @@ def _fields_key(item: Section) -> Fields:
     return item.fields, item.what
 
 
-class _Header:
+def _header_column(item: Section) -> Produce:
     """BODY[HEADER] and RFC822.HEADER of the message itself: the digest has it."""
-
-    def __init__(self, item: Section) -> None:
-        self._partial = item.partial
-
-    def __call__(self, batch: Batch) -> list[bytes]:
-        headers = batch.digests["header"]
-        return [literal(cut(header, self._partial)) for header in headers]
+    return lambda batch: [literal(cut(header, item.partial)) for header in batch.digests["header"]]
 
 
-class _Octets:
+def _octets_column(item: Section) -> Produce:
     """Any section that needs the message itself."""
 
-    def __init__(self, item: Section) -> None:
-        self._item = item
-
-    def __call__(self, batch: Batch) -> list[bytes]:
-        item = self._item
+    def column(batch: Batch) -> list[bytes]:
         if not item.path and not item.what:
             return [nstring(None if body is None else cut(body, item.partial)) for body in batch.bodies]
         rows = zip(batch.bodies, batch.digests["parts"], strict=True)
         return [nstring(None if body is None else section_of(item, body, parts)) for body, parts in rows]
+
+    return column
 
 
 _ATTS: dict[Att, tuple[bytes, Produce, tuple[str, ...]]] = {
