@@ -245,7 +245,8 @@ def _list(scanner: Scanner, tag: bytes) -> Command:
     # list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]      (RFC 5258 §6)
     scanner.sp()
     extended = scanner.skip(b"(")
-    select = _options(scanner, SELECT_OPTIONS) if extended else frozenset()
+    status: list[StatusItem] = []
+    select = _options(scanner, SELECT_OPTIONS, status) if extended else frozenset()
     if extended:
         scanner.sp()
     if "RECURSIVEMATCH" in select and "SUBSCRIBED" not in select:
@@ -266,7 +267,6 @@ def _list(scanner: Scanner, tag: bytes) -> Command:
     else:
         patterns.append(scanner.list_mailbox())
     returns: frozenset[str] = frozenset()
-    status: list[StatusItem] = []
     if not scanner.at_end():
         # list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")"
         scanner.sp()
@@ -280,35 +280,26 @@ def _list(scanner: Scanner, tag: bytes) -> Command:
     )
 
 
-SELECT_OPTIONS: Final = {
-    b"SUBSCRIBED": "SUBSCRIBED",  # RFC 5258 §3.1
-    b"REMOTE": "REMOTE",  # RFC 5258 §3.1
-    b"RECURSIVEMATCH": "RECURSIVEMATCH",  # RFC 5258 §3.1
-    b"SPECIAL-USE": "SPECIAL-USE",  # RFC 6154 §2
-}
-RETURN_OPTIONS: Final = {
-    b"SUBSCRIBED": "SUBSCRIBED",  # RFC 5258 §3.2
-    b"CHILDREN": "CHILDREN",  # RFC 5258 §3.2
-    b"SPECIAL-USE": "SPECIAL-USE",  # RFC 6154 §2
-    b"STATUS": "STATUS",  # RFC 5819 §2
-}
+SELECT_OPTIONS: Final = {b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"}
+"""RFC 5258 §3.1; SPECIAL-USE: RFC 6154 §2."""
+RETURN_OPTIONS: Final = {b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS"}
+"""RFC 5258 §3.2; SPECIAL-USE: RFC 6154 §2; STATUS: RFC 5819 §2."""
 
 
-def _options(
-    scanner: Scanner, known: dict[bytes, str], status: list[StatusItem] | None = None
-) -> frozenset[str]:
-    """Options up to the closing parenthesis. RFC 5258 §3: one that is not known is answered BAD."""
+def _options(scanner: Scanner, known: set[bytes], status: list[StatusItem]) -> frozenset[str]:
+    """Options up to the closing parenthesis, and the items behind STATUS. RFC 5258 §3: one that is not known
+    is answered BAD."""
     found: set[str] = set()
     while not scanner.skip(b")"):
         if found:
             scanner.sp()
-        option = known.get(scanner.word("an option"))
-        if option is None:
+        option = scanner.word("an option")
+        if option not in known:
             raise BadSyntax("Unknown LIST option")
-        if option == "STATUS" and status is not None:
+        if option == b"STATUS":
             scanner.sp()
             status.extend(_status_items(scanner))
-        found.add(option)
+        found.add(option.decode("ascii"))
     return frozenset(found)
 
 
@@ -371,20 +362,16 @@ def _expunge(scanner: Scanner, tag: bytes) -> Command:
     return commands.Expunge(tag, scanner.sequence_set())
 
 
-def _copy(scanner: Scanner, tag: bytes, uid: bool = False) -> Command:
-    # copy = "COPY" SP sequence-set SP mailbox
-    scanner.sp()
-    numbers = scanner.sequence_set()
-    scanner.sp()
-    return commands.Copy(tag, numbers, scanner.mailbox(), uid)
+def _to_mailbox(make: type[commands.Copy] | type[commands.Move], *, uid: bool = False) -> Production:
+    """copy = "COPY" SP sequence-set SP mailbox, and MOVE in the same way (RFC 6851 §4)."""
 
+    def production(scanner: Scanner, tag: bytes) -> Command:
+        scanner.sp()
+        numbers = scanner.sequence_set()
+        scanner.sp()
+        return make(tag, numbers, scanner.mailbox(), uid)
 
-def _move(scanner: Scanner, tag: bytes, uid: bool = False) -> Command:
-    # move = "MOVE" SP sequence-set SP mailbox      (RFC 6851 §4)
-    scanner.sp()
-    numbers = scanner.sequence_set()
-    scanner.sp()
-    return commands.Move(tag, numbers, scanner.mailbox(), uid)
+    return production
 
 
 def _uid(scanner: Scanner, tag: bytes) -> Command:
@@ -397,10 +384,10 @@ def _uid(scanner: Scanner, tag: bytes) -> Command:
 
 
 UID_COMMANDS: Final[dict[bytes, Production]] = {
-    b"COPY": lambda scanner, tag: _copy(scanner, tag, True),
+    b"COPY": _to_mailbox(commands.Copy, uid=True),
     b"EXPUNGE": _expunge,
     b"FETCH": lambda scanner, tag: fetch(scanner, tag, True),
-    b"MOVE": lambda scanner, tag: _move(scanner, tag, True),
+    b"MOVE": _to_mailbox(commands.Move, uid=True),
     b"SEARCH": lambda scanner, tag: search(scanner, tag, True),
     b"STORE": lambda scanner, tag: store(scanner, tag, True),
 }
@@ -411,7 +398,7 @@ COMMANDS: Final[dict[bytes, Production]] = {
     b"CAPABILITY": _bare(commands.Capability),
     b"CHECK": _bare(commands.Check),
     b"CLOSE": _bare(commands.Close),
-    b"COPY": _copy,
+    b"COPY": _to_mailbox(commands.Copy),
     b"CREATE": _create,
     b"DELETE": _of_mailbox(commands.Delete),
     b"ENABLE": _enable,
@@ -426,7 +413,7 @@ COMMANDS: Final[dict[bytes, Production]] = {
     b"LOGIN": _login,
     b"LOGOUT": _bare(commands.Logout),
     b"LSUB": _lsub,
-    b"MOVE": _move,
+    b"MOVE": _to_mailbox(commands.Move),
     b"NAMESPACE": _bare(commands.Namespace),
     b"NOOP": _bare(commands.Noop),
     b"RENAME": _rename,
