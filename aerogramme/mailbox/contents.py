@@ -60,6 +60,11 @@ class Content:
     record: BodyRecord
     digest: Digest
 
+    @property
+    def octets(self) -> int:
+        """Of the digest. Senders can make it some thirty times as large as a small letter."""
+        return sum(len(digest_field(self, field)) for field in GROUP_OF)
+
 
 def segment_columns(contents: Sequence[Content]) -> dict[str, dict[str, list[bytes]]]:
     """The digests of contents as the columns of a segment, in their order."""

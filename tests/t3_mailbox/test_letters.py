@@ -101,6 +101,19 @@ async def test_more_than_a_batch(world: World, account, monkeypatch) -> None:
     assert await bodies(account) == letters
 
 
+async def test_letters_whose_digests_are_large_are_more_than_a_batch(
+    world: World, account, monkeypatch
+) -> None:
+    monkeypatch.setattr("aerogramme.mailbox.incoming.drain.BATCH_OCTETS", 100_000)
+    letters = [b"From: " + b"a," * 1000 + b"\r\n\r\n%d" % n for n in range(10)]  # each has 50 kB of envelope
+    assert sum(map(len, letters)) < 30_000
+    await send(world.stores, *letters)
+    version = account.version
+    assert await account.drain.all_waiting() == 10
+    assert account.version == version + 5
+    assert await bodies(account) == letters
+
+
 @pytest.mark.parametrize(
     ("detail", "mailbox"),
     [

@@ -225,14 +225,18 @@ class Drain:
         return decode_letter(key, plain)
 
     async def _contents(self, letters: Sequence[Waiting]) -> dict[int, Content]:
-        """Reads and renders the letters. Those whose body cannot be read are reported and left out."""
+        """Reads and renders the letters. Those whose body cannot be read are reported and left out; the last
+        ones are for the next batch when the digests are large."""
         account = bytes.fromhex(self._account.id)
         contents: dict[int, Content] = {}
         store = self._account.store
         small = [letter for letter in letters if letter.record.size <= LARGE]
         bodies = await store.get_many([body_name(letter.id) for letter in small])
         sealed = {letter.id: body for letter, body in zip(small, bodies, strict=True)}
+        octets = 0
         for letter in letters:
+            if octets > BATCH_OCTETS:
+                break
             record = letter.record
             try:
                 if letter.id not in sealed:
@@ -245,7 +249,8 @@ class Drain:
                 if not await self._is_drained(letter.id):
                     self._report(letter.key, damage)
                 continue
-            contents[letter.id] = Content(letter.id, record, digest)
+            contents[letter.id] = content = Content(letter.id, record, digest)
+            octets += content.octets
             await trio.lowlevel.checkpoint()
         return contents
 

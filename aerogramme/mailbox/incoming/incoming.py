@@ -28,7 +28,7 @@ from aerogramme.store.port import Row, Store
 PARTITION = "incoming"
 VERSION = 1
 BATCH_LETTERS = 500  # letters drained with one entry
-BATCH_OCTETS = 16 * 1024 * 1024  # and the octets of their bodies: what a drain holds in memory
+BATCH_OCTETS = 16 * 1024 * 1024  # and the octets of their bodies, and of their digests: a drain holds them
 MAX_PARCEL = 1000  # contents that a parcel brings: they become one entry
 
 
