@@ -60,7 +60,7 @@ class Bucket:
         self._clients: dict[str, S3Store] = {}
         self._turns = cast("trio.CapacityLimiter", _Turns())  # it does what trio asks of one
         self._clock_seen = float("-inf")
-        self._reach = Reach()
+        self._reach = Reach(partial(self._call, "read", _ask_anything))
 
     async def read(self, ask: Callable[["S3Store"], T]) -> T:
         """What `ask` returns, which is called in a thread, again for what may pass."""
@@ -225,6 +225,12 @@ def status(error: Exception) -> int | None:
     """The status of the answer that obstore's error tells of, if there was one."""
     found = re.search(r"non-2xx status code: (\d{3})", str(error))
     return int(found[1]) if found else None
+
+
+def _ask_anything(client: "S3Store") -> None:
+    import obstore
+
+    obstore.head(client, "there-is-no-such-object")
 
 
 def _code(text: str) -> str:

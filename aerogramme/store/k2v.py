@@ -80,7 +80,7 @@ class K2V:
         self._endpoint = place.k2v
         self._place, self._credentials = place, credentials
         self._client: httpx.AsyncClient | None = None
-        self._reach = Reach()
+        self._reach = Reach(partial(self._ask, "?limit=1", None, READ_TRY_SECONDS))
 
     async def insert(self, items: Sequence[New]) -> None:
         """One request. In this order on each node; when it fails, any of them may be there, or come."""

@@ -28,7 +28,7 @@ CONNECT_SECONDS = 5.0
 READ_TRY_SECONDS = 10.0
 WRITE_TRY_SECONDS = 30.0
 
-# And how long the one try waits that is left while the server is known to be away.
+# And how long it may take to answer a small question while it is known to be away.
 AWAY_SECONDS = 3.0
 
 FIRST_PAUSE = 0.05
@@ -48,10 +48,31 @@ class Passing(Exception):
 
 class Reach:
     """What is known of whether a server can be reached. `away`: it could not, for as long as was tried, and
-    has not answered since."""
+    has not answered since.
 
-    def __init__(self) -> None:
+    `ask` is one try of a request that a server that is there answers at once, whatever it says.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
         self.away = False
+        self._ask = ask
+
+    async def look(self) -> None:
+        """Asks, if it is away; Unavailable when it still is. Calls wait for one another, and a row of them
+        must not take minutes to say what is known. But what was called for may take long, as a large object
+        on a slow line does, and so it is not the question."""
+        if not self.away:
+            return
+        with trio.move_on_after(AWAY_SECONDS):
+            try:
+                await self._ask()
+            except Passing as fault:
+                raise Unavailable(hint=f"{fault}, and so before") from None
+            except AerogrammeError as answer:
+                log.debug("there again: %s", answer)
+            self.away = False
+            return
+        raise Unavailable(hint=f"no answer for {AWAY_SECONDS:g} seconds, nor before")
 
 
 async def persist(
@@ -63,34 +84,22 @@ async def persist(
     is not cut off, however long a large object takes: it must end by itself when nothing moves
     (READ_TRY_SECONDS, WRITE_TRY_SECONDS), with `Passing`.
 
-    While the server of `reach` is away there is one try, of AWAY_SECONDS at most: calls wait for one another,
-    and a row of them must not take minutes to say what is known.
+    While the server of `reach` is away, nothing is tried until it answers (`Reach.look`).
     """
-    if reach is not None and reach.away:
-        with trio.move_on_after(AWAY_SECONDS):
-            return await _persist(work, 0, chance, reach)
-        raise Unavailable(hint=f"no answer for {AWAY_SECONDS:g} seconds, nor before")
-    return await _persist(work, seconds, chance, reach or Reach())
-
-
-async def _persist(work: Callable[[], Awaitable[T]], seconds: float, chance: Random, reach: Reach) -> T:
+    if reach is not None:
+        await reach.look()
     deadline = trio.current_time() + seconds
     pause = FIRST_PAUSE
     while True:
         try:
-            result = await work()
+            return await work()
         except Passing as fault:
             wait = chance.uniform(0, pause)
             if trio.current_time() + wait >= deadline:
-                reach.away = True
+                if reach is not None:
+                    reach.away = True
                 raise Unavailable(hint=f"{fault}, for {seconds:g} seconds") from None
             log.debug("again in %.2f s: %s", wait, fault)
-        except AerogrammeError:
-            reach.away = False  # it has answered
-            raise
-        else:
-            reach.away = False
-            return result
         await trio.sleep(wait)
         pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -58,6 +58,13 @@ async def test_any_name_and_any_bytes(k2v: K2V, pk: str, name: str) -> None:
 
 
 @real
+async def test_a_server_that_was_away_is_asked_before_it_is_used(k2v: K2V, pk: str) -> None:
+    k2v._reach.away = True
+    await k2v.insert([New(pk, "key", b"value")])
+    assert not k2v._reach.away
+
+
+@real
 async def test_ranges_of_any_length(k2v: K2V, pk: str) -> None:
     """They come in pages, of each range as many as it takes."""
     keys = [f"{n:05}" for n in range(2 * PAGE + 3)]

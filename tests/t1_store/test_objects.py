@@ -154,6 +154,18 @@ async def test_a_store_that_is_down_is_given_up_and_heals(
     await get(objects)
 
 
+async def test_a_store_that_was_down_is_asked_before_it_is_used(objects: Objects, way: Between) -> None:
+    objects._bucket._reach.away = True
+    way.rule = always((503, "SlowDown"))
+    with pytest.raises(Unavailable, match="cannot be reached") as down:
+        await objects.put("new", b"x")
+    assert "503" in down.value.hint and way.methods() == ["HEAD"]
+    way.rule = lambda _: None
+    await objects.put("new", b"x")
+    assert not objects._bucket._reach.away
+    assert way.methods() == ["HEAD", "HEAD", "PUT"]
+
+
 async def test_nobody_listens(s3: str, autojump_clock: MockClock) -> None:
     objects = Objects(opened("s3:http://127.0.0.1:1/mail"), "")
     with pytest.raises(Unavailable) as down:
