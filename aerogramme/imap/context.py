@@ -19,6 +19,7 @@ from aerogramme.imap.fetch import HeaderCache
 from aerogramme.imap.format import flag_list, sequence_set
 from aerogramme.imap.scram import ChannelBinding
 from aerogramme.imap.states import State
+from aerogramme.log.flagsets import SYSTEM
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.accounts import Accounts, Login
 from aerogramme.mailbox.names import canonical
@@ -281,7 +282,9 @@ class Context:
                 # RFC 7162 §3.2.10: VANISHED in place of EXPUNGE, without (EARLIER).
                 write(b"* VANISHED %b\r\n" % sequence_set(changes.vanished))
             else:
-                write(b"".join([b"* %d EXPUNGE\r\n" % seq for seq in changes.expunged]))
+                await self._in_batches(
+                    changes.expunged, lambda seqs: [b"* %d EXPUNGE\r\n" % seq for seq in seqs]
+                )
         if changes.exists is not None:
             write(b"* %d EXISTS\r\n" % changes.exists)
         if changes.recent is not None:
@@ -396,7 +399,6 @@ def _flag_list(flags: tuple[str, ...]) -> bytes:
 
 
 BATCH = 4096  # messages that are answered at once from columns alone: some 200 kB of flags
-SYSTEM = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")  # RFC 3501 §2.3.2
 
 
 @contextmanager

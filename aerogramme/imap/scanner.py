@@ -11,6 +11,7 @@ from typing import Final
 
 from aerogramme.errors import BadSyntax
 from aerogramme.imap import dates, mutf7
+from aerogramme.log.flagsets import SYSTEM
 from aerogramme.mailbox.names import INBOX, is_inbox
 from aerogramme.mailbox.search_keys import STAR, SequenceSet
 
@@ -45,9 +46,7 @@ BASE64: Final = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 LARGEST_32: Final = (1 << 32) - 1
 LARGEST_63: Final = (1 << 63) - 1
 
-SYSTEM_FLAGS: Final = {
-    name.lower(): name for name in ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft", "\\Recent")
-}
+SYSTEM_FLAGS: Final = {name.lower(): name for name in (*SYSTEM, "\\Recent")}
 """RFC 3501 §2.3.2, by lower case."""
 
 

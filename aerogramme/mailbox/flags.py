@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable
 
 from aerogramme.errors import Refused
+from aerogramme.log.flagsets import SYSTEM
 
-# RFC 3501 §2.3.2. \Recent is not among them: it belongs to a session and is never stored.
-SYSTEM_FLAGS = ("\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen")
-_SYSTEM = {flag.casefold(): flag for flag in SYSTEM_FLAGS}
+_SYSTEM = {flag.casefold(): flag for flag in SYSTEM}
 
 NO_ATOM = re.compile(r"[^!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]")  # RFC 3501 §9 ATOM-CHAR, all but these
 MAX_KEYWORD = 200  # characters; the longest in use ($MailFlagBit0 and the like) have under 40

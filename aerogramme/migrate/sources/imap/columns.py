@@ -6,7 +6,7 @@ from typing import Final
 
 from aerogramme.errors import Unreadable
 from aerogramme.imap.dates import parse_date_time
-from aerogramme.mailbox.flags import SYSTEM_FLAGS
+from aerogramme.log.flagsets import SYSTEM
 from aerogramme.migrate.sources.faults import Faults
 from aerogramme.migrate.sources.imap.answers import fetched, number, shown, uid
 from aerogramme.migrate.sources.imap.connection import Connection
@@ -25,7 +25,7 @@ _USUAL: Final = re.compile(
     rb"\* [0-9]{1,10} FETCH \(UID ([0-9]{1,10}) FLAGS \(([^()\"{]*)\) "
     rb'INTERNALDATE "([^"\\]*)" RFC822\.SIZE ([0-9]{1,18})\)\Z'
 )
-_SYSTEM: Final = {flag.lower(): flag for flag in SYSTEM_FLAGS}
+_SYSTEM: Final = {flag.lower(): flag for flag in SYSTEM}
 
 
 async def read(
