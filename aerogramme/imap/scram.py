@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 from aerogramme.errors import AuthenticationFailed, BadSyntax
 
 NONCE_SIZE = 18  # octets of randomness in the server's part of the nonce; 24 characters
+MAX_NAME = 320  # characters. An address has no more (RFC 5321 §4.5.3.1), and strangers say how long a name is
 
 # RFC 5802 §7. value-safe-char = any of UTF-8 but NUL, "=" and ","; a value may hold "=" too.
 _SASLNAME: Final = r"(?:[^\0=,]|=2C|=3D)+"
@@ -177,19 +178,20 @@ def _decoded(text: str) -> bytes:
 def saslprep(name: str) -> str:
     """A user's name as it is looked up (RFC 5802 §5.1): SASLprep, RFC 4013 §2, as a query string, so with
     unassigned characters. Raises AuthenticationFailed for what can be no name."""
+    if len(name) > MAX_NAME:
+        raise AuthenticationFailed
     mapped = "".join(
         " " if stringprep.in_table_c12(character) else character
         for character in name
         if not stringprep.in_table_b1(character)
     )
     prepared = unicodedata.normalize("NFKC", mapped)
+    if not 0 < len(prepared) <= MAX_NAME or any(map(_is_prohibited, prepared)):  # one becomes up to 18
+        raise AuthenticationFailed
+    # RFC 3454 §6: right-to-left text begins and ends so, and has no left-to-right in it.
     right_to_left = [stringprep.in_table_d1(character) for character in prepared]
-    if (
-        not prepared
-        or any(_is_prohibited(character) for character in prepared)
-        # RFC 3454 §6: right-to-left text begins and ends so, and has no left-to-right in it.
-        or (any(right_to_left) and not (right_to_left[0] and right_to_left[-1]))
-        or (any(right_to_left) and any(stringprep.in_table_d2(character) for character in prepared))
+    if any(right_to_left) and not (
+        right_to_left[0] and right_to_left[-1] and not any(map(stringprep.in_table_d2, prepared))
     ):
         raise AuthenticationFailed
     return prepared

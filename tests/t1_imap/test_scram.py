@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aerogramme.errors import AuthenticationFailed, BadSyntax
-from aerogramme.imap.scram import ChannelBinding, Proof, Scram, saslprep
+from aerogramme.imap.scram import MAX_NAME, ChannelBinding, Proof, Scram, saslprep
 from aerogramme.seal import scram as keys
 from aerogramme.seal.secrets import Secret
 from tests.helpers.scram_client import NotTheServer, ScramClient
@@ -279,7 +279,20 @@ def test_saslprep(name: str, prepared: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["\u0007", "\u0627\u0031", "\u0627a\u0628", "\u00ad", "a\u0085", "\ue000", "a\ufffd"]
+    "name",
+    [
+        "\u0007",
+        "\u0627\u0031",
+        "\u0627a\u0628",
+        "\u00ad",
+        "a\u0085",
+        "\ue000",
+        "a\ufffd",
+        "a" * (MAX_NAME + 1),
+        "\u00ad" * MAX_NAME + "aa",
+        "\ufdfa" * (MAX_NAME // 17),  # each of them is 18
+    ],
+    ids=lambda name: ascii(name[:9]),
 )
 def test_no_name(name: str) -> None:
     with pytest.raises(AuthenticationFailed):
