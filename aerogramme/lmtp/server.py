@@ -235,17 +235,23 @@ class _Connection:
         """Takes a step with each delivery, side by side: stores can write letters together, and a distant one
         is not waited for once for each. Deliveries that do not come to its end in time are given up."""
         late = list(self._deliveries)
-        limiter = trio.CapacityLimiter(AT_ONCE)
 
         async def one(delivery: _Delivery) -> None:
-            async with limiter:
-                await step(delivery)
+            await step(delivery)
             late.remove(delivery)
 
+        async def in_turn(delivery: _Delivery) -> None:
+            async with limiter:
+                await one(delivery)
+
         with trio.move_on_after(seconds):
-            async with trio.open_nursery() as nursery:
-                for delivery in self._deliveries:
-                    nursery.start_soon(one, delivery)
+            if len(late) == 1:  # as mostly: then a nursery would take longer than the step
+                await one(late[0])
+            else:
+                limiter = trio.CapacityLimiter(AT_ONCE)
+                async with trio.open_nursery() as nursery:
+                    for delivery in self._deliveries:
+                        nursery.start_soon(in_turn, delivery)
         if late:
             log.warning("the store took more than %d seconds for a message", seconds)
             await _abandon(late)
