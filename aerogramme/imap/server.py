@@ -172,7 +172,7 @@ class Server:
             leaving = [each for each in self._connections if each.may_give_way]
             if not leaving:
                 return False
-            min(leaving, key=lambda each: not each.waiting).stop(LIMIT)
+            min(leaving, key=lambda each: not each.waits).stop(LIMIT)
         self._connections[connection] = None
         if network is not None:
             self._networks[network].add(connection)
@@ -204,8 +204,8 @@ class _Connection(Out):
         self.peer = peer
         self.scope = trio.CancelScope()
         self.farewell = b""
-        self.waiting = False  # for the client's next words
         self.sending = False
+        self._receiving = False
         self._deadline = self._login_deadline = math.inf
         self._sent = 0.0  # when all that was written had gone out
         self._service = service
@@ -220,8 +220,13 @@ class _Connection(Out):
         answer, or nobody has logged in, else when the command in progress is done."""
         self.farewell = farewell
         self.session.stop()
-        if self.waiting or self.sending or not self.session.authenticated:
+        if self.waits or not self.session.authenticated:
             self.scope.cancel()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the client's turn: to say something, to take our answer, to do its part of TLS."""
+        return self._receiving or self.sending
 
     @property
     def may_give_way(self) -> bool:
@@ -299,9 +304,9 @@ class _Connection(Out):
             if session.starting_tls:
                 await self.secure()
             self._deadline = trio.current_time() + INACTIVITY_TIME
-            self.waiting = True
+            self._receiving = True
             octets = await (self._idle() if session.idling else self._receive())
-            self.waiting = False
+            self._receiving = False
             if not octets:
                 return
             self._deadline = math.inf
