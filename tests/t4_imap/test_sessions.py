@@ -126,34 +126,6 @@ async def test_no_password_in_the_clear_from_afar(world: World) -> None:
         session.close()
 
 
-async def test_a_password_that_may_only_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    await world.mail("INBOX")
-    login = world.accounts.login
-
-    async def read_only(*args: object, **options: object):
-        found = await login(*args, **options)
-        found.read_only = True
-        return found
-
-    with monkeypatch.context() as patch:
-        patch.setattr(world.accounts, "login", read_only)
-        client = await world.client()
-    assert (await client.command(b"SELECT INBOX"))[-1].startswith(b"x OK [READ-ONLY] ")
-    for command in (
-        b"STORE 1 +FLAGS (\\Seen)",
-        b"EXPUNGE",
-        b"COPY 1 Archive",
-        b"MOVE 1 Archive",
-        b"CREATE new",
-        b"DELETE Archive",
-        b"RENAME Archive Other",
-        b"SUBSCRIBE x",
-        b"APPEND INBOX {1+}\r\nx",
-    ):
-        assert (await client.command(command))[-1].startswith(b"x NO [NOPERM] "), command
-    assert b"\\Seen" not in b"".join(await client.command(b"FETCH 1 (BODY[] FLAGS)"))
-
-
 async def test_large_messages_pass_in_pieces(world: World) -> None:
     line = b"0123456789" * 7 + b"\r\n"
     part = line * 30_000
@@ -280,8 +252,9 @@ async def test_what_is_too_large_is_not_asked_for(world: World) -> None:
 
 async def test_flags_that_cannot_be_kept_are_refused_before_the_message_is_sent(world: World) -> None:
     client = await world.client()
-    for flags in (b"x" * 201, b" ".join([b"x%d" % n for n in range(101)])):
-        assert (await client.command(b"APPEND INBOX (%b) {3}" % flags))[-1].startswith(b"x NO [CANNOT] ")
+    many = b" ".join([b"x%d" % n for n in range(101)])
+    for flags, code in ((b"x" * 201, b"CANNOT"), (many, b"LIMIT")):
+        assert (await client.command(b"APPEND INBOX (%b) {3}" % flags))[-1].startswith(b"x NO [%b] " % code)
     assert (await client.command(b"NOOP"))[-1].startswith(b"x OK ")
 
 
@@ -478,3 +451,26 @@ async def test_a_list_tells_no_numbers_that_wait_to_be_settled(
         answer = await say(session, out, b'b LIST "" * RETURN (STATUS (UIDNEXT))\r\n')
     assert answer.count(b"* STATUS\r\n") == 6 and b"\r\nb OK" in answer
     session.close()
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MAX_KEYWORDS", 8), ("MAX_WEIGHT", 2)])
+async def test_there_is_an_end_to_keywords(
+    world: World, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(f"aerogramme.mailbox.flags.{limit}", most)
+    await world.mail("INBOX", 1)
+    client = await world.client()
+    await client.command(b"SELECT INBOX")
+    answers = [(await client.command(b"STORE 1 +FLAGS (k%d)" % n))[-1] for n in range(5)]
+    assert answers[0].startswith(b"x OK") and answers[-1].startswith(b"x NO [LIMIT] ")
+    assert (await client.command(b"APPEND INBOX (new) {1+}\r\nx"))[-1].startswith(b"x NO [LIMIT] ")
+    for command in (b"STORE 1 -FLAGS (k0)", b"STORE 1 FLAGS (\\Seen)", b"APPEND INBOX (\\Seen) {1+}\r\nx"):
+        assert (await client.command(command))[-1].startswith(b"x OK"), command
+
+
+async def test_there_is_an_end_to_subscriptions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await world.client()
+    monkeypatch.setattr("aerogramme.mailbox.hierarchy.MAX_SUBSCRIPTIONS", 8)
+    answers = [(await client.command(b"SUBSCRIBE s%d" % n))[-1] for n in range(5)]
+    assert answers[0].startswith(b"x OK") and answers[-1].startswith(b"x NO [LIMIT] ")
+    assert (await client.command(b"UNSUBSCRIBE s0"))[-1].startswith(b"x OK")
