@@ -111,7 +111,10 @@ class _Run:
         while start < len(seqs):
             some = seqs[start : start + (DIGEST_BATCH if digests else BATCH)]
             if digests:
-                some = some[: at_once(_column(view.table.sizes, view.rows(some)))]
+                rows, sizes = view.rows(some), view.table.sizes
+                gone = -1 in rows
+                known = [sizes[row] if row >= 0 else 0 for row in rows] if gone else _column(sizes, rows)
+                some = some[: at_once(known)]
             out.write(plan.render(await self._batch(some, plan)))
             if out.full:
                 await out.flush()
