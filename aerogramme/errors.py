@@ -106,6 +106,12 @@ class OverQuota(Refused):
     lmtp_reply = "552 5.2.2"  # RFC 3463 §3.3: mailbox full
 
 
+class LimitReached(Refused):
+    """There are as many as there may be."""
+
+    imap_code = "LIMIT"  # RFC 5530 §3
+
+
 class UseRefused(Refused):
     """A mailbox cannot have this special use."""
 

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from aerogramme.errors import AerogrammeError, NoSuchMailbox, Refused, Unavailable
+from aerogramme.errors import AerogrammeError, LimitReached, NoSuchMailbox, Refused, Unavailable
 from aerogramme.imap.commands import Command
 from aerogramme.imap.fetch import HeaderCache
 from aerogramme.imap.format import flag_list, sequence_set
@@ -166,14 +166,12 @@ class Context:
         return self._login is not None
 
     def login(self, login: Login) -> None:
-        """Takes the hold on an account that a password gave. Raises Refused with LIMIT if it has too many."""
+        """Takes the hold on an account that a password gave. Raises LimitReached if it has too many."""
         connections, account = self.service.connections, login.account
         count = connections.get(account.id, 0)
         if count >= self.service.max_connections_per_user:
             login.release()
-            error = Refused("This account has too many connections")
-            error.imap_code = "LIMIT"  # RFC 5530 §3; K-9 takes other codes for a wrong password
-            raise error
+            raise LimitReached("This account has too many connections")  # K-9: others are a wrong password
         connections[account.id] = count + 1
         # A client that comes back finds the account opened anew; one that stayed would hear no news.
         login.when_lost = lambda: self.out.stop(b"* BYE [UNAVAILABLE] The account was closed\r\n")

@@ -21,6 +21,7 @@ class Flagsets:
         self._numbers: dict[str, int] = {}  # folded -> flag number
         self._members: list[frozenset[int]] = [frozenset()]
         self._by_members: dict[frozenset[int], int] = {frozenset(): 0}
+        self.weight = 0  # the flags in all sets: what they take in memory
         self._changes: dict[tuple[int, frozenset[int], frozenset[int]], int] = {}
         for name in SYSTEM:
             self.flag(name, 0)
@@ -52,6 +53,7 @@ class Flagsets:
         if number is None:
             number = self._by_members[members] = len(self.sets)
             self._members.append(members)
+            self.weight += len(members)
             self.sets.append(self._shown(members))
         return number
 

@@ -18,7 +18,7 @@ from aerogramme.mailbox.bodies import Bodies
 from aerogramme.mailbox.body_record import body_name
 from aerogramme.mailbox.changes import Mode, Placed, StoreResult
 from aerogramme.mailbox.contents import MAX_MESSAGE, NewMessage, Upload, segment_columns
-from aerogramme.mailbox.flags import normal_flags
+from aerogramme.mailbox.flags import check_keywords, normal_flags
 from aerogramme.mailbox.incoming.landing import Landed, Landing, plan
 from aerogramme.mailbox.keys.holding import Holding
 from aerogramme.mailbox.names import MailboxInfo, canonical, listing
@@ -169,6 +169,8 @@ class Account(OpenedAccount):
             table = self.find(name)
             if uid is not None and table.uidnext != uid:
                 raise AlreadyExists(f"UID {uid} is not the next one: that is {table.uidnext}")
+            for each in flags:
+                check_keywords(table.flagsets, each)
             op = changes.add(table, ids, contents, dates, flags, segment.ref)
             return Draft([op], objects=[*objects, *segment.objects])
 

@@ -15,7 +15,7 @@ from aerogramme.log.expunged import Expunged
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox.contents import Content
-from aerogramme.mailbox.flags import normal_flags
+from aerogramme.mailbox.flags import check_keywords, normal_flags
 
 LARGE = 1024 * 1024  # octets of a sealed body that goes to the store by itself, not along with its entry
 
@@ -157,6 +157,8 @@ def store_flags(
     alone.
     """
     given = normal_flags(flags)
+    if mode != "-":
+        check_keywords(table.flagsets, given)
     modseqs, numbers, uids = table.modseqs, table.flags, table.uids
     modified = []
     if unchanged_since is not None:

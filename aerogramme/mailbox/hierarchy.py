@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
-from aerogramme.errors import AlreadyExists, NoSuchMailbox, Refused, UseRefused
+from aerogramme.errors import AlreadyExists, LimitReached, NoSuchMailbox, Refused, UseRefused
 from aerogramme.log.entry import MailboxOp, Op, Remove, Subscribe
 from aerogramme.log.state import State
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.names import DELIMITER, FIRST_MAILBOXES, INBOX, below, canonical, check, parents
 
 MAX_MAILBOXES = 10_000  # in one account; LIST is one answer, and each mailbox is some kilobytes in memory
+MAX_SUBSCRIPTIONS = 100_000  # names that were ever subscribed: those of mailboxes that are gone stay
 
 
 class Maker:
@@ -67,7 +68,7 @@ def create(state: State, maker: Maker, name: str, role: str | None, mailbox: int
         raise UseRefused("Another mailbox has this use")  # RFC 6154 §3: a server may have one of each
     new = [*_missing_parents(names, name), name]
     if len(names) + len(new) > MAX_MAILBOXES:
-        raise Refused(f"An account has at most {MAX_MAILBOXES} mailboxes")
+        raise LimitReached(f"An account has at most {MAX_MAILBOXES} mailboxes")
     ops: list[Op] = [maker.make(each) for each in new[:-1]]
     ops.append(maker.make(name, role, mailbox))
     return ops + [Subscribe(each, True) for each in new if each not in subscribed]
@@ -146,4 +147,8 @@ def _rename_inbox(state: State, maker: Maker, new_ids: Callable[[int], Sequence[
 def subscribe(state: State, name: str, on: bool) -> list[Op]:
     """RFC 3501 §6.3.6 and §6.3.7. A name without a mailbox may be subscribed: it may come (again)."""
     name = canonical(name)
-    return [] if (name in state.subscribed) == on else [Subscribe(check(name) if on else name, on)]
+    if (name in state.subscribed) == on:
+        return []
+    if on and len(state.subscriptions) >= MAX_SUBSCRIPTIONS:
+        raise LimitReached("There are too many subscriptions")
+    return [Subscribe(check(name) if on else name, on)]

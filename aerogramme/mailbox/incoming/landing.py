@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aerogramme.errors import Damaged, Refused
+from aerogramme.errors import Damaged, LimitReached, Refused
 from aerogramme.log.entry import MAX_UID, NO_LINK, Add, Entry, MailboxOp, Op, SegmentRef, Subscribe, row_key
 from aerogramme.log.entry_bytes import decode, encode
 from aerogramme.log.ids import Ids, Runs
@@ -165,7 +165,7 @@ def _make(
 ) -> list[Op]:
     """A new mailbox. The levels above are not made: where the mail comes from they may be none."""
     if replaced is None and len(state.names) >= MAX_MAILBOXES:
-        raise Refused(f"An account has at most {MAX_MAILBOXES} mailboxes")
+        raise LimitReached(f"An account has at most {MAX_MAILBOXES} mailboxes")
     role, ops = landing.role, list[Op]()
     if role is None and replaced is not None:
         role = state.roles.get(replaced)
