@@ -236,23 +236,24 @@ class Framer:
 
     def _take_line(self) -> bytes | Rejected | None:
         """The next line without its end, None if that has not come yet, Rejected if it cannot be taken."""
-        end = self._buffer.find(b"\n", self._searched)
         limit = self.limits.line
+        end = self._buffer.find(b"\n", self._searched)
         if end < 0:
-            self._searched = len(self._buffer)
-            if self._searched <= limit + 1:  # + 1: the CR
+            self._searched = stop = len(self._buffer)
+            if stop <= limit + 1:  # + 1: the CR
                 return None
-            return self._reject(
-                "BAD", None, "The line is too long", bytes(self._buffer[: min(limit, _TAG_LIMIT)]), None
-            )
-        # quirk_bare_lf: scripts and telnet end lines with LF alone; within a command LF has no other meaning.
-        line = bytes(self._buffer[: end - 1 if self._buffer[end - 1 : end] == b"\r" else end])
-        if len(line) > limit:
-            return self._reject("BAD", None, "The line is too long", line[: min(limit, _TAG_LIMIT)], None)
+        else:
+            # quirk_bare_lf: scripts and telnet end lines with LF alone; within a command LF has no other
+            # meaning.
+            stop = end - 1 if self._buffer[end - 1 : end] == b"\r" else end
+        if stop > limit:
+            start = bytes(self._buffer[:_TAG_LIMIT])
+            return self._reject("BAD", None, "The line is too long", start, taken=False)
+        line = bytes(self._buffer[:stop])
         del self._buffer[: end + 1]
         self._searched = 0
         if 0 in line:  # RFC 3501 §9: CHAR and TEXT-CHAR exclude NUL
-            return self._reject("BAD", None, "A command cannot contain NUL", line, line)
+            return self._reject("BAD", None, "A command cannot contain NUL", line)
         return line
 
     def _line(self, line: bytes) -> Event | None:
@@ -264,29 +265,27 @@ class Framer:
                 self._finish()
                 return AppendEnd(line)
             if len(text) + len(line) > self.limits.command:
-                return self._reject("BAD", "TOOBIG", "The command is too long", line, line)
+                return self._reject("BAD", "TOOBIG", "The command is too long", line)
             if text:
                 line = bytes(text) + line
             self._finish()
             return CommandText(line)
 
         if len(literal[2]) > _DIGITS:
-            return self._reject("BAD", None, "No literal is that long", line, line)
+            return self._reject("BAD", None, "No literal is that long", line)
         size, self._synchronizing = int(literal[2]), not literal[3]
         start = literal.start()
         most = self.limits.message
         if most is not None and (behind or _APPEND.match(text or line, 0, len(text) or start)):
             if size > most:
-                return self._reject(
-                    "NO", "TOOBIG", "The message is larger than this server takes", line, line
-                )
+                return self._reject("NO", "TOOBIG", "The message is larger than this server takes", line)
             head = bytes(text) + line[:start] if not behind else line[:start]
             if not behind:
                 self._text = bytearray(head[:_TAG_LIMIT])  # for the tag, should the rest be rejected
             self._state, self._need = "offered", size
             return AppendHead(head, size, more=behind, binary=bool(literal[1]))
         if len(text) + len(line) + size > self.limits.command:
-            return self._reject("BAD", "TOOBIG", "The literal is too long", line, line)
+            return self._reject("BAD", "TOOBIG", "The literal is too long", line)
         text += line
         text += b"\r\n"
         self._state, self._need = "literal", size
@@ -297,14 +296,15 @@ class Framer:
         self._state = "line"
 
     def _reject(
-        self, status: Literal["BAD", "NO"], code: str | None, reason: str, line: bytes, taken: bytes | None
+        self, status: Literal["BAD", "NO"], code: str | None, reason: str, line: bytes, *, taken: bool = True
     ) -> Rejected:
-        """Gives up the command at hand. `taken`: the line if it has left the buffer, None if it has not."""
+        """Gives up the command at hand, at this line. Not `taken`: that is its beginning only, and all of it
+        is still in the buffer."""
         tag = tag_of(bytes(self._text[:_TAG_LIMIT]) if self._text else line)
         self._text.clear()
-        if taken is None:
+        if not taken:
             self._state = "skip line"
-        elif self._after(taken):
+        elif self._after(line):
             return Rejected(tag, status, code, reason, fatal=True)
         return Rejected(tag, status, code, reason)
 
