@@ -13,6 +13,7 @@ from pathlib import Path
 
 ADDRESS = "alice@example.org"
 PROGRAM = str(Path(sys.executable).with_name("aerogramme"))
+GLANCE = 0.001  # seconds from one look at a process to the next: it needs the time more than who looks
 PASSWORD = "a long enough passphrase"  # of a test account, known to everybody
 
 
@@ -134,3 +135,4 @@ def wait_until_it_has_open(pid: int, file: Path) -> None:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # it was closed just now
                 opened.add(os.readlink(fd))
+        time.sleep(GLANCE)

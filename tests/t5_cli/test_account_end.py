@@ -2,11 +2,11 @@
 
 import imaplib
 import json
-import os
 import signal
 import smtplib
 import sqlite3
 import subprocess
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from aerogramme.users.static import StaticDirectory
 from tests.helpers.audit import audit_data
 from tests.helpers.server import (
     ADDRESS,
+    GLANCE,
     PROGRAM,
     Server,
     aerogramme,
@@ -115,7 +116,7 @@ def test_what_a_server_finds_overdue_when_it_starts_is_erased(tmp_path: Path) ->
     with serving(data) as server:
         while directory.owner(ADDRESS) is not None:  # the purge is under way; the tombstone is the last to go
             assert server.process.poll() is None
-            os.sched_yield()
+            time.sleep(GLANCE)
         assert not file.exists()
         assert server.stop() == 0
     assert [entry["address"] for entry in listed(data)] == ["carol@example.org"]
