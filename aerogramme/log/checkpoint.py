@@ -285,8 +285,7 @@ async def _load(records: Records, name: str, *, partly: bool = False) -> State:
             state.missing.update(_decode_table(state, pieces, table, partly))
         state.subscriptions.update(manifest.subscriptions)
         state.last_uidvalidity = manifest.last_uidvalidity
-        for ref in manifest.segments:
-            state.add_segment(ref)
+        state.set_segments(manifest.segments)
         state.bundles = manifest.bundles
         state.damaged.update(manifest.damaged)
         state.cut.update(manifest.cut)

@@ -115,6 +115,49 @@ def test_a_content_has_the_first_place_it_was_given(segments):
     assert spans == [model.get(c, (-1, 0)) for c in asked]
 
 
+@given(st.lists(st.lists(small, unique=True), max_size=8))
+def test_a_map_of_contents_that_is_built_anew_is_as_it_was(segments):
+    one, two = ContentMap(), ContentMap()
+    two.put(99, [1, 2])  # forgotten
+    refs = {}
+    for number, contents in enumerate(segments):
+        one.put(number, contents)
+        refs[number] = SegmentRef("0" * 32, contents, ("digest",))
+    two.rebuild(refs)
+    assert list(map(two.find, range(32))) == list(map(one.find, range(32)))
+    assert list(two.spans(range(32))) == list(one.spans(range(32))) and len(one) == len(two)
+    two.put(99, range(32))  # what has no place yet
+    assert all(two.find(n) == (one.find(n) or (99, n)) for n in range(32))
+
+
+class Counted(ContentMap):
+    """Counts the runs that are inserted one by one."""
+
+    __slots__ = ("inserted",)
+    inserted: int
+
+    def _put_run(self, *run):
+        self.inserted += 1
+        super()._put_run(*run)
+
+
+def test_a_map_of_very_many_scattered_contents_is_built_at_once():
+    # Mail of a server with many users, from before and after it was started anew: no two ids are neighbours.
+    every = [n for base in (2 << 24, 1 << 24) for n in range(base, base + 40_000, 2)]
+    refs = {n: SegmentRef("0" * 32, every[n * 1000 : n * 1000 + 1000], ("digest",)) for n in range(40)}
+    contents = Counted()
+    contents.inserted = 0
+    contents.rebuild(refs)
+    assert contents.inserted == 0
+    assert [contents.find(every[n]) for n in (0, 19_999, 20_000, 39_999)] == [
+        (0, 0),
+        (19, 999),
+        (20, 0),
+        (39, 999),
+    ]
+    assert len(contents) == 40_000
+
+
 def test_the_clock_is_above_all_it_has_seen():
     now = 5
     clock = Clock(lambda: now)
