@@ -175,13 +175,10 @@ def pack(
 class ContentMap:
     """content id -> (segment, position in it), held as runs: contents come, and are folded, in runs."""
 
-    __slots__ = ("_counts", "_firsts", "_positions", "_segments")
+    __slots__ = ("_counts", "_firsts", "_named", "_positions", "_segments")
 
     def __init__(self) -> None:
-        self._firsts: array[int] = array("Q")
-        self._counts: array[int] = array("I")
-        self._segments: array[int] = array("I")
-        self._positions: array[int] = array("I")
+        self._set([array("Q"), array("I"), array("I"), array("I")])
 
     def put(self, segment: int, contents: Iterable[int]) -> None:
         """The digests of contents are in a segment, in this order. Contents that have a place keep it."""
@@ -201,6 +198,7 @@ class ContentMap:
                 self._counts.insert(at + 1, step)
                 self._segments.insert(at + 1, segment)
                 self._positions.insert(at + 1, position)
+                self._named.add(segment)
             step = min(step, count)
             first, count, position = first + step, count - step, position + step
 
@@ -247,6 +245,7 @@ class ContentMap:
 
     def _set(self, columns: Sequence["array[int]"]) -> None:
         self._firsts, self._counts, self._segments, self._positions = columns
+        self._named = set(self._segments)
 
     def _untangle(self, order: Sequence[int]) -> None:
         """Make runs that overlap such that do not. They are sorted, and stood in this order before: of two
@@ -271,7 +270,7 @@ class ContentMap:
 
     def segments(self) -> set[int]:
         """The indices of all segments that have a content."""
-        return set(self._segments)
+        return set(self._named)
 
     def __contains__(self, content: int) -> bool:
         return self.find(content) is not None

@@ -125,7 +125,8 @@ def test_a_map_of_contents_that_is_built_anew_is_as_it_was(segments):
         refs[number] = SegmentRef("0" * 32, contents, ("digest",))
     two.rebuild(refs)
     assert list(map(two.find, range(32))) == list(map(one.find, range(32)))
-    assert list(two.spans(range(32))) == list(one.spans(range(32))) and len(one) == len(two)
+    assert list(two.spans(range(32))) == list(one.spans(range(32)))
+    assert len(one) == len(two) and two.segments() == one.segments()
     two.put(99, range(32))  # what has no place yet
     assert all(two.find(n) == (one.find(n) or (99, n)) for n in range(32))
 
