@@ -71,7 +71,7 @@ def create(
         raise typer.BadParameter("--invite takes no password: the user chooses it")
     settings, address = asked.settings(), asked.address
     names = tuple(alias or ()), tuple(catch_all or ())
-    _check_new(settings, (address, *names[0]))
+    _check_new(settings, address, *names)
     if invite:
         code = common.run(invite_account, settings, address, *names)
         typer.echo(f"created {address}", err=True)
@@ -84,8 +84,18 @@ def create(
     typer.echo(code)
 
 
-def _check_new(settings: Config, addresses: Iterable[str]) -> None:
-    """Before anybody is asked for anything. Raises AlreadyExists."""
+def _check_new(settings: Config, address: str, aliases: Iterable[str], catch_all: Iterable[str]) -> None:
+    """Before anybody is asked for anything. Raises BadParameter, AlreadyExists."""
+    from aerogramme.users.static import check_address, check_domain
+
+    addresses = (address, *aliases)
+    try:
+        for each in addresses:
+            check_address(each)
+        for domain in catch_all:
+            check_domain(domain, address)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     directory = common.directory(settings)
     for address in addresses:
         owner = directory.owner(address)
@@ -231,7 +241,7 @@ def list_(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the accounts, and the deleted ones that are not erased yet.
+    """List the accounts, and deleted ones that are not erased.
 
     \b
     Examples:
@@ -240,7 +250,7 @@ def list_(
       aerogramme account list --waiting --data ./mail
     """
     settings = where.settings()
-    users = common.directory(settings).users()
+    users = common.existing(settings).users()
     awaited = common.run(_asked, settings, users, _waits_for) if waiting else {}
     if waiting:
         users = [user for user in users if awaited.get(user.account)]
@@ -335,8 +345,7 @@ def _fields(settings: Config, user: "User") -> dict[str, object]:
 @app.command("show")
 @grouped
 def show(asked: Opening, as_json: Json = False) -> None:
-    """Show an account: its addresses, its mailboxes, how much is in them and may be, and for how long what
-    was removed can be brought back. Asks for the password.
+    """Show an account: addresses, mailboxes, quota, retention. Asks for the password.
 
     \b
     Example:

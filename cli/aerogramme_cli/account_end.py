@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aerogramme.config import Config
-from aerogramme_cli import common
+from aerogramme_cli import common, terminal
 from aerogramme_cli.options import AddressArgument, ConfigOption, DataOption, OfAccount, Where, grouped
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def delete(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete an account: it gets no mail, opens nothing, and its sessions end.
+    """Delete an account. It gets no mail, opens nothing, and its sessions end.
 
     The sealed mail is kept for the retention time (accounts.deleted_retention, 30 days); until then `account
     undelete` brings all of it back, and nobody else can have the address. Asks for the address once more.
@@ -63,7 +63,7 @@ async def _erase(settings: Config, user: "User") -> None:
 
 
 def undelete(address: AddressArgument, config: ConfigOption = None, data: DataOption = None) -> None:
-    """Bring a deleted account back, with its addresses, its passwords and all of its mail.
+    """Bring a deleted account back. All of it: addresses, passwords, mail.
 
     \b
     Example:
@@ -79,7 +79,7 @@ def undelete(address: AddressArgument, config: ConfigOption = None, data: DataOp
 
 @grouped
 def purge(where: Where) -> None:
-    """Erase the deleted accounts whose retention time is over, and finish what was cut short.
+    """Erase the deleted accounts whose time is over. Finishes what was cut short, too.
 
     A running server does this once an hour. Accounts whose time is not over stay: `account list` shows them,
     and `account delete --now` erases one.
@@ -89,7 +89,7 @@ def purge(where: Where) -> None:
       aerogramme account purge --data ./mail
     """
     erased = common.run(_purge, where.settings())
-    typer.echo(f"{erased} accounts erased" if erased != 1 else "1 account erased", err=True)
+    typer.echo(f"{terminal.counted(erased, 'account')} erased", err=True)
 
 
 async def _purge(settings: Config) -> int:
@@ -102,6 +102,6 @@ async def _purge(settings: Config) -> int:
         typer.echo(f"erased {user.address}", err=True)
 
     async with common.open_stores(settings) as stores:
-        directory = common.directory(settings)
+        directory = common.existing(settings)
         await purge(directory, stores, int(time.time()), Retention(settings.deleted_retention), told)
     return len(erased)

@@ -24,7 +24,7 @@ def export(
     asked: OfAccount,
     target: Annotated[Path, typer.Argument(metavar="DEST", help="A folder for the copy; made when missing.")],
 ) -> None:
-    """Write a copy of an account, sealed as it is, into a data folder of its own. No password is needed.
+    """Write a sealed copy of an account into a folder of its own. No password is needed.
 
     DEST gets the account in one SQLite file, whatever the store, and a users file; `aerogramme serve --data
     DEST` serves it, and its passwords are those of the account. Every object is read back and compared. A run

@@ -42,7 +42,7 @@ def set_(
         ),
     ] = None,
 ) -> None:
-    """Set the quota or the retention of one account; prints what holds for it then. No password is needed.
+    """Set the quota or the retention of an account. Prints what holds for it then. No password is needed.
 
     A running server goes by it within seconds. Nothing is removed because of a quota: an account that holds
     more gets no more.

@@ -48,7 +48,7 @@ app = typer.Typer(
 
 @app.callback()
 def backup() -> None:
-    """Back up accounts, sealed as they are; list and verify backups.
+    """Back up accounts, sealed; list and verify backups.
 
     \b
     Examples:
@@ -131,7 +131,7 @@ def _users(settings: Config, addresses: Sequence[str]) -> "list[User]":
             users[user.account] = user
         return list(users.values())
     # One that is being erased is half of itself.
-    found = [user for user in common.directory(settings).users() if not user.erasing]
+    found = [user for user in common.existing(settings).users() if not user.erasing]
     if not found:
         raise NoSuchUser("there are no accounts", hint="`aerogramme account create` makes one")
     return found
@@ -311,7 +311,7 @@ def verify(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Read all there is in a folder of backups, and say whether every snapshot can be restored.
+    """Read all of a folder of backups: can every snapshot be restored?
 
     No password and no key is needed, and nothing is changed: each item is compared with its hash, and each
     snapshot with the one after it. Exit code 0: all is whole; 65: something is damaged or missing.
@@ -334,7 +334,8 @@ def verify(
         for item in report.unreadable:
             typer.echo(f"{name}: {item!r} was damaged in the store when the newest was taken", err=True)
         if not report.problems and not json_:
-            what = f"{report.snapshots} snapshots in {report.volumes} volumes, {shown_size(report.octets)}"
+            what = terminal.counted(report.snapshots, "snapshot")
+            what += f" in {terminal.counted(report.volumes, 'volume')}, {shown_size(report.octets)}"
             assert report.newest_named is not None
             typer.echo(f"{name}: whole: {what}; the newest is {report.newest_named.hash}")
     if bad := sum(bool(report.problems) for report in reports):

@@ -33,12 +33,12 @@ def check(
     ] = False,
     as_json: JsonLines = False,
 ) -> None:
-    """Look at all that is stored of an account: whether it opens, fits together, and nothing is missing.
+    """Look for damage in all that is stored of an account.
 
-    Reads everything. Without --repair nothing is changed: each fault is named, and what --repair would do
-    about it. With it, that is done; nothing is thrown away, what cannot be read is set aside, and a run that
-    was cut off is run again and goes on. Servers may go on serving meanwhile. If anything is wrong at the
-    end, the exit code is 65.
+    Does it open, does it fit together, is anything missing? Reads everything. Without --repair nothing is
+    changed: each fault is named, and what --repair would do about it. With it, that is done; nothing is
+    thrown away, what cannot be read is set aside, and a run that was cut off is run again and goes on.
+    Servers may go on serving meanwhile. If anything is wrong at the end, the exit code is 65.
 
     Asks for the password. With --all nothing is asked: an account whose password is not in --passwords-from
     is looked at from outside, and not repaired.

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import BadConfiguration, NoSuchUser, Unavailable
+from aerogramme.errors import AuthenticationFailed, BadConfiguration, NoSuchUser, Unavailable
 
 # What costs time to import comes when a command runs, not for --help: hence the imports inside functions.
 if TYPE_CHECKING:
     from aerogramme.mailbox.account import Account
+    from aerogramme.mailbox.keys.keys import StoredKeys, Unlocked
     from aerogramme.mailbox.keys.seen import Seen
     from aerogramme.seal import Secret
     from aerogramme.store import Store, Stores
@@ -114,13 +115,28 @@ def directory(config: Config) -> "StaticDirectory":
     return StaticDirectory(config.users_file, config.detail_separator, config.login_domain)
 
 
+def existing(config: Config) -> "StaticDirectory":
+    """The same, for what makes no accounts: a data folder whose name is misspelled is not one without any.
+    Raises BadConfiguration."""
+    if not config.data.is_dir():
+        raise BadConfiguration(
+            f"there is no data folder {config.data}",
+            hint="--data says where it is, or `data` in the configuration; `account create` makes it",
+        )
+    return directory(config)
+
+
 def user_of(config: Config, address: str, *, deleted: bool = False) -> "User":
-    """The user of an address; a deleted one only with `deleted`. Raises NoSuchUser with a hint."""
-    user = directory(config).owner(address)
+    """The user of an address; a deleted one only with `deleted`. Raises NoSuchUser with a hint, and
+    BadConfiguration."""
+    user = existing(config).owner(address)
     if user is None:
         raise NoSuchUser(f"no account {address}", hint="`aerogramme account list` shows them")
     if user.deleted is not None and not deleted:
-        raise NoSuchUser(f"{address} is deleted", hint="`aerogramme account undelete` brings it back")
+        raise NoSuchUser(
+            f"{address} is deleted",
+            hint="`aerogramme account undelete` brings it back; `account delete --now` erases it",
+        )
     return user
 
 
@@ -153,6 +169,25 @@ async def open_keys(config: Config, user: "User") -> AsyncIterator["Store"]:
         yield store
 
 
+async def unlocked(stored: "StoredKeys", user: "User", secret: "Secret") -> "Unlocked":
+    """What the secret opens of the user's keys. Raises AuthenticationFailed, which says what helps."""
+    from aerogramme.seal.secrets import KeySecret
+
+    try:
+        return await stored.unlock(user.account, secret)
+    except AuthenticationFailed as error:
+        if isinstance(secret, KeySecret):  # of `import users`: the error says all
+            raise
+        if any(slot.kind == "password" for slot in stored.slots.values()):
+            raise AuthenticationFailed(
+                "the password is wrong", hint="`account recover` sets another one with the recovery code"
+            ) from error
+        raise AuthenticationFailed(
+            f"{user.address} has no password yet: its user has not come",
+            hint="`account accept` sets one, with the invitation code or the password of the other server",
+        ) from error
+
+
 @asynccontextmanager
 async def open_account(
     config: Config, user: "User", secret: "Secret", *, as_it_is: bool = False
@@ -168,7 +203,7 @@ async def open_account(
         stored = await StoredKeys.read(store)
         await known.check_keys(user.account, stored)
         opening = Account.open if as_it_is else known.open
-        account = await opening(store, user.account, await stored.unlock(user.account, secret))
+        account = await opening(store, user.account, await unlocked(stored, user, secret))
         account.policy = user.policy(config.policy)
         try:
             yield account

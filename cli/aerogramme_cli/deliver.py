@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aerogramme.config import Config
-from aerogramme.errors import AerogrammeError, NoSuchUser, OverQuota, Unavailable
+from aerogramme.errors import AerogrammeError, BadConfiguration, NoSuchUser, OverQuota, Unavailable
 from aerogramme_cli import common
 from aerogramme_cli.options import Where, grouped
 
@@ -47,7 +47,10 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
     from aerogramme.mailbox.incoming.letterboxes import key_to_seal_to
     from aerogramme.mailbox.keys.keys import StoredKeys
 
-    recipient = common.directory(settings).by_address(address)
+    try:
+        recipient = common.existing(settings).by_address(address)
+    except BadConfiguration as error:  # the disk may be away, and mail is never returned for that
+        raise Unavailable(str(error), hint=error.hint) from error
     if recipient is None:
         raise NoSuchUser(f"no account takes mail for {address}", hint="`aerogramme account list` shows them")
     user = recipient.user

@@ -20,7 +20,9 @@ def demo(
     data: Annotated[Path, typer.Option("--data", help="The folder of the demo's data.")] = Path("demo-data"),
     store: StoreOption = None,
 ) -> None:
-    """Serve a demo account on 127.0.0.1 (IMAP 1143, LMTP 1024) and print commands to try it with.
+    """Serve a demo account, and print commands to try it with.
+
+    On 127.0.0.1, IMAP at port 1143, LMTP at 1024.
 
     \b
     Example:

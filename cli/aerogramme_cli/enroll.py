@@ -75,7 +75,7 @@ def enroll(
         typer.Option("--accept", metavar="FILE", help="On the server: the half that the device wrote."),
     ] = None,
 ) -> None:
-    """Set up an account end to end: its keys on the user's devices, and only public ones on the server.
+    """Set up an account end to end. Its keys are on the user's devices, and only public ones on the server.
 
     On the first device it makes the account in the store, asks for a password twice, prints the recovery
     code and writes two halves: into the data folder what this device needs to serve IMAP to its own mail
@@ -122,7 +122,7 @@ def pin(
         typer.Option("--current", help="The newest key in the store, whosever it is: trust on first use."),
     ] = False,
 ) -> None:
-    """Say which key the letters for an account may be sealed to, in place of what was pinned before.
+    """Say which key letters for an account may be sealed to. This takes the place of what was pinned before.
 
     Without a pin it is the newest one in the store, where others may be able to write. A running server heeds
     it at once.
@@ -147,7 +147,7 @@ def pin(
 
 
 def unpin(address: AddressArgument, config: ConfigOption = None, data: DataOption = None) -> None:
-    """Let letters for an account be sealed to whichever key is the newest in the store.
+    """Let letters be sealed to the newest key, whichever it is.
 
     \b
     Example:

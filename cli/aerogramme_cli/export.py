@@ -70,7 +70,7 @@ class _Wanted:
 
 @app.callback()
 def export() -> None:
-    """Write accounts in the form that other programs read: to move out, or to have a copy.
+    """Write mail as other programs read it. To move out, or to have a copy.
 
     The same command again only writes what has changed, and goes on where one was cut off. Nothing is
     encrypted in what is written: only its owner may read it.
@@ -86,7 +86,7 @@ def export() -> None:
 @app.command("dovecot")
 @grouped
 def dovecot(path: PathArgument, asked: Asked, layout: LayoutOption = Layout.PLUSPLUS) -> None:
-    """Write Maildirs that Dovecot serves with the same UIDs, flags, dates and subscriptions: the way back.
+    """Write Maildirs that Dovecot serves, the way back. With the same UIDs, flags, dates and subscriptions.
 
     Clients download nothing again. It prints what Dovecot's configuration must have. Dovecot must not
     deliver into the folder, or serve it, before the last run: mailboxes with messages that are not the
@@ -103,7 +103,7 @@ def dovecot(path: PathArgument, asked: Asked, layout: LayoutOption = Layout.PLUS
 @app.command("maildir")
 @grouped
 def maildir(path: PathArgument, asked: Asked, layout: LayoutOption = Layout.PLUSPLUS) -> None:
-    """Write Maildirs as `mount` shows them, for mutt, notmuch, mbsync and the like.
+    """Write Maildirs, for mutt, notmuch, mbsync and the like. They are what `mount` shows.
 
     \b
     Example:
@@ -115,7 +115,7 @@ def maildir(path: PathArgument, asked: Asked, layout: LayoutOption = Layout.PLUS
 @app.command("mbox")
 @grouped
 def mbox(path: PathArgument, asked: Asked) -> None:
-    """Write a file NAME.mbox for each mailbox (mboxrd, with UIDs and flags as Dovecot has them).
+    """Write an mbox for each mailbox. NAME.mbox is mboxrd, with UIDs and flags as Dovecot has them.
 
     Files of mailboxes that have changed are written anew.
 

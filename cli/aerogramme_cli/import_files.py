@@ -27,7 +27,7 @@ IntoOption = Annotated[
 def mbox(
     path: PathArgument, asked: Asked, named: Named, into: IntoOption = "", utc: UtcOption = False
 ) -> None:
-    """Move mail in from mbox files, one or a folder of them: those of mutt, Thunderbird, Apple Mail, Gmail.
+    """Move mail in from mboxes: mutt, Thunderbird, Apple Mail, Gmail.
 
     Flags come along where the file says them, and UIDs and keywords where Dovecot, or an export from here,
     has written them. Other messages that are here already are found by date, size and Message-ID.
@@ -42,7 +42,7 @@ def mbox(
 
 @grouped
 def eml(path: PathArgument, asked: Asked, named: Named, into: IntoOption = "") -> None:
-    """Move mail in from files with one letter each: one .eml file, or a folder of them with folders in it.
+    """Move mail in from files with one letter each (.eml). One file, or a folder of them with folders in it.
 
     Folders become mailboxes. Letters get the date of their last Received, or of their Date.
 

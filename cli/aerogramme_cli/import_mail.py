@@ -117,7 +117,7 @@ def maildir(
     layout: LayoutOption = None,
     utf8: Utf8Option = False,
 ) -> None:
-    """Move mail in from a Maildir of any program: mbsync, mutt, Courier, qmail.
+    """Move mail in from a Maildir: mbsync, mutt, Courier, qmail.
 
     Messages that are here already are found by date, size and Message-ID, and not taken over twice.
 

@@ -40,7 +40,7 @@ def key() -> None:
 @app.command("list")
 @grouped
 def list_generations(asked: Opening, as_json: Json = False) -> None:
-    """Show the generations of keys, and the fingerprints of their public keys. Asks for the password.
+    """Show the generations of keys, with their fingerprints. Asks for the password.
 
     \b
     Example:
@@ -56,7 +56,7 @@ def list_generations(asked: Opening, as_json: Json = False) -> None:
 @app.command("status")
 @grouped
 def status(asked: Opening, as_json: Json = False) -> None:
-    """Look what is sealed with which generation, through all of the store. Asks for the password.
+    """Look through the store: what is sealed with which generation. Asks for the password.
 
     It changes nothing. Bodies are under keys of their own and are not counted. Exit code 0: all is under the
     newest generation; 1: something is under an older one, or a rotation is not finished; 65: something is
@@ -88,7 +88,7 @@ def rotate(
         ),
     ] = False,
 ) -> None:
-    """Make a new generation of keys, and seal with it what older ones have sealed. Asks for the password.
+    """Make a new generation of keys, and seal all again with it. Asks for the password.
 
     Mail is delivered and read meanwhile, and messages stay as they are. A run that was cut off is run again
     and goes on. It waits for servers to use the new keys: some seconds where the account is a file, two
@@ -152,7 +152,7 @@ async def _unlocked(login: Login) -> "AsyncIterator[tuple[Store, StoredKeys, Unl
 
     async with common.open_keys(login.settings, login.user) as store:
         stored = await StoredKeys.read(store)
-        yield store, stored, await stored.unlock(login.user.account, login.secret)
+        yield store, stored, await common.unlocked(stored, login.user, login.secret)
 
 
 def _generations(user: "User", stored: "StoredKeys", keyring: "Keyring") -> list[dict[str, Any]]:

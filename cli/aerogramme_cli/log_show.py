@@ -190,7 +190,7 @@ async def _show(login: Login, wanted: Wanted, follow: bool, told: Callable[[Show
 
     settings, user, secret = login
     async with common.open_keys(settings, user) as store:
-        unlocked = await (await StoredKeys.read(store)).unlock(user.account, secret)
+        unlocked = await common.unlocked(await StoredKeys.read(store), user, secret)
         holding = Holding(store, user.account, unlocked)
         keyring = holding.keyring
         # Read, and never settled: what is looked at is not to be written to.

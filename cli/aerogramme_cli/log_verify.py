@@ -30,7 +30,7 @@ def verify(
         ),
     ] = False,
 ) -> None:
-    """Look whether everything that is stored is what was put there, and nothing is missing.
+    """Prove that all that was stored is there, as it was stored.
 
     Every entry follows the one before it, every row and object opens with the account's keys, whatever a
     checkpoint, an entry or a letter names is there, and nothing is older than what this machine has seen. It

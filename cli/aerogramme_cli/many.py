@@ -43,7 +43,7 @@ class OneOrAll(Prompted, Where):
             raise typer.BadParameter("--all takes --passwords-from")
         known = {} if self.passwords_from is None else passwords(settings, self.passwords_from)
         opener = None if key is None else key_of(key)
-        users = [user for user in common.directory(settings).users() if not user.erasing]
+        users = [user for user in common.existing(settings).users() if not user.erasing]
         return [
             (user, known.get(user.account) or (None if opener is None else opener(user.account)))
             for user in users

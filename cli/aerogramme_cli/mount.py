@@ -6,6 +6,7 @@ import logging.handlers
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,13 +44,10 @@ class Layout(StrEnum):
     FS = "fs"
 
 
-MountpointArgument = Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty folder.")]
-
-
 @grouped
 def mount(
     asked: Opening,
-    mountpoint: MountpointArgument,
+    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty folder.")],
     writable: Annotated[
         bool, typer.Option("--rw", help="Let programs deliver, flag, move and remove mail. Else read-only.")
     ] = False,
@@ -70,7 +68,7 @@ def mount(
         bool, typer.Option("--foreground", help="Stay, and log to standard error; Ctrl-C unmounts.")
     ] = False,
 ) -> None:
-    """Show an account as a Maildir, for mutt, notmuch, grep, backups: what is mail there, as files.
+    """Show an account as a Maildir. So mutt, notmuch, grep and backups work on it.
 
     It is live: mail that arrives, and what other sessions change, shows at once. Nothing decrypted touches
     the disk. It goes on in the background until `aerogramme unmount`, or a signal. Asks for the password.
@@ -96,8 +94,10 @@ def mount(
         _in_background(login, wanted)
 
 
-def unmount(mountpoint: MountpointArgument) -> None:
-    """Take a mounted account away again; programs that still use it are no hindrance.
+def unmount(
+    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="Where it is mounted.")],
+) -> None:
+    """Take a mounted account away again. Programs that still use it are no hindrance.
 
     \b
     Example:
@@ -110,7 +110,10 @@ def unmount(mountpoint: MountpointArgument) -> None:
         [program, "-u", "-z", "--", str(mountpoint)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise BadConfiguration(done.stderr.strip().removeprefix("fusermount3: ") or "it cannot be unmounted")
+        if not os.path.ismount(mountpoint):
+            raise BadConfiguration(f"nothing is mounted at {mountpoint}")
+        words = done.stderr.strip().rpartition("fusermount3: ")[2]
+        raise BadConfiguration(words or f"{mountpoint} cannot be unmounted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,8 @@ def check_can_mount(mountpoint: Path) -> None:
     if find_spec("pyfuse3") is None:
         raise BadConfiguration(
             "pyfuse3 is not installed",
-            hint="apt-get install libfuse3-dev pkg-config gcc python3-dev && pip install 'aerogramme[mount]'",
+            hint="apt-get install libfuse3-dev pkg-config gcc python3-dev, and in the copy of the repository "
+            f"{sys.executable} -m pip install '.[mount]'",
         )
     try:
         os.statvfs(mountpoint)  # stat(2) may be answered by the kernel, from memory

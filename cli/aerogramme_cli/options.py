@@ -30,7 +30,7 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="The configuration file, aerogramme.toml.")
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="A data folder; nothing else to configure. Made when missing.")
+    Path | None, typer.Option("--data", help="The data folder, if there is no configuration file.")
 ]
 StoreOption = Annotated[
     str | None,

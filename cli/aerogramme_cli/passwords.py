@@ -13,6 +13,7 @@ from aerogramme.errors import AuthenticationFailed
 from aerogramme_cli import common, terminal
 from aerogramme_cli.common import Login
 from aerogramme_cli.options import Json, Opening, grouped
+from aerogramme_cli.terminal import counted
 
 if TYPE_CHECKING:
     from aerogramme.mailbox.keys.passwords import SlotInfo
@@ -51,7 +52,7 @@ def passwd(asked: Opening, rotate: Rotate = None) -> None:
 
 @grouped
 def recover(asked: Opening, rotate: Rotate = None) -> None:
-    """Set a new password with the recovery code, when the old one is forgotten.
+    """Set a new password with the recovery code. For when the old one is forgotten.
 
     The recovery code goes on working: `account recovery-code` makes another. Reads the code and then the new
     password. Without one of them nobody can open the mailbox, and this command says what is lost.
@@ -68,12 +69,12 @@ def _set_password(asked: Opening, prompt: str, rotate: bool | None) -> None:
     secrets = asked.asking()
     old = Login(settings, user, secrets.password(prompt))
     new = secrets.new_password()
-    common.run(_change, old, new)
+    common.run(_change, old, new, prompt.lower())
     typer.echo(f"changed the password of {user.address}; {CHANGED}", err=True)
     _offer_rotation(Login(settings, user, new), rotate)
 
 
-async def _change(login: Login, new: "Secret") -> None:
+async def _change(login: Login, new: "Secret", what: str) -> None:
     from aerogramme.mailbox.keys.passwords import change_password
 
     settings, user, old = login
@@ -83,9 +84,10 @@ async def _change(login: Login, new: "Secret") -> None:
         except AuthenticationFailed as error:
             bodies, waiting = len(await store.list("body/")), len((await store.read("incoming"))[0])
             raise AuthenticationFailed(
-                f"it opens nothing of {user.address}, and nothing was changed",
-                hint="only the password or the recovery code can set another; without either, all that the "
-                f"account holds is lost: {bodies:,} letters, {waiting:,} of which nobody has read",
+                f"this is not the {what} of {user.address}; nothing was changed",
+                hint="`account passwd` takes the old password, `account recover` the recovery code. Without "
+                f"either all that the account holds is lost: {counted(bodies, 'letter')}, "
+                f"{waiting:,} of which nobody has read",
             ) from error
 
 
@@ -156,7 +158,7 @@ async def _create(login: Login, label: str, read_only: bool) -> "Code":
 @app.command("list")
 @grouped
 def list_(asked: Opening, as_json: Json = False) -> None:
-    """List all that opens the account: the password, app passwords with their last use, the recovery code.
+    """List what opens the account, and when it was last used.
 
     \b
     Example:

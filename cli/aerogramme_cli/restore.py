@@ -48,7 +48,7 @@ def restore(
     local: LocalOption = False,
     as_json: Json = False,
 ) -> None:
-    """Bring back what was expunged in a span of time, and mailboxes that were deleted. Asks for the password.
+    """Bring back mail that was expunged, and deleted mailboxes. Asks for the password.
 
     Messages come back where they were, with flags and dates, under new UIDs. What was moved was not
     expunged; what another mailbox still has is left out, unless its own mailbox was deleted. A second run

@@ -38,7 +38,7 @@ def serve(
     Examples:
       aerogramme serve --config /etc/aerogramme/aerogramme.toml
       aerogramme serve --data ./mail --imap 127.0.0.1:1143 --lmtp 127.0.0.1:1024
-      aerogramme serve --data ./mail --lmtp /run/aerogramme/lmtp    takes mail, and has no password of anybody
+      aerogramme serve --data ./mail --lmtp 127.0.0.1:1024    takes mail, and has no password of anybody
       aerogramme serve --data ./mail --store 's3:https://s3.example.org/mail?region=eu'
 
     --imap and --lmtp take the place of what the configuration says of both. Each listener is a line on

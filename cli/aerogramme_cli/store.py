@@ -38,7 +38,7 @@ def check(
         bool, typer.Option("--create", help="Make the bucket, or the folder, when it is missing.")
     ] = False,
 ) -> None:
-    """Look whether a store is fit for use, step by step, and say what to do if it is not.
+    """Look whether a store is fit for use, step by step. Says what to do if it is not.
 
     What is tried is removed again: an object, rows, an account. The first step that fails ends the check. The
     exit code tells the kind of fault: 75 try again later, 77 not allowed, 78 to be set up otherwise.

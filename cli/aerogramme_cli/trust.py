@@ -7,7 +7,7 @@ from aerogramme_cli.options import AddressArgument, ConfigOption, DataOption
 
 
 def trust(address: AddressArgument, config: ConfigOption = None, data: DataOption = None) -> None:
-    """Take an account as it is in the store, after a backup was restored on purpose.
+    """Accept an older state of an account. For after a backup was restored on purpose.
 
     Each machine remembers how far it has seen an account come, and refuses one that has gone back: else
     whoever can write the store could bring back a password that was changed, or undo what happened. This

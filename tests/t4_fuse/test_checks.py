@@ -30,7 +30,7 @@ def test_an_empty_folder(possible: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_what_to_install(possible: pytest.MonkeyPatch, tmp_path: Path) -> None:
     possible.setattr(command, "find_spec", lambda name: None)
-    assert "libfuse3-dev" in refused(tmp_path).hint and "aerogramme[mount]" in refused(tmp_path).hint
+    assert "libfuse3-dev" in refused(tmp_path).hint and "'.[mount]'" in refused(tmp_path).hint
     possible.setattr(command.shutil, "which", lambda name: None)
     assert "fuse3" in refused(tmp_path).hint
     with pytest.raises(BadConfiguration, match="fusermount3"):

@@ -41,6 +41,12 @@ def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> Non
         assert re.search(r"Examples?:\n +(\S.* \| )?(printf .* \| )?aerogramme", text), text
 
 
+@pytest.mark.parametrize("group", sorted({command[:-1] for command in commands() if command}), ids=" ".join)
+def test_what_a_command_does_is_not_cut_in_the_list_of_its_group(group: tuple[str, ...]) -> None:
+    listed = aerogramme(*group, "--help").stdout.decode().split("\nCommands:\n")[1]
+    assert "..." not in listed
+
+
 def test_the_exit_codes_in_the_docs_are_those_of_the_code() -> None:
     documented = {
         int(code) for code in re.findall(r"^\| (\d+) \|", (DOCS / "exit-codes.md").read_text(), re.MULTILINE)
@@ -133,6 +139,10 @@ def test_mistakes_are_one_line_and_a_hint(tmp_path: Path) -> None:
     assert unknown.returncode == 67
     no_terminal = aerogramme("account", "create", ADDRESS, "--data", str(tmp_path / "d"), check=False)
     assert no_terminal.returncode == 2 and b"--password-stdin" in no_terminal.stderr
+    for wrong in (["alice"], [ADDRESS, "--alias", "al"], [ADDRESS, "--catch-all", "exa mple.org"]):
+        nothing_is_asked = aerogramme("account", "create", *wrong, "--data", str(tmp_path), check=False)
+        assert nothing_is_asked.returncode == 2
+        assert wrong[-1].encode() in nothing_is_asked.stderr and b"terminal" not in nothing_is_asked.stderr
     empty = aerogramme(
         "account",
         "create",
@@ -144,6 +154,29 @@ def test_mistakes_are_one_line_and_a_hint(tmp_path: Path) -> None:
         check=False,
     )
     assert empty.returncode == 2 and not (tmp_path / "d").exists()
+
+
+def test_a_data_folder_that_is_not_there_is_not_one_without_accounts(tmp_path: Path) -> None:
+    where = ("--data", str(tmp_path / "misspelt"))
+    for command in (["account", "list"], ["account", "purge"], ["compact", "--all"], ["check", ADDRESS]):
+        done = aerogramme(*command, *where, check=False)
+        assert done.returncode == 78 and b"there is no data folder" in done.stderr
+    # Its disk may be away: the mail must not be returned to its sender.
+    assert aerogramme("deliver", ADDRESS, *where, stdin=MAIL, check=False).returncode == 75
+    assert not (tmp_path / "misspelt").exists()
+
+
+def test_a_password_that_opens_nothing_is_called_wrong_and_what_helps_is_said(tmp_path: Path) -> None:
+    where = ("--data", str(tmp_path), "--password-stdin")
+    aerogramme("account", "create", ADDRESS, "--data", str(tmp_path), "--invite")
+    for command in (["account", "show"], ["key", "list"], ["log", "show"]):
+        done = aerogramme(*command, ADDRESS, *where, stdin="hm\n", check=False)
+        assert done.returncode == 77 and b"has no password yet" in done.stderr
+        assert b"account accept" in done.stderr
+    create_account(tmp_path, "other@example.org")
+    done = aerogramme("log", "show", "other@example.org", *where, stdin="hm\n", check=False)
+    assert done.returncode == 77 and b"the password is wrong" in done.stderr
+    assert b"account recover" in done.stderr
 
 
 def test_files_that_cannot_be_looked_at_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

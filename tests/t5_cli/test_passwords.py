@@ -74,8 +74,8 @@ def test_a_forgotten_password(tmp_path: Path) -> None:
     _, code, told = account(tmp_path, "recovery-code", ADDRESS, stdin=PASSWORD)
     assert "0 messages rewritten" in told and "shown only now" in told
     returned, _, told = account(tmp_path, "recover", ADDRESS, stdin="what was it\nnew\n", check=False)
-    assert returned == 77 and "nothing was changed" in told
-    assert "1 letters, 1 of which nobody has read" in told, "what would be lost"
+    assert returned == 77 and f"not the recovery code of {ADDRESS}; nothing was changed" in told
+    assert "1 letter, 1 of which nobody has read" in told, "what would be lost"
     typed = code.lower().replace("-", " ")
     _, _, told = account(tmp_path, "recover", ADDRESS, stdin=f"{typed}\nnew\n")
     assert "0 messages rewritten" in told
