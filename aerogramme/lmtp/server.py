@@ -37,6 +37,9 @@ SEND_SECONDS = 300.0
 BEGIN_SECONDS, WRITE_SECONDS, SEND_LETTER_SECONDS = 60.0, 90.0, 300.0
 # How long what the store has taken of a message already may take to be dropped.
 ABANDON_SECONDS = 10.0
+# How long a server that is to end waits for messages that are whole to be stored: a store that hangs must not
+# keep it.
+LAST_SECONDS = 10.0
 # Recipients of one message for whom the store is asked at once: each may be a connection to it.
 AT_ONCE = 20
 # What is read at a time: the usual receive buffer of a socket, and large enough that Python's work for each
@@ -98,7 +101,8 @@ class LmtpServer:
     ) -> None:
         """Serves until cancelled, and closes the listeners then.
 
-        A message that is being delivered at that moment is delivered, and the peer told so; others get 421.
+        A message that is whole at that moment is delivered, if the store takes it within LAST_SECONDS, and
+        the peer told so; others get 421.
         """
         await trio.serve_listeners(self.handle, list(listeners), task_status=task_status)
 
@@ -110,15 +114,18 @@ class LmtpServer:
             return
         self._connections += 1
         connection = _Connection(self._config, self._directory, self._open_box, self._rooms, stream)
-        try:
-            await connection.run()
-        except trio.BrokenResourceError:
-            pass  # The peer is gone; nothing that was not answered is delivered.
-        except Exception as error:  # the top of a connection: a fault in one must not end the others
-            _report("a connection", error)
-        finally:
-            self._connections -= 1
-            await connection.close()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.hurry_in_the_end)
+            try:
+                await connection.run()
+            except trio.BrokenResourceError:
+                pass  # The peer is gone; nothing that was not answered is delivered.
+            except Exception as error:  # the top of a connection: a fault in one must not end the others
+                _report("a connection", error)
+            finally:
+                self._connections -= 1
+                await connection.close()
+                nursery.cancel_scope.cancel()
 
 
 class _Connection:
@@ -141,6 +148,8 @@ class _Connection:
         )
         self._deliveries: list[_Delivery] = []
         self._host = _host(stream)
+        self._storing = trio.CancelScope(shield=True)  # a message that is whole
+        self._last = float("inf")  # when the server ends, whatever the store does
 
     async def run(self) -> None:
         protocol = self._protocol
@@ -164,6 +173,13 @@ class _Connection:
             else:
                 return
 
+    async def hurry_in_the_end(self) -> None:
+        """To be run beside `run`, and cancelled with it."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._storing.deadline = self._last = trio.current_time() + LAST_SECONDS
+
     async def close(self) -> None:
         """Whatever has begun to be delivered is not."""
         deliveries, self._deliveries = self._deliveries, []
@@ -186,9 +202,11 @@ class _Connection:
                 await self._begin(envelope)
             case MessageEnds():
                 # Shielded: a shutdown between storing and answering would make the peer send all of it again.
-                with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True, deadline=self._last) as self._storing:
                     self._protocol.finish(await self._send())
                     await self._flush()
+                if self._storing.cancelled_caught:
+                    await trio.lowlevel.checkpoint()  # which ends the connection, as the server ends
             case MessageDropped():
                 await self.close()
 

@@ -292,6 +292,24 @@ async def test_shutdown_waits_for_what_is_being_stored_and_says_so(running, boxe
     assert len(boxes.sent()) == 1
 
 
+async def test_shutdown_does_not_wait_long_for_a_store_that_hangs(running, boxes, autojump_clock):
+    storing = trio.Event()
+
+    async def hang() -> None:
+        storing.set()
+        await trio.sleep_forever()
+
+    boxes.hooks["a", "send"] = hang
+    client = await running.client()
+    await client.codes(b"MAIL FROM:<>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n", 3)
+    await client.send(MAIL)
+    await storing.wait()
+    began = trio.current_time()
+    running.shut_down()
+    assert await client.ended()
+    assert trio.current_time() - began < 30
+
+
 async def test_a_fault_of_one_connection_leaves_the_others(running, caplog, monkeypatch):
     other = await running.client()
     client = await running.client()
