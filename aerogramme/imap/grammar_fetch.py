@@ -26,6 +26,9 @@ _ITEM: Final = re.compile(rb"[A-Za-z0-9.]+")
 # section-part = nz-number *("." nz-number)
 _PART: Final = re.compile(rb"[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*")
 
+MAX_ITEMS: Final = 16 * 1024
+"""Octets that say what is asked of each message; the answer repeats them for each. Clients need some 300."""
+
 # What is asked for is short and always the same in one client: its parse is remembered.
 _REMEMBERED: Final = 512
 _LONGEST: Final = 1024  # octets
@@ -42,6 +45,8 @@ def fetch(scanner: Scanner, tag: bytes, uid: bool = False) -> Fetch:
     rest = (scanner.text[scanner.pos :], uid)
     asked = _asked.get(rest)
     if asked is None:
+        if len(rest[0]) > MAX_ITEMS:
+            raise BadSyntax("That is too much to ask for at once")
         asked = _ask(scanner, uid)
         if len(rest[0]) <= _LONGEST:
             if len(_asked) == _REMEMBERED:

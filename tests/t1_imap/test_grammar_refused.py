@@ -4,6 +4,7 @@ import pytest
 
 from aerogramme.errors import BadSyntax, UnknownCharset
 from aerogramme.imap.grammar import parse
+from aerogramme.imap.grammar_fetch import MAX_ITEMS
 from aerogramme.imap.grammar_search import MAX_DEPTH
 
 BAD = [
@@ -147,6 +148,7 @@ BAD = [
     b"a FETCH 1 BODY[HEADER.FIELDS]",
     b"a FETCH 1 BODY[HEADER.FIELDS ()]",
     b"a FETCH 1 BODY[HEADER.FIELDS (a]",
+    b"a FETCH 1 BODY[HEADER.FIELDS (a {%d}\r\n%b)]" % (MAX_ITEMS, b"a" * MAX_ITEMS),
     b"a FETCH 1 BODY[]<0>",
     b"a FETCH 1 BODY[]<0.0>",
     b"a FETCH 1 BODY[]<-1.2>",
