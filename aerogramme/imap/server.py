@@ -10,7 +10,6 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import trio
@@ -46,12 +45,6 @@ LATE = b"* BYE That is long enough for a login\r\n"
 END_POINT = "tls-server-end-point"  # RFC 5929 §4
 
 
-@dataclass(frozen=True)
-class Statistics:
-    connections: int
-    idling: int
-
-
 class Server:
     """Serves IMAP on streams. `service` is what sessions share: accounts, limits, names.
 
@@ -66,9 +59,10 @@ class Server:
         self._networks: defaultdict[str, set[_Connection]] = defaultdict(set)
         self._all_gone: trio.Event | None = None  # there once the server stops
 
-    def statistics(self) -> Statistics:
-        idling = sum(connection.session.idling for connection in self._connections)
-        return Statistics(len(self._connections), idling)
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._connections)
 
     async def serve(
         self,

@@ -119,7 +119,7 @@ class World:
         for end in self._ends:
             await end.aclose()
         with trio.fail_after(60):
-            while self.server.statistics().connections:
+            while self.server.connections:
                 await trio.testing.wait_all_tasks_blocked()
 
 

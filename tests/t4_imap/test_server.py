@@ -77,7 +77,7 @@ async def test_many_wrong_passwords_at_once_do_not_prolong_it(
     client = await world.client(login=False)
     await client.stream.send_all(b"x LOGIN nobody wrong\r\n" * 10)
     await pass_time(mock_clock, LOGIN_TIME + MOMENT)
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
     answers = [await client.line()]
     while answers[-1].startswith(b"x NO "):
         answers.append(await client.line())
@@ -125,14 +125,14 @@ async def test_who_takes_nothing_holds_up_nobody(world: World, mock_clock: trio.
         await slow.line()
         await slow.command(b"LOGIN alice secret")
         await slow.command(b"SELECT INBOX")
-        before = world.server.statistics().connections
+        before = world.server.connections
         await slow.stream.send_all(b"f FETCH 1:* (ENVELOPE BODY[])\r\n")
         await trio.testing.wait_all_tasks_blocked()
         other = await world.client()
         await other.command(b"SELECT INBOX")
         assert (await other.command(b"STORE 1:* +FLAGS.SILENT (\\Flagged)"))[-1].startswith(b"x OK")
         await pass_time(mock_clock, SEND_TIME + MOMENT)
-        assert world.server.statistics().connections == before  # the other one came, the slow one is gone
+        assert world.server.connections == before  # the other one came, the slow one is gone
         assert (await other.command(b"NOOP"))[-1].startswith(b"x OK")
 
 
@@ -155,7 +155,7 @@ async def test_who_vanishes_amid_something(
     await trio.testing.wait_all_tasks_blocked()
     await client.stream.aclose()  # type: ignore[attr-defined]  # the client's Protocol has only what clients use
     await trio.testing.wait_all_tasks_blocked()
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
     assert world.service.connections == {}
     assert not caplog.records
 
@@ -173,7 +173,7 @@ async def test_who_vanishes_amid_an_answer(world: World, caplog: pytest.LogCaptu
         await client.stream.send_all(b"f FETCH 1:* (ENVELOPE BODY[])\r\n")
         await client.stream.receive_some(100)
         await near.aclose()
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
     assert not caplog.records
 
 
@@ -217,7 +217,7 @@ async def test_strangers_who_only_sit_there_keep_nobody_out(
     for n in range(949):
         stranger = Peer(f"2001:db8:0:{n:x}::1")
         sitting.append(await world.client(login=False))
-    assert world.server.statistics().connections == 1000
+    assert world.server.connections == 1000
     stranger = Peer("198.51.100.1")
     user = await world.client()
     assert (await sitting[0].line()).startswith(b"* BYE [LIMIT] ")
@@ -289,7 +289,7 @@ async def test_over_tcp_until_shutdown(world: World) -> None:
             assert (await client.line()).startswith(b"* BYE ")
             await expect_end(client)
             await stream.aclose()
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
 
 
 async def test_who_resets_the_connection_before_it_is_accepted_harms_nobody(world: World) -> None:

@@ -128,7 +128,7 @@ async def test_who_speaks_something_else_is_left(
         while got := await stream.receive_some(1000):
             answer += got
         assert b"BYE" not in answer and b"OK" not in answer, "nothing in the clear"
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
     assert not caplog.records, "strangers do not fill the log"
 
 
@@ -137,9 +137,9 @@ async def test_who_says_nothing_and_goes_is_left(world: World, caplog: pytest.Lo
     async with trio.open_nursery() as nursery:
         stream = await connect(nursery, world)
         await trio.testing.wait_all_tasks_blocked()
-        assert world.server.statistics().connections == 1
+        assert world.server.connections == 1
         await stream.aclose()
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
     assert not caplog.records
 
 
@@ -156,7 +156,7 @@ async def test_who_stops_in_the_middle_is_left(
             mock_clock.jump((HANDSHAKE_TIME + 2 * WATCH_INTERVAL) / 20)
             await trio.testing.wait_all_tasks_blocked()
         assert await stream.receive_some(100) == b"", "no BYE in the middle of a handshake"
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
 
 
 async def test_the_end_is_said_under_tls(world: World, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_who_closes_without_saying_so_under_tls(world: World, tmp_path: Pa
         client = Client(encrypted(stream, tmp_path))
         await client.line()
         await trio.aclose_forcefully(client.stream)
-    assert world.server.statistics().connections == 0
+    assert world.server.connections == 0
 
 
 async def test_octet_by_octet(world: World, tmp_path: Path) -> None:
