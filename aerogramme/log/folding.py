@@ -53,7 +53,7 @@ class Folding:
         self._lock = trio.Lock()
         self._looked = now_ms()  # when the state named the parts that the newest checkpoint names
         self._merged: set[int] = set()  # segments whose contents are in others now
-        self._unmergeable: set[int] = set()  # and segments next to which one cannot be read
+        self._unmergeable: set[int] = set()  # and those that cannot be read
 
     async def outdated(self) -> bool:
         """Whether the state may name parts that are gone. Raises Unavailable."""
@@ -180,13 +180,14 @@ class Folding:
                 continue
             try:
                 packed = await self._segments.merge(batch, packer, without)
-            except Bulky:
-                half = len(batch) // 2
-                batches[:0] = batch[:half], batch[half:]
-                continue
-            except Damaged as e:  # they stay as they are: all that can be read, stays readable
-                log.error("digests of account %s cannot be read: %s", self._keyring.account.hex(), e)
-                self._unmergeable.update(batch)
+            except (Bulky, Damaged) as e:
+                if len(batch) > 1:
+                    half = len(batch) // 2
+                    batches[:0] = batch[:half], batch[half:]
+                else:  # it stays as it is
+                    name = self._state.segments[batch[0]].name
+                    log.error("account %s: segment %s: %s", self._keyring.account.hex(), name, e)
+                    self._unmergeable.update(batch)
                 continue
             old.update(batch)
             if packed is not None:

@@ -135,7 +135,7 @@ def read_group(packed: bytes) -> tuple[Runs, dict[str, Column]]:
 
 
 class Bulky(Exception):
-    """What is to be merged has too many octets for one segment."""
+    """What is to be merged, of several segments, has too many octets for one."""
 
 
 @dataclass(frozen=True, slots=True)

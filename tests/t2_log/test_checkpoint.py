@@ -90,6 +90,22 @@ async def test_digests_are_found_before_and_after_folds(stores, now):
     assert len(one.state.named_segments()) <= 3
 
 
+async def test_a_segment_that_cannot_be_read_keeps_no_other_from_being_merged(stores, now, caplog):
+    store = await a_store(stores)
+    one = await opened(store, now)
+    ids = [i for _ in range(20) for i in await add_scattered(one, 2)]
+    [lost] = [ref.name for ref in one.state.segments if ids[13] in ref.contents]
+    for ref in one.state.segments:
+        if ref.name == lost:
+            object.__setattr__(ref, "inline", {"digest": b"no", "text": b"no"})
+    for _ in range(2):
+        assert await one.fold(force=True)
+    assert len(one.state.named_segments()) <= 5 and one.state.inline_size == 4
+    assert [record.getMessage().count(lost) for record in caplog.records] == [1]
+    there = [i for i in ids if i not in ids[12:14]]
+    assert [await digest(one, content) for content in there] == [b"%d" % content for content in there]
+
+
 async def test_large_digests_are_merged_as_far_as_memory_goes(stores, now, monkeypatch):
     monkeypatch.setattr(segment, "MERGED_MAX", 5000)  # a digest here counts some 120 octets
     monkeypatch.setattr(segment, "MERGE_STEP", 3)
