@@ -1,9 +1,12 @@
 """An account moved from one store to another: sealed objects and rows as they are, no key needed.
 
-The order is what makes it safe to be cut off anywhere. Rows are read first and the objects listed after that,
-so whatever a row names is among the objects. At the other store objects come first, then the rows, in the
-order of the partitions: the caller names last the one without which nobody opens the account. A run that was
-cut off is done again: what is there already is compared, not copied.
+The order is what makes it safe to be cut off anywhere. Rows are looked through first and the objects listed
+after that, so whatever such a row names is among the objects. At the other store objects come first, then
+these rows, in the order of the partitions: the caller names last the one without which nobody opens the
+account. A run that was cut off is done again: what is there already is compared, not copied.
+
+A row that goes at the source before its turn has come is not brought, and the report says that the source has
+changed: a log entry that goes is of no use any more, and a letter that was filed comes with the next run.
 
 Both stores may live on. What the source has removed since a run that brought it is removed at the target, but
 nothing that the target has by itself; and what the target has removed is not brought again. That needs a note
@@ -29,7 +32,7 @@ LONG_AT_ONCE = 4  # objects of more than a range on their way at once: a store m
 BATCH_ROWS, BATCH_OCTETS = 128, 1 << 20  # rows in one append
 
 Rows = dict[str, dict[str, bytes]]
-"""Partition to key to value."""
+"""Partition to key to a hash of the value: all values together may be large."""
 
 
 class Partition(NamedTuple):
@@ -109,12 +112,12 @@ class _Copy:
 
     async def run(self, verify_only: bool) -> None:
         report = self._report
-        rows = await self._rows(self._source)
+        rows = {each.name: await self._rows(each.name) for each in self._partitions}
         census = await _census(self._source)
         report.objects, report.rows = census.objects, sum(map(len, rows.values()))
         self._told()
         await self._objects(verify_only)
-        notes = await _notes(self._target)
+        notes = await _keys(self._target, COPIED)
         if verify_only:
             await self._compare(rows, notes)
         elif not (report.missing or report.different):  # else nobody may take the account for whole
@@ -122,7 +125,7 @@ class _Copy:
             await self._compare(rows, notes)
             if report.whole:
                 await self._follow(rows, notes)
-        if await self._rows(self._source) != rows or await _census(self._source) != census:
+        if not await self._unchanged(rows) or await _census(self._source) != census:
             report.changed = True
         self._told()
 
@@ -213,55 +216,84 @@ class _Copy:
 
     # --- rows
 
-    async def _rows(self, store: Store) -> Rows:
-        """In the order of the partitions: what moved on to a later one in between is read there again."""
-        return {each.name: dict((await store.read(each.name))[0]) for each in self._partitions}
+    async def _rows(self, partition: str) -> dict[str, bytes]:
+        """Those of the source. To be called in the order of the partitions: what moved on to a later one in
+        between is read there again."""
+        rows: dict[str, bytes] = {}
+        async with aclosing(_row_pages(self._source, partition)) as pages:
+            async for page in pages:
+                rows.update((key, _hash(value)) for key, value in page)
+        return rows
+
+    async def _unchanged(self, rows: Rows) -> bool:
+        """Whether the source has these rows and no others."""
+        for partition, known in rows.items():
+            found = await self._rows(partition)
+            if found != known:
+                return False
+        return True
 
     async def _append(self, rows: Rows, notes: Collection[str]) -> None:
         """The rows that the target has not, unless it had them and has removed them."""
         for partition, noted in self._partitions:
-            there = dict((await self._target.read(partition))[0])
-            new = [
-                Row(key, value)
-                for key, value in rows[partition].items()
-                if key not in there and _note(partition, key) not in notes
-            ]
-            for batch in _batches(new):
-                await self._target.append(partition, batch)
-                self._report.rows_copied += len(batch)
-                self._told()
+            known = rows[partition]
+            there = await _keys(self._target, partition)
+            gone = await self._bring(
+                partition, {key for key in known if key not in there and _note(partition, key) not in notes}
+            )
+            for key in gone:
+                del known[key]
+            self._report.changed |= bool(gone)
             if noted:
-                notices = [_note(partition, key) for key in rows[partition]]
-                for batch in _batches([Row(note, b"") for note in notices if note not in notes]):
+                notices = [Row(_note(partition, key), b"") for key in known]
+                for batch in _batches([row for row in notices if row.key not in notes]):
                     await self._target.append(COPIED, batch)
+
+    async def _bring(self, partition: str, wanted: set[str]) -> set[str]:
+        """Copies these rows. Those that the source has no more."""
+        if not wanted:
+            return wanted
+        async with aclosing(_row_pages(self._source, partition)) as pages:
+            async for page in pages:
+                for batch in _batches([row for row in page if row.key in wanted]):
+                    await self._target.append(partition, batch)
+                    wanted -= {row.key for row in batch}
+                    self._report.rows_copied += len(batch)
+                    self._told()
+        return wanted
 
     async def _compare(self, rows: Rows, notes: Collection[str]) -> None:
         report = self._report
-        for partition, there in (await self._rows(self._target)).items():
-            for key, value in rows[partition].items():
-                if key in there:
-                    if there[key] != value:
-                        report.different.append(f"{partition}/{key}")
-                elif _note(partition, key) in notes:
+        for partition, known in rows.items():
+            missing = set(known)
+            async with aclosing(_row_pages(self._target, partition)) as pages:
+                async for page in pages:
+                    for key, value in page:
+                        if key not in known:
+                            report.rows_own += 1
+                        elif known[key] != _hash(value):
+                            report.different.append(f"{partition}/{key}")
+                        missing.discard(key)
+            for key in sorted(missing):
+                if _note(partition, key) in notes:
                     report.rows_dropped += 1
                 else:
                     report.missing.append(f"{partition}/{key}")
-            report.rows_own += len(there.keys() - rows[partition].keys())
 
     async def _follow(self, rows: Rows, notes: Collection[str]) -> None:
         """Removes at the target what the source has removed. Last of all: what a row turned into, such as a
         letter into a message, is there by now."""
-        both = {*notes, *await _notes(self._source)}
+        both = {*notes, *await _keys(self._source, COPIED)}
         for partition, noted in self._partitions:
             if not noted:
                 continue
-            there, _ = await self._target.read(partition)
-            gone = [key for key, _ in there if key not in rows[partition] and _note(partition, key) in both]
+            there = await _keys(self._target, partition)
+            gone = sorted(key for key in there - rows[partition].keys() if _note(partition, key) in both)
             if gone:
                 await self._target.delete_rows(partition, gone)
             self._report.rows_removed += len(gone)
             self._report.rows_own -= len(gone)
-            kept = {*rows[partition], *(key for key, _ in there)} - {*gone}
+            kept = (there | rows[partition].keys()) - {*gone}
             about = {note for note in notes if note.startswith(_note(partition, ""))}
             if old := about - {_note(partition, key) for key in kept}:
                 await self._target.delete_rows(COPIED, sorted(old))
@@ -283,8 +315,23 @@ async def _census(store: Store) -> _Census:
     return _Census(objects, names.digest())
 
 
-async def _notes(store: Store) -> frozenset[str]:
-    return frozenset(key for key, _ in (await store.read(COPIED))[0])
+async def _row_pages(store: Store, partition: str) -> AsyncGenerator[Sequence[Row], None]:
+    after = ""
+    while page := await store.page(partition, after, BATCH_ROWS):
+        yield page
+        after = page[-1].key
+
+
+async def _keys(store: Store, partition: str) -> set[str]:
+    keys: set[str] = set()
+    async with aclosing(_row_pages(store, partition)) as pages:
+        async for page in pages:
+            keys.update(row.key for row in page)
+    return keys
+
+
+def _hash(value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=16).digest()
 
 
 def _note(partition: str, key: str) -> str:

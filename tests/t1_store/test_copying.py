@@ -240,6 +240,39 @@ async def test_what_changes_at_the_source_meanwhile_is_told_and_comes_with_the_n
     assert there == here | {"body/0039": pattern(10)}
 
 
+async def test_what_goes_at_the_source_meanwhile_comes_as_what_it_became_with_the_next_run() -> None:
+    source, target = MemoryStores(), MemoryStores()
+    store = await fill(source)
+
+    class Filing(MemoryStores):
+        """The letter is filed while the first object is stored."""
+
+        filed = False
+
+        async def open(self, account: str, *, create: bool = False) -> Store:
+            opened = await target.open(account, create=create)
+            put = opened.put
+
+            async def filing(name: str, body: Body) -> None:
+                if not self.filed:
+                    self.filed = True
+                    row = Row("00000000000000ff-r-1", b"add")
+                    await store.append("log", [row], delete=[("incoming", "letter-1")])
+                await put(name, body)
+
+            opened.put = filing  # type: ignore[method-assign]
+            return opened
+
+    report = await copy(source, Filing())
+    assert report.changed and report.whole
+    other = await target.open(ACCOUNT)
+    assert await keys_of(other, "incoming") == ["letter-2"]
+    assert await keys_of(other, COPIED) == ["incoming-letter-2", "keys-keyring-1", "keys-slot"]
+    report = await copy(source, target)
+    assert report.whole and not report.changed
+    assert await contents(target) == await contents(source)
+
+
 async def test_what_the_source_has_removed_goes_at_the_target_too() -> None:
     source, target = MemoryStores(), MemoryStores()
     store = await fill(source)
@@ -413,6 +446,40 @@ async def test_memory_and_requests_at_once_are_bounded(autojump_clock: trio.test
     await fill(source, [10] * 100 + [5 * RANGE] * 3)
     report = await copy(source, target)
     assert report.whole and source.largest == RANGE and WORKERS // 2 < source.most <= WORKERS
+
+
+async def test_rows_are_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "BATCH_ROWS", 7)
+
+    class Watched(MemoryStores):
+        watching = False
+
+        async def open(self, account: str, *, create: bool = False) -> Store:
+            store = await super().open(account, create=create)
+            if not self.watching:
+                return store
+            read = store.read
+
+            async def page(partition: str, after: str, limit: int) -> Sequence[Row]:
+                assert limit <= 7
+                return (await read(partition, None, after))[0][:limit]
+
+            async def refuse(*_: object) -> None:
+                raise AssertionError("all rows at once")
+
+            store.page, store.read = page, refuse  # type: ignore[method-assign,assignment]
+            return store
+
+    source, target = Watched(), Watched()
+    store = await fill(source)
+    await store.append("log", [Row(f"{n:016x}-r-1", b"x" * n) for n in range(6, 60)])
+    source.watching = target.watching = True
+    for copied in (63, 0):
+        report = await copy(source, target)
+        assert report.whole and (report.rows, report.rows_copied) == (63, copied)
+    await store.delete_rows("incoming", ["letter-1"])
+    report = await copy(source, target)
+    assert report.whole and (report.rows_removed, report.rows_own) == (1, 0)
 
 
 def test_rows_go_in_batches_of_bounded_size() -> None:
