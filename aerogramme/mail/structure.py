@@ -25,7 +25,7 @@ MAX_PARTS: Final = 10_000
 MAX_HEADER: Final = 1 << 20
 # RFC 2046 §5.1.1 allows 70; senders exceed it, but a delimiter line fits into an SMTP line.
 MAX_BOUNDARY: Final = 998
-# Lines that begin with "--" and are looked at as delimiters: half a microsecond each, so half a second. A
+# Lines that begin as delimiters do, and are looked at: half a microsecond each, so half a second. A
 # mail with as many has them as text.
 MAX_CANDIDATES: Final = 1_000_000
 
@@ -126,7 +126,11 @@ class _Scanner:
         raw, levels = self.raw, self.levels
         if self._pending is not None or not levels:
             return self._pending
-        at = raw.find(b"\n--", self._scanned, stop)
+        start = b"\n--"
+        if len(levels) == 1:  # nearly always; and what is longer is found sooner
+            start += next(iter(levels))
+        begins = stop + len(start) - 3  # where a line that begins before `stop` has shown that it does so
+        at = raw.find(start, self._scanned, begins)
         while at >= 0 and self._candidates < MAX_CANDIDATES:
             self._candidates += 1
             next_line = raw.find(b"\n", at + 3) + 1 or len(raw)
@@ -143,7 +147,7 @@ class _Scanner:
                     if level is not None:
                         self._pending = at, next_line, level, True
                         break
-            at = raw.find(b"\n--", next_line - 1, stop)
+            at = raw.find(start, next_line - 1, begins)
         else:
             self._scanned = max(self._scanned, stop - 3)
         return self._pending

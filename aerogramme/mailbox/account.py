@@ -5,12 +5,11 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-import trio
-
 from aerogramme.errors import AlreadyExists, Damaged, NoSuchMailbox, OverQuota, Refused, Unavailable
 from aerogramme.log.entry import Add, Entry, Op
 from aerogramme.log.journal import Draft, Journal
 from aerogramme.log.records import KEYS_STALE
+from aerogramme.log.segment import Packed
 from aerogramme.log.state import State
 from aerogramme.log.table import Table
 from aerogramme.mailbox import changes, hierarchy
@@ -181,13 +180,14 @@ class Account(OpenedAccount):
             raise
         return self._placed(name, entry)
 
-    async def land(self, landing: Landing, objects: Sequence[tuple[str, bytes]] = ()) -> Landed:
+    async def land(
+        self, landing: Landing, objects: Sequence[tuple[str, bytes]] = (), packed: Packed | None = None
+    ) -> Landed:
         """Messages that come from another mail store, with one entry; the quota does not hold for them.
-        `objects`: their bodies, but those that are stored already. Raises Refused."""
+        `objects`: their bodies, but those that are stored already; `packed`: their segment, if there is one
+        by now. Raises Refused."""
         landed: Landed | None = None
-        segments, packed = self.journal.segments, None
-        if sum(landing.sizes) > changes.LARGE:  # it takes some ten milliseconds, in which others may go on
-            packed = await trio.to_thread.run_sync(segments.pack, landing.contents, landing.digests)
+        segments = self.journal.segments
 
         def build(state: State) -> Draft | None:
             nonlocal landed

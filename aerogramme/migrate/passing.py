@@ -22,7 +22,7 @@ from aerogramme.migrate.report import Moved, Report
 from aerogramme.migrate.sealing import Sealing
 from aerogramme.migrate.sources.source import Fault, Folder, Source
 from aerogramme.migrate.targets.arriving import Arrived
-from aerogramme.migrate.targets.target import New, Target
+from aerogramme.migrate.targets.target import NOTHING, New, Stored, Target
 from aerogramme.together import together
 
 BATCH = 1000  # messages that land with one entry
@@ -56,6 +56,7 @@ class _Batch:
 
     rows: list[int] = field(default_factory=list)
     letters: list[Arrived] = field(default_factory=list)
+    stored: Stored = NOTHING  # in their place, in the end
     held: int = 0
 
     @property
@@ -232,7 +233,8 @@ class _Mailbox:
         async def store() -> None:
             async with receive, hand_on:
                 async for each in receive:
-                    each.letters = await self._pass.target.store(each.letters)
+                    each.stored = await self._pass.target.store(each.letters)
+                    each.letters.clear()
                     try:
                         await hand_on.send(each)
                     except trio.BrokenResourceError:
@@ -273,23 +275,20 @@ class _Mailbox:
 
     async def _land(self, batch: _Batch, *, own: bool) -> None:
         said, moved = self._said, self._moved
-        letters = [
-            New(said.uids[row], said.dates[row], said.flags[row], arrived)
-            for row, arrived in zip(batch.rows, batch.letters, strict=True)
-        ]
+        messages = [New(said.uids[row], said.dates[row], said.flags[row]) for row in batch.rows]
         upto = 0
         if own and self._plan.pure:
             for row in batch.rows:
                 self._landed += self._landed < len(self._plan.own) and self._plan.own[self._landed] == row
             upto = self._whole_upto(said.uids[batch.rows[-1]] + 1)
-        uids = await self._say(letters, keep=own, imported=upto)
+        uids = await self._say(messages, batch.stored, keep=own, imported=upto)
         for row, uid in zip(batch.rows, uids, strict=True):
             uid = uid or said.uids[row]  # it was here already: somebody else moves mail into the account
             self._plan.here[row] = uid
             moved.renumbered += self._plan.keeps and uid != said.uids[row]
-        moved.landed += len(letters)
-        moved.done += len(letters)
-        moved.octets += sum(arrived.size for arrived in batch.letters)
+        moved.landed += len(messages)
+        moved.done += len(messages)
+        moved.octets += sum(arrived.size for arrived in batch.stored.letters)
         self._pass.told()
 
     # --- all else
@@ -306,7 +305,7 @@ class _Mailbox:
             or upto > max(there.imported, 1)
             or (plan.keeps and not there.imported)
         ):
-            await self._say((), keep=plan.keeps, imported=upto)
+            await self._say((), NOTHING, keep=plan.keeps, imported=upto)
         if plan.flags:  # cut off from here on, it would not be known whose flags are the later ones
             self._note()
             self._pass.memory.save()
@@ -331,10 +330,12 @@ class _Mailbox:
             upto = min(upto, self._said.uids[own[self._landed]])
         return max(upto, self._there.imported)
 
-    async def _say(self, messages: Sequence[New], *, keep: bool, imported: int) -> Sequence[int]:
+    async def _say(
+        self, messages: Sequence[New], stored: Stored, *, keep: bool, imported: int
+    ) -> Sequence[int]:
         """One entry. The UIDs of the messages."""
         landed = await self._pass.target.land(
-            self._name, self._mailbox, self._folder, messages, keep=keep, imported=imported
+            self._name, self._mailbox, self._folder, messages, stored, keep=keep, imported=imported
         )
         self._mailbox = landed.mailbox
         return landed.uids

@@ -74,7 +74,9 @@ class _Beside:
             ) from None
         length = int.from_bytes(answer, "big")
         told: list[Any] = msgpack.unpackb(*self.shared.read([length]))
-        return told, self.shared.read([record[1] for record, _digest in told], length)
+        bodies = self.shared.read([record[1] for record, _digest in told], length)
+        self.shared.shrink()
+        return told, bodies
 
     async def aclose(self) -> None:
         await end(self.process)

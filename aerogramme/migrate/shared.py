@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-_STEP: Final = 1 << 20  # octets by which it grows
+_STEP: Final = 1 << 20  # octets by which it grows, and what it keeps
 
 
 class Shared:
@@ -45,13 +45,19 @@ class Shared:
             at += size
         return parts
 
+    def shrink(self) -> None:
+        """What a large letter has taken is given back, and so is what stands there."""
+        if os.fstat(self.descriptor).st_size > _STEP:
+            os.ftruncate(self.descriptor, _STEP)
+
     def close(self) -> None:
         if self._map is not None:
             self._map.close()
         os.close(self.descriptor)
 
     def _mapped(self, size: int) -> mmap.mmap:
-        """At least so much of it: the other one may have made it longer."""
+        """At least so much of it: the other one may have made it longer. What is mapped behind its end, after
+        it has shrunk, is not looked at before it has grown again."""
         if self._map is None or len(self._map) < size:
             if self._map is not None:
                 self._map.close()

@@ -20,8 +20,8 @@ from aerogramme.store.sqlite_file import create as create_file
 
 END = ".sqlite"
 PIECE = 1 << 20  # bytes of a long object that go into one transaction: others wait for it about 10 ms
-FREE_MIN = 1024  # pages (4 MiB) that a file may keep for what comes next
-GIVE_BACK = 4096  # pages given back at a time: 16 MiB, some tens of milliseconds
+FREE_MIN = 512  # pages (4 MiB) that a file may keep for what comes next
+GIVE_BACK = 2048  # pages given back at a time: 16 MiB, some tens of milliseconds
 DELETE_MAX = 256  # objects deleted in one transaction, for the same reason
 LOOK_MAX = 256  # so many new rows at most are read in trio's thread: about 1 ms
 # Between processes nobody calls: a watcher looks at the time of change of the file, every 25 ms at first (a

@@ -22,8 +22,13 @@ CHUNK = 65_536  # bytes in each chunk of an object but its last: a range read to
 CHUNK_BITS = 20
 CHUNKS_MAX = 1 << CHUNK_BITS  # in an object: 64 GiB
 
+# Bytes. Bodies come in by the megabyte, and each page costs two writes on its way through the log; with twice
+# as many a small change would cost more than that saves.
+PAGE = 8192
+
 # docs/format.md describes these tables for whoever writes another reader.
 SCHEMA = f"""
+PRAGMA page_size = {PAGE};
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = {MAGIC};
 PRAGMA journal_mode = WAL;

@@ -273,8 +273,8 @@ def test_the_last_part_has_what_comes_after_too_many(monkeypatch: pytest.MonkeyP
 
 def test_delimiters_are_not_looked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(structure, "MAX_CANDIDATES", 2)
-    raw = MIXED + b"--b\r\n\r\n1\r\n--x\r\n--b\r\n\r\n2\r\n--b--"
+    raw = MIXED + b"--b\r\n\r\n1\r\n--bx\r\n--b\r\n\r\n2\r\n--b--"
     assert outline(parse(raw), raw) == (
         "multipart/mixed",
-        [("text/plain", b"1\r\n--x\r\n--b\r\n\r\n2\r\n--b--")],
+        [("text/plain", b"1\r\n--bx\r\n--b\r\n\r\n2\r\n--b--")],
     )

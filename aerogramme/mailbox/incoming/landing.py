@@ -84,13 +84,15 @@ class Landing:
         role: str | None = None,
         subscribed: bool | None = None,
         mailbox: int = 0,
+        digests: Columns | None = None,
     ) -> "Landing":
-        """Of contents that were made here."""
+        """Of contents that were made here. `digests`: theirs, if they are in columns by now."""
         ids = [content.id for content in contents]
         sizes = [content.record.size for content in contents]
-        columns = segment_columns(contents)
+        if digests is None:
+            digests = segment_columns(contents)
         said = uidvalidity, imported, role, subscribed, mailbox
-        return cls(name, *said, ids, uids, dates, sizes, flags, columns)
+        return cls(name, *said, ids, uids, dates, sizes, flags, digests)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,18 @@ import trio
 
 from aerogramme.errors import NoSuchMailbox, Refused
 from aerogramme.log.records import KEYS_STALE
+from aerogramme.log.segment import Packed
 from aerogramme.mailbox import changes
 from aerogramme.mailbox.account import Account
 from aerogramme.mailbox.body_record import body_name
-from aerogramme.mailbox.contents import MAX_MESSAGE, Upload
+from aerogramme.mailbox.contents import MAX_MESSAGE, Upload, segment_columns
 from aerogramme.mailbox.incoming.landing import Landed, Landing
 from aerogramme.mailbox.names import DELIMITER
 from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder
 from aerogramme.migrate.targets.arriving import Arrived, Arriving
-from aerogramme.migrate.targets.target import New
-from aerogramme.together import in_parallel
+from aerogramme.migrate.targets.target import New, Stored
+from aerogramme.together import in_parallel, together
 
 PUTS = 8  # bodies that are stored at a time
 
@@ -50,6 +51,8 @@ class Opened:
         self._account = account
         self._nursery = nursery
         self._limit = limit
+        self._folding = False
+        self._failure: Exception | None = None
 
     async def there(self, name: str, mailbox: int) -> There:
         account = self._account
@@ -102,28 +105,51 @@ class Opened:
         upload = Upload(content, self.account, account.store, self._limit, self._nursery)
         return Arriving(upload)
 
-    async def store(self, letters: Sequence[Arrived]) -> list[Arrived]:
+    async def store(self, letters: Sequence[Arrived]) -> Stored:
+        account = self._account
+        contents = [arrived.content for arrived in letters]
+        columns = segment_columns(contents)
+        stored: list[Arrived] = []
+        packed: list[Packed] = []
+
         async def put(arrived: Arrived) -> Arrived:
             if arrived.sealed is None or len(arrived.sealed) <= changes.LARGE:
                 return arrived
-            await self._account.store.put(body_name(arrived.content.id), arrived.sealed)
+            await account.store.put(body_name(arrived.content.id), arrived.sealed)
             return Arrived(arrived.content, None)
 
-        return await in_parallel(put, letters, PUTS)
+        async def put_large() -> None:
+            stored.extend(await in_parallel(put, letters, PUTS))
+
+        async def pack() -> None:  # in a thread: it takes some ten milliseconds, in which others go on
+            ids = [content.id for content in contents]
+            packed.append(await trio.to_thread.run_sync(account.journal.segments.pack, ids, columns))
+
+        await together(put_large, pack)
+        return Stored(stored, columns, packed[0])
 
     async def land(
-        self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
+        self,
+        name: str,
+        mailbox: int,
+        folder: Folder,
+        messages: Sequence[New],
+        stored: Stored,
+        *,
+        keep: bool,
+        imported: int,
     ) -> Landed:
         account = self._account
-        contents = [message.arrived.content for message in messages]
+        if self._failure is not None:
+            raise self._failure
         objects = [
-            (body_name(message.arrived.content.id), message.arrived.sealed)
-            for message in messages
-            if message.arrived.sealed is not None
+            (body_name(arrived.content.id), arrived.sealed)
+            for arrived in stored.letters
+            if arrived.sealed is not None
         ]
         landing = Landing.of(
             name,
-            contents,
+            [arrived.content for arrived in stored.letters],
             [message.uid for message in messages],
             [message.date for message in messages],
             [message.flags for message in messages],
@@ -132,11 +158,22 @@ class Opened:
             role=folder.role,
             subscribed=folder.subscribed,
             mailbox=mailbox,
+            digests=stored.columns,
         )
         await account.holding.renew(KEYS_STALE)
-        landed = await account.land(landing, objects)
-        await account.fold()
+        landed = await account.land(landing, objects, stored.packed)
+        if not self._folding:
+            self._folding = True
+            self._nursery.start_soon(self._fold)
         return landed
+
+    async def _fold(self) -> None:
+        """Beside what lands meanwhile: it may take half a second. What goes wrong, the next landing says."""
+        try:
+            await self._account.fold()
+        except Exception as error:
+            self._failure = error
+        self._folding = False
 
     async def set_flags(self, mailbox: int, flags: Mapping[int, tuple[str, ...]]) -> None:
         by_flags: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)

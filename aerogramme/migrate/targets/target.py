@@ -1,10 +1,11 @@
 """What a pass needs of where the mail goes."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from aerogramme.mailbox.incoming.landing import Landed
+from aerogramme.log.segment import Packed
+from aerogramme.mailbox.incoming.landing import Columns, Landed
 from aerogramme.migrate.comparing import There
 from aerogramme.migrate.sources.source import Folder
 from aerogramme.migrate.targets.arriving import Arrived, Arriving
@@ -12,12 +13,27 @@ from aerogramme.migrate.targets.arriving import Arrived, Arriving
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A message to land. `uid`: that of the source, if it is to be kept."""
+    """A message to land, all but its letter. `uid`: that of the source, if it is to be kept."""
 
     uid: int
     date: int
     flags: tuple[str, ...]
-    arrived: Arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Letters that can land together: their large bodies are stored, and their digests are packed.
+
+    columns  their digests, as segment_columns gives them
+    packed   the segment of these
+    """
+
+    letters: Sequence[Arrived] = ()
+    columns: Columns = field(default_factory=dict)
+    packed: Packed | None = None
+
+
+NOTHING = Stored()
 
 
 class Target(Protocol):
@@ -44,15 +60,23 @@ class Target(Protocol):
     def arriving(self) -> Arriving:
         """A large letter that comes in."""
 
-    async def store(self, letters: Sequence[Arrived]) -> list[Arrived]:
-        """The same letters; bodies that are too large to go along with an entry are stored now."""
+    async def store(self, letters: Sequence[Arrived]) -> Stored:
+        """All that can be done for letters before it is known where they land."""
 
     async def land(
-        self, name: str, mailbox: int, folder: Folder, messages: Sequence[New], *, keep: bool, imported: int
+        self,
+        name: str,
+        mailbox: int,
+        folder: Folder,
+        messages: Sequence[New],
+        stored: Stored,
+        *,
+        keep: bool,
+        imported: int,
     ) -> Landed:
-        """New messages, which went through `store`, with one entry; the mailbox is made if it is not there.
-        With `keep` it has the UIDVALIDITY of the folder, and they have their UIDs; then nothing below
-        `imported` is to come. Raises Refused."""
+        """New messages and their letters, with one entry; the mailbox is made if it is not there. With `keep`
+        it has the UIDVALIDITY of the folder, and they have their UIDs; then nothing below `imported` is to
+        come. Raises Refused."""
 
     async def set_flags(self, mailbox: int, flags: Mapping[int, tuple[str, ...]]) -> None:
         """These are the flags of messages, by UID."""
