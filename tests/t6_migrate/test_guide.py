@@ -78,6 +78,7 @@ class Walk:
         conf = self.scripts / "moving.conf"
         conf.write_text(self._here(conf.read_text()))
         self._program("doveadm", f'exec {needs("doveadm")} -c {dovecot.config} "$@"')
+        self._program("doveconf", f'exec {needs("doveconf")} -c {dovecot.config} "$@"')
         self._program(
             "systemctl",
             f"""
@@ -249,6 +250,10 @@ def go_through(walk: Walk) -> None:
     passwords.write_text(f"{ADDRESS} {PASSWORD}\n")
     passwords.chmod(0o600)
     conf.write_text(conf.read_text().replace("PASSWORDS=()", f"PASSWORDS=(--passwords-from {passwords})"))
+    dovecot_conf = walk.dovecot.config.read_text()
+    location = f"mail_location = maildir:{walk.folder}/back/%d/%n"
+    walk.run("./back", ["Dovecot's mail_location is maildir:~/Maildir, and not in"], code=78)
+    walk.dovecot.config.write_text(dovecot_conf.replace("mail_location = maildir:~/Maildir", location))
     stopped = walk.run("./back", [], code=65)
     assert "bob@example.org: not exported" in stopped and "nobody is served" in stopped
     walk.postfix.send(ADDRESS, "while nobody is served")
@@ -259,9 +264,6 @@ def go_through(walk: Walk) -> None:
     here = walk.seen(dict.fromkeys((ADDRESS, "bob@example.org"), PASSWORD))
     assert walk.steps("6. The way back", 0) == 1
     (walk.dovecot.folder / "users").write_text(passwd_file(locations=False))
-    dovecot_conf = walk.dovecot.config.read_text()
-    location = f"mail_location = maildir:{walk.folder}/back/%d/%n"
-    walk.dovecot.config.write_text(dovecot_conf.replace("mail_location = maildir:~/Maildir", location))
     walk.postfix.send("carol@example.org", "at the end")
     assert walk.steps("6. The way back", 1) == 1
     again = walk.seen(dict.fromkeys(USERS, PASSWORD))
