@@ -114,6 +114,27 @@ def test_any_text_is_looked_up_without_an_error(text):
     assert BOOK.by_login(text) in (None, *BOOK.users)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0301\u0323" * 500_000 + "@example.org",
+        "a@" + "\u0301\u0323" * 500_000,
+        "a@" + "é." * 500_000 + "org",
+        "a@" + "é\u3002" * 500_000 + "org",
+    ],
+    ids=["local", "domain", "labels", "other dots"],
+)
+def test_a_hostile_name_costs_nothing(name):
+    # Whoever connects can send it before any login. Work that is not bounded would take an hour here.
+    assert BOOK.by_login(name) is None
+    assert BOOK.by_address(name) is None
+
+
+@pytest.mark.parametrize("domain", ["é." * 30 + "example", ".".join(["é" * 50] * 3)])
+def test_long_domains_are_compared_all_the_same(domain):
+    assert canonical(f"a@{domain}") == canonical(f"a@{domain.upper()}")
+
+
 def test_a_deleted_user_is_nobody_and_yet_keeps_the_addresses():
     gone = replace(ALICE, deleted=1, catch_all=("example.com",))
     book = AddressBook([gone, replace(BOB, catch_all=("example.org",))])
