@@ -1,5 +1,7 @@
 """What every command shares: where the accounts are, and how one is opened."""
 
+import os
+import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -56,6 +58,24 @@ def settings(config: Path | None, data: Path | None, store: str | None = None) -
                 "neither --config nor --data is given", hint=f"add --data DIR, or write {DEFAULT_CONFIG}"
             ) from None
         raise
+
+
+def warn_root(data: Path) -> None:
+    """Says so when root works in the data folder of another user, as files for root alone stay there."""
+    try:
+        owner = data.stat().st_uid
+    except OSError:
+        return
+    if os.geteuid() == 0 and owner:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = str(owner)
+        typer.echo(
+            f"aerogramme: warning: {data} is of user {name}, and what root makes there it cannot open; "
+            f"better: runuser -u {name} -- aerogramme …",
+            err=True,
+        )
 
 
 def run(task: Callable[..., Awaitable[T]], *args: object) -> T:

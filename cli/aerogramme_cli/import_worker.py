@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from aerogramme.errors import AerogrammeError
-from aerogramme_cli import import_job
+from aerogramme_cli import common, import_job
 
 
 def main() -> None:
@@ -21,7 +21,8 @@ def main() -> None:
 def _do(line: str) -> dict[str, Any]:
     job, where = import_job.Job.from_json(line)
     try:
-        outcome = import_job.run(where.settings(), job, lambda far: _say({"progress": far}))
+        settings = common.settings(where.config, where.data, where.store)
+        outcome = import_job.run(settings, job, lambda far: _say({"progress": far}))
     except AerogrammeError as error:
         return {"error": str(error), "hint": error.hint, "code": error.exit_code}
     return {"done": outcome.plain()}

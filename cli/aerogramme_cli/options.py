@@ -91,8 +91,10 @@ class Where:
     store: StoreOption = None
 
     def settings(self) -> Config:
-        """Raises BadConfiguration."""
-        return common.settings(self.config, self.data, self.store)
+        """Of a command that somebody has typed. Raises BadConfiguration."""
+        found = common.settings(self.config, self.data, self.store)
+        common.warn_root(found.data)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,13 @@ def test_what_to_install(possible: pytest.MonkeyPatch, tmp_path: Path) -> None:
         command.unmount(tmp_path)
 
 
+def test_what_is_not_mounted_cannot_be_unmounted(tmp_path: Path) -> None:
+    if command.shutil.which("fusermount3") is None:
+        pytest.skip("no fusermount3")
+    with pytest.raises(BadConfiguration, match=f"nothing is mounted at {tmp_path}"):
+        command.unmount(tmp_path)
+
+
 def test_no_device(possible: pytest.MonkeyPatch, tmp_path: Path) -> None:
     possible.setattr(command.os.path, "exists", lambda path: False)
     assert "/dev/fuse" in refused(tmp_path).hint

@@ -1,6 +1,8 @@
 """The command line as people and scripts use it: a real process each time."""
 
 import json
+import os
+import pwd
 import re
 import stat
 from pathlib import Path
@@ -164,6 +166,15 @@ def test_a_data_folder_that_is_not_there_is_not_one_without_accounts(tmp_path: P
     # Its disk may be away: the mail must not be returned to its sender.
     assert aerogramme("deliver", ADDRESS, *where, stdin=MAIL, check=False).returncode == 75
     assert not (tmp_path / "misspelt").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root only can work in the folders of others")
+def test_root_hears_that_the_data_is_of_another_user(tmp_path: Path) -> None:
+    assert aerogramme("account", "list", "--data", str(tmp_path)).stderr == b""
+    os.chown(tmp_path, pwd.getpwnam("nobody").pw_uid, -1)
+    assert b"runuser -u nobody" in aerogramme("account", "list", "--data", str(tmp_path)).stderr
+    os.chown(tmp_path, 54321, -1)
+    assert b"user 54321" in aerogramme("account", "list", "--data", str(tmp_path)).stderr
 
 
 def test_a_password_that_opens_nothing_is_called_wrong_and_what_helps_is_said(tmp_path: Path) -> None:
