@@ -226,11 +226,13 @@ def _resolve(shown: dict[int, dict[str, Attribute]]) -> tuple[dict[str, int], di
     for _, _, name, mailbox in named:
         if names.setdefault(name, mailbox) != mailbox:
             others.append((name, mailbox))
+    last: dict[str, int] = {}  # number that was given to another of the name
     for name, mailbox in others:
-        number = 2
+        number = last.get(name, 1) + 1
         while f"{name} ({number})" in names:
             number += 1
         names[f"{name} ({number})"] = mailbox
+        last[name] = number
     roles: dict[str, int] = {}
     for clock, role, mailbox in sorted((*a["role"], m) for m, a in shown.items() if "role" in a):
         assert clock
