@@ -37,6 +37,10 @@ MAX_PASSES = 16
 MAX_LANES = 16
 MAX_ITERATIONS = 1_000_000  # of PBKDF2: about half a second
 
+# Octets that somebody may have typed. To normalize text may take the square of its length, and strangers say
+# how long a password is: of a megabyte it would take an hour.
+MAX_TYPED = 4096
+
 
 @dataclass(frozen=True)
 class Argon2Params:
@@ -89,9 +93,10 @@ class Argon2Lock:
     def cipher(self, secret: Secret) -> AESGCM:
         """What the secret opens. RFC 9106: tag length 32, no secret value, no associated data."""
         password = secret.reveal()
-        with contextlib.suppress(UnicodeDecodeError):  # what is not text is taken as it is
-            # RFC 8265 §4.2 (OpaqueString): keyboards differ in how they compose an é, people do not.
-            password = unicodedata.normalize("NFC", password.decode()).encode()
+        if len(password) <= MAX_TYPED:
+            with contextlib.suppress(UnicodeDecodeError):  # what is not text is taken as it is
+                # RFC 8265 §4.2 (OpaqueString): keyboards differ in how they compose an é, people do not.
+                password = unicodedata.normalize("NFC", password.decode()).encode()
         return self.stretched(password)
 
     def stretched(self, password: bytes) -> AESGCM:

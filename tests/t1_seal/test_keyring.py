@@ -47,6 +47,13 @@ def test_passwords_compare_as_people_mean_them(cheap: Argon2Params) -> None:
     slot.unlock(Secret(b"\xff\xfe"))  # not text at all
 
 
+def test_a_hostile_password_costs_nothing(cheap: Argon2Params) -> None:
+    # Before a login, by whoever connects. To normalize it would take an hour.
+    slot, _ = Slot.create(Secret("café"), params=cheap)
+    with pytest.raises(AuthenticationFailed):
+        slot.unlock(Secret("\u0301\u0323" * 500_000))
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_slot_never_opens(opened_slot: Opened, cheap: Argon2Params, data: st.DataObject) -> None:
