@@ -52,7 +52,9 @@ def canonical(name: str) -> str:
     RFC 3501 §5.1: INBOX in any case. A trailing delimiter says that names below are meant to follow
     (§6.3.3), and Thunderbird adds one too many. Whether the name is valid is `check`'s business.
     """
-    name = unicodedata.normalize("NFC", name)
+    # To normalize may take the square of the length. So long is no name of a mailbox, and no spelling of one.
+    if len(name) <= 2 * MAX_NAME:
+        name = unicodedata.normalize("NFC", name)
     if name.endswith(DELIMITER):
         name = name[:-1]
     first, delimiter, rest = name.partition(DELIMITER)
