@@ -211,6 +211,8 @@ class _Taking:
             return None
         row_items = await _in_thread(self._row_items, rows)
         objects, new = await self._objects(checkpoints, [item for item, _ in row_items])
+        copied, keys = await _in_thread(self._rows, row_items), rows[KEYS]
+        del rows, row_items  # all together they may be large, and objects may take hours
         report.objects_done = len(objects)
         self._told()
         for first in range(0, len(new), AT_ONCE):
@@ -223,9 +225,9 @@ class _Taking:
             objects.extend(self._known(object_item(name) for name in some))
             report.objects_done = len(objects)
             self._told()
-        found = _Found(objects, await _in_thread(self._rows, row_items))
-        keys, _ = await store.read(KEYS)
-        return None if self._gone or keys != rows[KEYS] else found
+        if self._gone or (await store.read(KEYS))[0] != keys:
+            return None
+        return _Found(objects, copied)
 
     async def _objects(self, checkpoints: set[str], rows: Sequence[Item]) -> tuple["array[int]", list[str]]:
         """Of the objects there are now, those that the backup has (by index), and the names of the others."""
