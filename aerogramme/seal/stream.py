@@ -124,19 +124,6 @@ class SealedStream:
         )
 
 
-def seal_stream(aead: AESGCM, binding: Binding, plain: bytes) -> bytes:
-    """A whole stream at once: the same as a StreamSealer makes of it."""
-    if not plain:
-        raise ValueError("a stream is never empty")
-    view, bound = memoryview(plain), MAGIC + binding.encoded()
-    last = (len(plain) - 1) // CHUNK
-    chunks = (
-        aead.encrypt(_nonce(number, number == last), view[number * CHUNK : (number + 1) * CHUNK], bound)
-        for number in range(last + 1)
-    )
-    return b"".join([MAGIC, *chunks])
-
-
 def open_stream(aead: AESGCM, binding: Binding, sealed: bytes) -> bytes:
     """The plain bytes of a whole stream."""
     if sealed[:HEAD_SIZE] != MAGIC:
