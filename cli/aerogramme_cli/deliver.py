@@ -71,7 +71,7 @@ async def _deliver(settings: Config, address: str, sender: str) -> None:
                 failure = error
                 nursery.cancel_scope.cancel()
         if isinstance(failure, OverQuota) and settings.over_quota == "defer":
-            failure = Unavailable(str(failure))
+            failure = Unavailable(str(failure), hint=failure.hint)
         if failure is not None:
             raise failure
 
@@ -90,7 +90,7 @@ async def _send(letter: "Letter", head: bytes, room: int | None) -> int:
             octets += len(piece)
             if room is not None and octets > room:
                 await letter.abandon()
-                raise OverQuota("the account is full")
+                raise OverQuota("the account is full", hint="`account set --quota` gives it more room")
             await letter.write(piece)
             ended = piece.endswith(b"\n")
     if (rest := lines.finish()) or not ended:  # RFC 5322 §2.3: a last line is a line only with its end

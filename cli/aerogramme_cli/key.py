@@ -28,7 +28,10 @@ app = typer.Typer(
 )
 
 LEFT = 1  # exit code: something is under an older generation
-PLURALS = {"entry": "entries"}
+WORDS = {  # of a kind, and of many, where that is not the kind and an s
+    "entry": ("entry", "entries"),
+    "unneeded": ("note of what is let go of", "notes of what is let go of"),
+}
 NAMES_SHOWN = 20
 
 
@@ -248,8 +251,8 @@ def _print_report(report: "Report", bodies: bool) -> None:
     typer.echo(f"{counted(report.letters, 'letter')} drained")
     if bodies:
         typer.echo(
-            f"{report.bodies.count:,} bodies written anew, {shown_size(report.bodies.octets)}; "
-            f"{report.bodies_removed:,} old ones deleted"
+            f"{counted(report.bodies.count, 'body', 'bodies')} written anew, "
+            f"{shown_size(report.bodies.octets)}; {report.bodies_removed:,} old ones deleted"
         )
     else:
         typer.echo("0 bodies rewritten: they are under keys of their own (--bodies)")
@@ -274,4 +277,4 @@ def _print_names(what: str, names: dict[str, str]) -> None:
 
 
 def _count(count: int, kind: str) -> str:
-    return counted(count, kind, PLURALS.get(kind, ""))
+    return counted(count, *WORDS.get(kind, (kind,)))

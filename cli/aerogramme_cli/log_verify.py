@@ -16,6 +16,8 @@ from aerogramme_cli.options import Opening, grouped
 if TYPE_CHECKING:
     from aerogramme.mailbox.audit.verifying import Problem, Progress
 
+ONE = {"bodies": "body", "entries": "entry"}  # of what is counted; of all else it is without the s
+
 
 @grouped
 def verify(
@@ -60,7 +62,9 @@ def verify(
         typer.echo(json.dumps({"problems": len(found), "looked": looked, "notes": progress.notes}))
     for note in progress.notes:
         typer.echo(f"note: {note}", err=True)
-    words = ", ".join(f"{count:,} {what}" for what, count in looked.items())
+    words = ", ".join(
+        terminal.counted(count, ONE.get(what, what.removesuffix("s")), what) for what, count in looked.items()
+    )
     if any(each.kind == "rollback" for each in found):
         raise RolledBack(hint="if a backup was restored on purpose: `aerogramme account trust`")
     if found:

@@ -32,7 +32,7 @@ def test_a_rotation_and_what_is_said_of_it(data: Path) -> None:
     done = key("rotate", data, "--bodies")
     assert done.returncode == 0
     words = done.stdout.decode()
-    assert "1 letter drained" in words and "1 bodies written anew" in words
+    assert "1 letter drained" in words and "1 body written anew" in words
     assert "generation 2 seals everything; nothing is left under generation 1" in words
 
     found = json.loads(key("status", data, "--json").stdout)

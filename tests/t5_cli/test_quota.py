@@ -74,7 +74,7 @@ def test_a_full_account_gets_nothing_by_deliver_either(where, tmp_path):
     aerogramme("deliver", ADDRESS, *where, stdin=MAIL)
     full = aerogramme("deliver", ADDRESS, *where, stdin=MAIL, check=False)
     assert full.returncode == 65
-    assert b"the account is full" in full.stderr
+    assert b"the account is full" in full.stderr and b"account set --quota" in full.stderr
     config = tmp_path / "aerogramme.toml"
     config.write_text(f'data = "{where[1]}"\n[accounts]\nover_quota = "defer"\n')
     assert aerogramme("deliver", ADDRESS, "--config", str(config), stdin=MAIL, check=False).returncode == 75
