@@ -40,7 +40,7 @@ def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
     gc.freeze()  # the modules stay
     while len(turn := given.read(LENGTH)) == LENGTH:
         length = int.from_bytes(turn, "big")
-        account, contents, sizes, lines = msgpack.unpackb(*shared.read([length]))
+        account, contents, sizes, lines = shared.unpacked(length)
         told, bodies = list[Any](), list[bytes]()
         for content, size, count in zip(contents, sizes, lines, strict=True):
             [raw] = shared.read([size], length)

@@ -73,7 +73,7 @@ class _Beside:
                 "a process that seals letters has ended", hint="the same command again goes on"
             ) from None
         length = int.from_bytes(answer, "big")
-        told: list[Any] = msgpack.unpackb(*self.shared.read([length]))
+        told: list[Any] = self.shared.unpacked(length)
         bodies = self.shared.read([record[1] for record, _digest in told], length)
         self.shared.shrink()
         return told, bodies

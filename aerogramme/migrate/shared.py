@@ -7,7 +7,9 @@ tell each other by a pipe.
 import mmap
 import os
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
+
+import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 _STEP: Final = 1 << 20  # octets by which it grows, and what it keeps
 
@@ -44,6 +46,11 @@ class Shared:
             parts.append(mapped[at : at + size])
             at += size
         return parts
+
+    def unpacked(self, size: int) -> Any:
+        """What so many octets at the beginning say, which are msgpack. Raises ValueError if they are not."""
+        with memoryview(self._mapped(size)) as mapped, mapped[:size] as packed:
+            return msgpack.unpackb(packed)
 
     def shrink(self) -> None:
         """What a large letter has taken is given back, and so is what stands there."""
