@@ -10,15 +10,14 @@ R = TypeVar("R")
 
 
 async def together(*calls: Callable[[], Awaitable[object]]) -> None:
-    """Runs calls side by side, each to its end. Then the first error, if any, is raised, in no group."""
-    errors: list[BaseException] = []
+    """Runs calls side by side, each to its end. Then the first error, if any, is raised, in no group. Ctrl-C
+    does not wait for that: one call may wait for what another would have done."""
+    errors: list[Exception] = []
 
     async def run(call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # raised below
+        except Exception as error:  # of whatever kind: raised below
             errors.append(error)
 
     async with trio.open_nursery() as nursery:
