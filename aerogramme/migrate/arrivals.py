@@ -21,8 +21,8 @@ from aerogramme.migrate.targets.target import Target
 from aerogramme.together import together
 
 GROUP = 64  # letters
-GROUP_OCTETS = 512 * 1024
-LARGE = 1024 * 1024  # octets of a group of which one is under way at a time: a large letter, most likely
+GROUP_OCTETS = 1024 * 1024
+LARGE = 1536 * 1024  # octets of a group of which one is under way at a time: a large letter, most likely
 WHOLE = 8 * 1024 * 1024  # octets of a letter that is held whole; a larger one is stored while it comes
 
 Take = Callable[[Sequence[int], Sequence[Arrived]], Awaitable[None]]

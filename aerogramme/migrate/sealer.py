@@ -4,6 +4,7 @@ It is a program of its own, and small, so that its memory is that of the letters
 """
 
 import gc
+import os
 import sys
 from dataclasses import fields
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -56,7 +57,8 @@ def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # who has started this comes first: then there are always letters to seal
     try:
         main(Shared(int(sys.argv[1])), sys.stdin.buffer, sys.stdout.buffer)
-    except (KeyboardInterrupt, BrokenPipeError):  # who has started this is going
+    except BrokenPipeError:  # who has started this is gone
         sys.exit(1)

@@ -50,7 +50,11 @@ class _Beside:
         # -P: no module of the folder that the command happens to run in is taken for one of ours.
         command = [sys.executable, "-P", "-m", sealer.__name__, str(shared.descriptor)]
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[shared.descriptor]
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[shared.descriptor],
+            process_group=0,  # Ctrl-C in a terminal is for this process, which ends the other one
         )
         return cls(process, shared)
 

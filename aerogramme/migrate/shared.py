@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
-_STEP: Final = 1 << 20  # octets by which it grows, and what it keeps
+_STEP: Final = 1 << 21  # octets by which it grows, and what it keeps
 
 
 class Shared:
