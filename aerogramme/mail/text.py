@@ -234,19 +234,6 @@ def _names(part: Part) -> Iterator[bytes]:
             yield value
 
 
-def leaves(root: Part) -> Iterator[Part]:
-    """The parts of a message that are neither multipart nor message, in order."""
-    todo = [root]
-    while todo:
-        part = todo.pop()
-        if part.children:
-            todo.extend(reversed(part.children))
-        elif part.message is not None:
-            todo.append(part.message)
-        else:
-            yield part
-
-
 _HEAD: Final = (b"subject", b"from", b"to", b"cc")
 # message/delivery-status and its like are text, and what people look for in a bounce.
 _SEARCHED: Final = (b"text", b"message")

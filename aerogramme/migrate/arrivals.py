@@ -97,13 +97,13 @@ class Arrivals:
             async for group in jobs:
                 try:
                     contents = self._target.new_ids(len(group.letters))
-                    group.arrived = await self._sealing.seal(
-                        self._target.account,
-                        [Unsealed(new, *letter) for new, letter in zip(contents, group.letters, strict=True)],
-                    )
+                    letters = [
+                        Unsealed(new, *letter) for new, letter in zip(contents, group.letters, strict=True)
+                    ]
+                    group.letters.clear()
+                    group.arrived = await self._sealing.seal(self._target.account, letters)
                 except Exception as error:  # for who waits for the group
                     group.error = error
-                group.letters.clear()
                 group.ready.set()
 
     async def _groups(self, uids: Sequence[int]) -> AsyncGenerator[_Group, None]:

@@ -114,6 +114,9 @@ class Origin:
             return Eml(path, self._naming(), self.into)
         if self.kind != "mbox" and (self.kind == "maildir" or maildir.looks_like(path)):
             return self._maildir(path)
+        if self.kind == "dovecot" and (inner := _store_in(path)) is not None:
+            # Its other files may look like mailboxes: an import of those would seem to be whole.
+            raise Unreadable(f"{path} is not the mail itself, which is in {inner}", hint="give that path")
         if self.kind == "mbox" or mbox.looks_like(path):
             return self._mbox(path)
         raise Unreadable(
@@ -159,6 +162,12 @@ class Origin:
             ca=_path(self.ca),
         )
         return ImapSource(access, self._naming(), connections=self.connections, views=self.views)
+
+
+def _store_in(path: Path) -> Path | None:
+    """A Maildir, or a dbox, that is in a folder."""
+    inside = (each for each in sorted(path.iterdir()) if not each.is_symlink()) if path.is_dir() else ()
+    return next((each for each in inside if maildir.looks_like(each) or dbox.looks_like(each)), None)
 
 
 _NO_PATH = "%u, %n and %d in a path stand for user@domain, user and domain"

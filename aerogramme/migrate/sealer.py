@@ -36,23 +36,29 @@ def seal(account: bytes, letter: Unsealed) -> tuple[BodyRecord, Digest, bytes]:
     return BodyRecord(key, len(sealed), len(raw)), render(raw, lines), sealed
 
 
+def turn(shared: Shared, length: int) -> int:
+    """Puts what becomes of the letters in the shared memory in their place. `length`: of the head that is
+    there. That of the new one."""
+    account, contents, sizes, lines = shared.unpacked(length)
+    told, bodies = list[Any](), list[bytes]()
+    for content, size, count in zip(contents, sizes, lines, strict=True):
+        [raw] = shared.read([size], length)
+        length += size
+        record, digest, sealed = seal(account, Unsealed(content, raw, count))
+        said = [getattr(digest, name) for name in _FIELDS]
+        told.append([[record.key.to_bytes(), record.sealed_size, record.size], said])
+        bodies.append(sealed)
+    head: bytes = msgpack.packb(told)
+    shared.write([head, *bodies])
+    return len(head)
+
+
 def main(shared: Shared, given: BinaryIO, out: BinaryIO) -> None:
     """Until who has started this has no more letters, or is gone."""
     gc.freeze()  # the modules stay
-    while len(turn := given.read(LENGTH)) == LENGTH:
-        length = int.from_bytes(turn, "big")
-        account, contents, sizes, lines = shared.unpacked(length)
-        told, bodies = list[Any](), list[bytes]()
-        for content, size, count in zip(contents, sizes, lines, strict=True):
-            [raw] = shared.read([size], length)
-            length += size
-            record, digest, sealed = seal(account, Unsealed(content, raw, count))
-            said = [getattr(digest, name) for name in _FIELDS]
-            told.append([[record.key.to_bytes(), record.sealed_size, record.size], said])
-            bodies.append(sealed)
-        head = msgpack.packb(told)
-        shared.write([head, *bodies])
-        out.write(len(head).to_bytes(LENGTH, "big"))
+    while len(said := given.read(LENGTH)) == LENGTH:
+        length = turn(shared, int.from_bytes(said, "big"))
+        out.write(length.to_bytes(LENGTH, "big"))
         out.flush()
 
 

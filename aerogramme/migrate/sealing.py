@@ -58,14 +58,13 @@ class _Beside:
         )
         return cls(process, shared)
 
-    async def seal(self, account: bytes, letters: Sequence[Unsealed]) -> tuple[list[Any], list[bytes]]:
-        """What it says of letters, and their sealed bodies."""
+    async def seal(self, account: bytes, letters: list[Unsealed]) -> tuple[list[Any], list[bytes]]:
+        """What it says of letters, and their sealed bodies. The letters are taken out of the list."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        contents, raws, lines = zip(*letters, strict=True)
-        head = msgpack.packb([account, contents, [*map(len, raws)], lines])
-        self.shared.write([head, *raws])
+        length = self._hand_over(account, letters)
+        letters.clear()
         try:
-            await self.process.stdin.send_all(len(head).to_bytes(LENGTH, "big"))
+            await self.process.stdin.send_all(length.to_bytes(LENGTH, "big"))
             answer = b""
             while len(answer) < LENGTH:
                 data = await self.process.stdout.receive_some(LENGTH - len(answer))
@@ -81,6 +80,13 @@ class _Beside:
         bodies = self.shared.read([record[1] for record, _digest in told], length)
         self.shared.shrink()
         return told, bodies
+
+    def _hand_over(self, account: bytes, letters: Sequence[Unsealed]) -> int:
+        """Puts letters into the shared memory. The length of the head."""
+        contents, raws, lines = zip(*letters, strict=True)
+        head: bytes = msgpack.packb([account, contents, [*map(len, raws)], lines])
+        self.shared.write([head, *raws])
+        return len(head)
 
     async def aclose(self) -> None:
         await end(self.process)
@@ -111,8 +117,9 @@ class Sealing:
         """How many groups may be under way besides the one that is waited for."""
         return len(self._beside)
 
-    async def seal(self, account: bytes, letters: Sequence[Unsealed]) -> list[Arrived]:
-        """The letters, in their order, sealed and rendered. Raises Unavailable when a process has ended."""
+    async def seal(self, account: bytes, letters: list[Unsealed]) -> list[Arrived]:
+        """The letters, in their order, sealed and rendered. They are taken out of the list: nothing is to hold
+        them any longer. Raises Unavailable when a process has ended."""
         done = []
         if not self._beside:
             for letter in letters:
@@ -120,14 +127,15 @@ class Sealing:
                 done.append(Arrived(Content(letter.content, record, digest), sealed))
                 await trio.lowlevel.checkpoint()
             return done
+        contents = [letter.content for letter in letters]
         beside = await self._idle.receive()
         try:
             told, bodies = await beside.seal(account, letters)
         finally:  # one that has ended says so to the next, too
             self._free.send_nowait(beside)
-        for letter, ((key, *sizes), digest), sealed in zip(letters, told, bodies, strict=True):
+        for content, ((key, *sizes), digest), sealed in zip(contents, told, bodies, strict=True):
             record = BodyRecord(ContentKey.from_bytes(key), *sizes)
-            done.append(Arrived(Content(letter.content, record, Digest(*digest)), sealed))
+            done.append(Arrived(Content(content, record, Digest(*digest)), sealed))
         return done
 
     async def aclose(self) -> None:

@@ -125,6 +125,17 @@ def test_a_path_that_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest
         Origin("dovecot", str(tmp_path)).open()
 
 
+@pytest.mark.parametrize("inside", ["Maildir/cur", "mdbox/mailboxes", "sdbox/mailboxes/INBOX/dbox-Mails"])
+def test_the_home_in_place_of_the_mail_is_refused(tmp_path: Path, inside: str) -> None:
+    (tmp_path / inside).mkdir(parents=True)
+    (tmp_path / "notes").write_bytes(
+        b"From a@example.com Mon Jan  1 00:00:00 2024\n\nThis looks like an mbox.\n"
+    )
+    with pytest.raises(Unreadable) as refused:
+        Origin("dovecot", str(tmp_path)).open()
+    assert str(tmp_path / inside.partition("/")[0]) in str(refused.value)
+
+
 def test_one_import_of_an_account_at_a_time(data: Path, tmp_path: Path) -> None:
     source = maildir(tmp_path / "Maildir", 1)
     run(data, "dovecot", str(source), ADDRESS)
