@@ -215,12 +215,12 @@ class Connection:
         if self.dead:
             raise self._lost("the connection is closed")
         try:
-            with trio.fail_after(self._patience):
+            with trio.move_on_after(self._patience) as waiting:
                 octets = await self.stream.receive_some(_PIECE)
-        except trio.TooSlowError:
-            raise self._lost(f"the server has said nothing for {self._patience:.0f} seconds") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise self._lost("the connection broke") from None
+        if waiting.cancelled_caught:
+            raise self._lost(f"the server has said nothing for {self._patience:.0f} seconds")
         if not octets:
             raise self._lost("the server hung up")
         self._reader.receive(octets)
