@@ -118,8 +118,8 @@ class Sealing:
         return len(self._beside)
 
     async def seal(self, account: bytes, letters: list[Unsealed]) -> list[Arrived]:
-        """The letters, in their order, sealed and rendered. They are taken out of the list: nothing holds them
-        any longer then. Raises Unavailable when a process has ended."""
+        """The letters, in their order, sealed and rendered. They are taken out of the list, for nothing is to
+        hold them any longer. Raises Unavailable when a process has ended."""
         done = []
         if not self._beside:
             for letter in letters:
