@@ -10,21 +10,28 @@ R = TypeVar("R")
 
 
 async def together(*calls: Callable[[], Awaitable[object]]) -> None:
-    """Runs calls side by side, each to its end. Then the first error, if any, is raised, in no group. Ctrl-C
-    does not wait for that: one call may wait for what another would have done."""
+    """Runs calls side by side, each to its end. Then the first error, if any, is raised, in no group. What is
+    no Exception, such as Ctrl-C, does not wait for that: one call may wait for what another would have
+    done."""
     errors: list[Exception] = []
+    ending: list[BaseException] = []
 
     async def run(call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
         except Exception as error:  # of whatever kind: raised below
             errors.append(error)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # raised below
+            ending.append(error)
+            nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         for call in calls:
             nursery.start_soon(run, call)
-    if errors:
-        raise errors[0]
+    for each in *ending, *errors:
+        raise each
 
 
 class OfRun(Generic[T]):

@@ -18,6 +18,7 @@ from aerogramme.imap.select import tell_vanished
 from aerogramme.mail.sections import header_fields
 from aerogramme.mailbox.bodies import at_once
 from aerogramme.mailbox.view import OwnChange
+from aerogramme.together import together
 
 log = logging.getLogger(__name__)
 
@@ -212,14 +213,22 @@ class _Run:
             batch.sizes = _column(table.sizes, rows)
         if plan.digest_fields or plan.needs_headers:
             batch.contents = _column(table.contents, rows)
-        if plan.digest_fields:
+        missing = plan.missing(batch.contents) if plan.needs_headers else ()
+
+        async def digests() -> None:
             columns = await context.account.digests(batch.contents, plan.digest_fields)
             batch.digests = dict(zip(plan.digest_fields, columns, strict=True))
-        if plan.needs_headers:
-            missing = plan.missing(batch.contents)
-            if missing:
-                (headers,) = await context.account.digests(missing, ("header",))
-                plan.learn(missing, headers)
+
+        async def headers() -> None:
+            (found,) = await context.account.digests(missing, ("header",))
+            plan.learn(missing, found)
+
+        if plan.digest_fields and missing:
+            await together(digests, headers)
+        elif plan.digest_fields:
+            await digests()
+        elif missing:
+            await headers()
         return batch
 
     def _report(self, content: int, error: Damaged) -> None:

@@ -69,7 +69,8 @@ class Check(Protocol):
 
 def use_account(stores: Callable[[], Stores]) -> Found:
     """Makes an account, does what servers do with it, and erases it. `stores` is called inside of trio."""
-    return trio.run(partial(_use_account, stores))
+    # Anywhere else an interruption may come where Python ignores exceptions, and be lost.
+    return trio.run(partial(_use_account, stores), restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 async def _use_account(factory: Callable[[], Stores]) -> Found:

@@ -82,7 +82,8 @@ def run(task: Callable[..., Awaitable[T]], *args: object) -> T:
     """Runs an async function to its end. trio is imported only now: `--help` need not wait for it."""
     import trio
 
-    return trio.run(task, *args)
+    # Anywhere else it may come where Python ignores exceptions, such as in a finalizer: then it is lost.
+    return trio.run(task, *args, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 def instant(seconds: float) -> str:

@@ -80,6 +80,19 @@ async def test_a_command_waits_for_the_store_no_more_often_than_it_must(
     assert await seconds(world, mock_clock, client, command) <= calls * ANSWER
 
 
+async def test_envelopes_and_headers_are_read_side_by_side(world: World, mock_clock: MockClock) -> None:
+    await world.mail("INBOX", 20)
+    client = await world.client()
+    await client.command(b"SELECT INBOX")
+    async with world.account() as account:
+        await account.fold(force=True)  # digests are in objects now, and none is kept
+        await account.fold(force=True)
+        segments = account.journal.segments
+        segments._let_go([*segments._kept])
+    command = b"FETCH 1:* (ENVELOPE BODY.PEEK[HEADER.FIELDS (SUBJECT)])"
+    assert await seconds(world, mock_clock, client, command) == ANSWER
+
+
 async def test_a_login_to_an_open_account(world: World, mock_clock: MockClock) -> None:
     await world.client()
     client = await world.client(login=False)

@@ -4,10 +4,12 @@ import json
 import os
 import pwd
 import re
+import signal
 import stat
 from pathlib import Path
 
 import pytest
+import trio
 import typer
 
 from aerogramme import errors
@@ -204,3 +206,17 @@ def test_the_data_folder_is_for_its_owner_only(tmp_path: Path) -> None:
     create_account(tmp_path / "data")
     for file in (tmp_path / "data").rglob("*"):
         assert not stat.S_IMODE(file.stat().st_mode) & 0o077, file
+
+
+def test_an_interruption_is_not_lost_in_a_finalizer() -> None:
+    class Object:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    async def work() -> None:
+        Object()
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+
+    with pytest.raises(KeyboardInterrupt):
+        common.run(work)
