@@ -91,7 +91,7 @@ def test_unmounting_ends_the_process(mounted: Mounts) -> None:
 @pytest.mark.parametrize("options", [[], ["--foreground"]])
 def test_what_is_wrong_is_said_at_once(data: Path, place: Path, options: list[str]) -> None:
     wrong = mount(data, place, *options, password="not this one")
-    assert wrong.returncode == 77 and wrong.stderr.startswith(b"aerogramme: error: The password")
+    assert wrong.returncode == 77 and wrong.stderr.startswith(b"aerogramme: error: the password is wrong")
     past = mount(data, place, "--at", "1999-01-01", *options)
     assert past.returncode == 66 and past.stderr.startswith(b"aerogramme: error: ")
     (place / "file").touch()
