@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from aerogramme.errors import Unavailable, Unreadable
+from aerogramme.log import folding
 from aerogramme.mailbox.account import Account
 from aerogramme.migrate import passing
 from aerogramme.migrate.passed import Memory
@@ -104,6 +105,14 @@ async def test_all_is_taken_over_as_it_is(moving: Moving):
     assert counts(again, "landed", "flags", "removed", "gone") == [0, 0, 0, 0]
     assert len(moving.source.read) == 5
     assert (await moving.verify()).same
+
+
+async def test_a_checkpoint_that_is_being_written_at_the_end_is_whole(moving: Moving, monkeypatch):
+    monkeypatch.setattr(folding, "FOLD_ENTRIES", 1)
+    moving.inbox.put(letter(1))
+    await moving.run()
+    assert moving.account.state.history.tail == 0
+    assert moving.account.state.checkpoint in await moving.account.store.list("checkpoint/")
 
 
 async def test_a_second_pass_moves_what_has_changed(moving: Moving):

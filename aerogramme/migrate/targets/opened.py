@@ -32,7 +32,9 @@ async def opened(account: Account, limit: int = MAX_MESSAGE) -> AsyncIterator["O
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         try:
-            yield Opened(account, nursery, limit)
+            target = Opened(account, nursery, limit)
+            yield target
+            await target.settle()
         except Exception as error:  # out of the nursery it would come as a group
             failure = error
         nursery.cancel_scope.cancel()  # of uploads of letters that do not land
@@ -44,15 +46,16 @@ class Opened:
     """An account that is opened, and not run by anybody else in this process: letters that wait go on
     waiting, so that they do not get UIDs which the source has given to others.
 
-    `nursery` runs the uploads of large letters.
+    `nursery` runs the uploads of large letters, and checkpoints.
     """
 
     def __init__(self, account: Account, nursery: trio.Nursery, limit: int) -> None:
         self._account = account
         self._nursery = nursery
         self._limit = limit
-        self._folding = False
-        self._failure: Exception | None = None
+        self._folded = trio.Event()  # no checkpoint is being written
+        self._folded.set()
+        self._failure: Exception | None = None  # of writing one
 
     async def there(self, name: str, mailbox: int) -> There:
         account = self._account
@@ -162,10 +165,16 @@ class Opened:
         )
         await account.holding.renew(KEYS_STALE)
         landed = await account.land(landing, objects, stored.packed)
-        if not self._folding:
-            self._folding = True
+        if self._folded.is_set():
+            self._folded = trio.Event()
             self._nursery.start_soon(self._fold)
         return landed
+
+    async def settle(self) -> None:
+        """A checkpoint that is being written is whole when this returns."""
+        await self._folded.wait()
+        if self._failure is not None:
+            raise self._failure
 
     async def _fold(self) -> None:
         """Beside what lands meanwhile: it may take half a second. What goes wrong, the next landing says."""
@@ -173,7 +182,7 @@ class Opened:
             await self._account.fold()
         except Exception as error:
             self._failure = error
-        self._folding = False
+        self._folded.set()
 
     async def set_flags(self, mailbox: int, flags: Mapping[int, tuple[str, ...]]) -> None:
         by_flags: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
