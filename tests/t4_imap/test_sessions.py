@@ -126,6 +126,19 @@ async def test_no_password_in_the_clear_from_afar(world: World) -> None:
         session.close()
 
 
+async def with_mail(world: World, mail: bytes) -> tuple[Session, Collected]:
+    """A session that has an INBOX with this mail selected, and what it writes from here on."""
+    client = await world.client()
+    answer = await client.command(b"APPEND INBOX {%d+}\r\n%b" % (len(mail), mail))
+    assert answer[-1].startswith(b"x OK ")
+    await client.stream.send_all(b"x LOGOUT\r\n")
+    out = Collected()
+    session = Session(world.service, Peer("local", loopback=True), out)
+    await say(session, out, b"a LOGIN alice secret\r\nb SELECT INBOX\r\n")
+    out.largest = 0
+    return session, out
+
+
 async def test_large_messages_pass_in_pieces(world: World) -> None:
     line = b"0123456789" * 7 + b"\r\n"
     part = line * 30_000
@@ -134,15 +147,7 @@ async def test_large_messages_pass_in_pieces(world: World) -> None:
     )
     last = b"--b\r\nContent-Type: text/html\r\n\r\n<p>x\r\n--b--\r\n"
     mail = head + b"\r\n--b\r\nContent-Type: text/plain\r\n\r\n" + part + b"\r\n" + last
-    client = await world.client()
-    answer = await client.command(b"APPEND INBOX {%d+}\r\n%b" % (len(mail), mail))
-    assert answer[-1].startswith(b"x OK ")
-    await client.stream.send_all(b"x LOGOUT\r\n")
-
-    out = Collected()
-    session = Session(world.service, Peer("local", loopback=True), out)
-    await say(session, out, b"a LOGIN alice secret\r\nb SELECT INBOX\r\n")
-    out.largest = 0
+    session, out = await with_mail(world, mail)
     command = (
         b"c FETCH 1 (UID BODY.PEEK[HEADER.FIELDS (X-Odd)] BODY.PEEK[] RFC822.SIZE BODY.PEEK[1] BODY.PEEK[2]"
         b" BODY.PEEK[3] BODY.PEEK[2.MIME] BODY.PEEK[1]<1000000.20> BODY.PEEK[]<5.2000000>"
@@ -176,15 +181,7 @@ async def test_many_sections_of_one_message_are_never_in_memory_together(
     half = (b"X-Long: " + b"0123456789" * 9 + b"\r\n") * 4000
     mail = half + b"\r\n" + half
     whole = {b"": mail, b"HEADER": half + b"\r\n", b"TEXT": half}[section]
-    client = await world.client()
-    answer = await client.command(b"APPEND INBOX {%d+}\r\n%b" % (len(mail), mail))
-    assert answer[-1].startswith(b"x OK ")
-    await client.stream.send_all(b"x LOGOUT\r\n")
-
-    out = Collected()
-    session = Session(world.service, Peer("local", loopback=True), out)
-    await say(session, out, b"a LOGIN alice secret\r\nb SELECT INBOX\r\n")
-    out.largest = 0
+    session, out = await with_mail(world, mail)
     items = b" ".join([b"BODY.PEEK[%b]<%d.900000>" % (section, n) for n in range(30)])
     fetched, done = responses(await say(session, out, b"c UID FETCH 1 (FLAGS %b)\r\n" % items))
     assert done.kind == "OK"
